@@ -1,0 +1,320 @@
+//! Networks, containers and endpoints of one host, with the labels that selectors see.
+//!
+//! Input: snapshots and changes from Docker, or an Inventory file. Output: an [`Inventory`], a plain value.
+//! An endpoint is one container's attachment to one network; its implicit labels cannot be forged by the container.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX};
+
+/// Label that names a container's namespace; first of the four sources.
+pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
+/// Implicit label: container name.
+pub const CONTAINER_LABEL: &str = "dockgate.io/container";
+/// Implicit label: Docker network name.
+pub const NETWORK_LABEL: &str = "dockgate.io/network";
+/// Implicit label: image reference.
+pub const IMAGE_LABEL: &str = "dockgate.io/image";
+/// Container label that declares named ports, e.g. `http=8080/tcp,metrics=9090/tcp`.
+pub const PORTS_LABEL: &str = "dockgate.io/ports";
+/// Calico's old Docker convention: a label with this prefix also counts without it.
+const CALICO_LABEL_PREFIX: &str = "org.projectcalico.label.";
+
+/// Full Docker network id, or the name where an Inventory file gives none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct NetworkId(pub String);
+
+/// Full Docker container id, or the name where an Inventory file gives none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ContainerId(pub String);
+
+impl fmt::Display for NetworkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A Docker network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// Id.
+    pub id: NetworkId,
+    /// Name.
+    pub name: String,
+    /// Driver as Docker names it: `bridge`, `host`, `macvlan`, `overlay`, ...
+    pub driver: String,
+    /// The Linux bridge of a `bridge` network: `com.docker.network.bridge.name`, or `br-` and 12 characters of the id.
+    pub bridge: Option<InterfaceName>,
+    /// Subnets, both families.
+    pub subnets: Vec<Cidr>,
+    /// Gateway addresses: the host's own on that network.
+    pub gateways: Vec<IpAddr>,
+    /// Whether Docker keeps it from the outside.
+    pub internal: bool,
+}
+
+/// A published port of a container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PublishedPort {
+    /// Host address that it is bound to; `None` for all.
+    pub host_address: Option<IpAddr>,
+    /// Port on the host; `None` until Docker has chosen one.
+    pub host_port: Option<u16>,
+    /// Port in the container.
+    pub container_port: u16,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+}
+
+/// A named port that a container declares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NamedPort {
+    /// Name.
+    pub name: String,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// Port in the container.
+    pub port: u16,
+}
+
+/// Why a container's traffic on a network cannot be policed from this host's filter table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Unenforceable {
+    /// `--network host`: it has no address of its own.
+    HostNetwork,
+    /// `--network container:X`: it shares the endpoint of another container, whose labels count.
+    SharedWith(String),
+    /// A driver whose packets pass none of the host's netfilter hooks, e.g. macvlan, ipvlan, overlay.
+    Driver(String),
+}
+
+impl fmt::Display for Unenforceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unenforceable::HostNetwork => f.write_str("host network: the container has no address of its own"),
+            Unenforceable::SharedWith(container) => {
+                write!(f, "shares the endpoint of container {container}, whose labels count")
+            }
+            Unenforceable::Driver(driver) => {
+                write!(f, "driver {driver}: its packets pass none of the host's netfilter hooks")
+            }
+        }
+    }
+}
+
+/// One container's attachment to one network. No address means that Docker has not given one yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attachment {
+    /// The network.
+    pub network: NetworkId,
+    /// Docker's endpoint id; tells a new attachment from an old one that had the same address. Empty while unknown.
+    pub endpoint_id: String,
+    /// IPv4 address.
+    pub ipv4: Option<IpAddr>,
+    /// Global IPv6 address.
+    pub ipv6: Option<IpAddr>,
+    /// MAC address as Docker prints it.
+    pub mac: Option<String>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Container {
+    /// Id.
+    pub id: ContainerId,
+    /// Name without the leading slash.
+    pub name: String,
+    /// Image reference as the user wrote it.
+    pub image: String,
+    /// Docker labels as they are; [`Container::namespace`] and [`Inventory::endpoints`] interpret them.
+    pub labels: BTreeMap<String, String>,
+    /// Attachments, by network.
+    pub attachments: Vec<Attachment>,
+    /// Set when the whole container is out of reach (`host`, `container:X`).
+    pub unenforceable: Option<Unenforceable>,
+    /// Published ports.
+    pub published: Vec<PublishedPort>,
+    /// Namespace that an Inventory file states; `None` means: from the labels.
+    pub stated_namespace: Option<String>,
+}
+
+impl Container {
+    /// The namespace: stated, else label `projectcalico.org/namespace`, else the Compose project, else the Swarm stack,
+    /// else `default` (design §2.2).
+    pub fn namespace(&self) -> &str {
+        const SOURCES: [&str; 3] = [NAMESPACE_LABEL, "com.docker.compose.project", "com.docker.stack.namespace"];
+        self.stated_namespace
+            .as_deref()
+            .or_else(|| SOURCES.iter().find_map(|key| self.labels.get(*key).map(String::as_str)))
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or("default")
+    }
+
+    /// Named ports from the label `dockgate.io/ports`, and the parts of it that could not be read.
+    pub fn named_ports(&self) -> (Vec<NamedPort>, Vec<String>) {
+        let mut ports = Vec::new();
+        let mut unreadable = Vec::new();
+        let declared = self.labels.get(PORTS_LABEL).map_or("", String::as_str);
+        for part in declared.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match parse_named_port(part) {
+                Some(port) => ports.push(port),
+                None => unreadable.push(part.to_owned()),
+            }
+        }
+        (ports, unreadable)
+    }
+}
+
+fn parse_named_port(text: &str) -> Option<NamedPort> {
+    let (name, target) = text.split_once('=')?;
+    let (port, protocol) = target.split_once('/').unwrap_or((target, "tcp"));
+    let protocol = match protocol.trim().to_ascii_lowercase().as_str() {
+        "tcp" => Protocol::TCP,
+        "udp" => Protocol::UDP,
+        "sctp" => Protocol::SCTP,
+        _ => return None,
+    };
+    let port = port.trim().parse().ok().filter(|port| *port != 0)?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| NamedPort { name: name.to_owned(), protocol, port })
+}
+
+/// One container's attachment to one network, with everything that policy asks about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint<'a> {
+    /// The container.
+    pub container: &'a Container,
+    /// The network; `None` for a container without any, e.g. `--network host`.
+    pub network: Option<&'a Network>,
+    /// The attachment; `None` for a container without any.
+    pub attachment: Option<&'a Attachment>,
+    /// Labels as selectors see them: Docker's, Calico's convention, the implicit ones and the namespace's.
+    pub labels: BTreeMap<String, String>,
+    /// Why policy does not reach it, if so.
+    pub unenforceable: Option<Unenforceable>,
+}
+
+impl Endpoint<'_> {
+    /// The address of a family, once Docker has given one.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        let attachment = self.attachment?;
+        match family {
+            Family::V4 => attachment.ipv4,
+            Family::V6 => attachment.ipv6,
+        }
+    }
+
+    /// `CONTAINER` and `NETWORK` as they stand in messages.
+    pub fn name(&self) -> String {
+        match self.network {
+            Some(network) => format!("{}@{}", self.container.name, network.name),
+            None => self.container.name.clone(),
+        }
+    }
+}
+
+/// Everything dockgate knows of the host's containers and networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Inventory {
+    /// Networks by id.
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// Containers by id: created, running and paused ones. One that has ended keeps no attachment addresses.
+    pub containers: BTreeMap<ContainerId, Container>,
+    /// Labels of namespaces beyond the implicit `kubernetes.io/metadata.name` and `projectcalico.org/name`.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Inventory {
+    /// The labels of a namespace, implicit ones included, with the prefix under which selectors look them up.
+    pub fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        let mut labels: BTreeMap<String, String> = self
+            .namespaces
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (format!("{NAMESPACE_PREFIX}{key}"), value.clone()))
+            .collect();
+        for key in ["kubernetes.io/metadata.name", "projectcalico.org/name"] {
+            labels.insert(format!("{NAMESPACE_PREFIX}{key}"), namespace.to_owned());
+        }
+        labels
+    }
+
+    /// All endpoints, by container name and then network name. A container without an attachment is one endpoint
+    /// without a network, so that it is reported.
+    pub fn endpoints(&self) -> Vec<Endpoint<'_>> {
+        let mut endpoints = Vec::new();
+        for container in self.containers.values() {
+            let labels = self.container_labels(container);
+            if container.attachments.is_empty() && container.unenforceable.is_some() {
+                endpoints.push(Endpoint {
+                    container,
+                    network: None,
+                    attachment: None,
+                    labels: labels.clone(),
+                    unenforceable: container.unenforceable.clone(),
+                });
+            }
+            for attachment in &container.attachments {
+                let network = self.networks.get(&attachment.network);
+                let mut labels = labels.clone();
+                if let Some(network) = network {
+                    labels.insert(NETWORK_LABEL.to_owned(), network.name.clone());
+                }
+                let by_driver = network
+                    .filter(|network| network.bridge.is_none())
+                    .map(|network| Unenforceable::Driver(network.driver.clone()));
+                endpoints.push(Endpoint {
+                    container,
+                    network,
+                    attachment: Some(attachment),
+                    labels,
+                    unenforceable: container.unenforceable.clone().or(by_driver),
+                });
+            }
+        }
+        endpoints.sort_by(|a, b| {
+            let key = |e: &Endpoint<'_>| {
+                (e.container.name.clone(), e.network.map(|n| n.name.clone()), e.container.id.clone())
+            };
+            key(a).cmp(&key(b))
+        });
+        endpoints
+    }
+
+    fn container_labels(&self, container: &Container) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for (key, value) in &container.labels {
+            if let Some(short) = key.strip_prefix(CALICO_LABEL_PREFIX) {
+                labels.insert(short.to_owned(), value.clone());
+            }
+        }
+        labels.extend(container.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        // A container must not be able to speak for its namespace, nor for what Docker says of it.
+        labels.retain(|key, _| !key.starts_with(NAMESPACE_PREFIX) && key != NETWORK_LABEL);
+        let namespace = container.namespace();
+        labels.extend(self.namespace_labels(namespace));
+        for (key, value) in [
+            (NAMESPACE_LABEL, namespace),
+            (ORCHESTRATOR_LABEL, "docker"),
+            (CONTAINER_LABEL, container.name.as_str()),
+            (IMAGE_LABEL, container.image.as_str()),
+        ] {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        labels
+    }
+}

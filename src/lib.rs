@@ -1,0 +1,26 @@
+//! Kubernetes-style network policy for plain Docker hosts.
+//!
+//! ```text
+//! policies/*.yaml ─► api ─► policy ──────┐
+//!                                        ├─► compile ─► ruleset ─► dataplane ─► kernel
+//! Docker events ───► inventory ──────────┘                 │
+//!                                                          └─► verdict ─► explain
+//! ```
+//!
+//! Everything between the two doors (files and Docker on the left, the kernel on the right) is synchronous, pure and
+//! deterministic: equal policies and an equal inventory give an equal [`ruleset::Ruleset`], byte for byte.
+//!
+//! The modules below stand in pipeline order. Each may import only those above it; `tests/layering.rs` holds that.
+
+pub mod api;
+pub mod cli;
+pub mod compile;
+pub mod controller;
+pub mod dataplane;
+pub mod inventory;
+pub mod net;
+pub mod policy;
+pub mod ruleset;
+pub mod selector;
+pub mod telemetry;
+pub mod verdict;

@@ -1,0 +1,3 @@
+//! The `dockgate` command.
+
+fn main() {}

@@ -1,0 +1,342 @@
+//! The intermediate form between policy and kernel: address sets, chains, rules and hooks.
+//!
+//! Input: what [`crate::compile`] decided. Output: what [`crate::dataplane`] renders and [`crate::verdict`] evaluates.
+//! It knows no policy and no container, so that one evaluator and one renderer are all that has to agree with the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
+
+/// Prefix of every chain that dockgate owns.
+pub const CHAIN_PREFIX: &str = "DG-";
+/// Prefix of every set that dockgate owns.
+pub const SET_PREFIX: &str = "dg-";
+/// Longest chain name that xtables takes (`XT_EXTENSION_MAXNAMELEN` is 29 with the terminating zero).
+const CHAIN_LIMIT: usize = 28;
+/// Longest set name that ipset takes (`IPSET_MAXNAMELEN` is 32 with the terminating zero).
+const SET_LIMIT: usize = 31;
+/// Characters of a content hash in names: 10 of base 32 are 50 bits.
+const HASH_LENGTH: usize = 10;
+
+/// A short, stable, lower-case hash of a text, as it stands in names and comments.
+pub fn content_hash(text: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(HASH_LENGTH)
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect()
+}
+
+/// Builds `PREFIX + readable part + '-' + hash`, cutting the readable part so that the whole stays within `limit`.
+fn meaningful_name(prefix: &str, readable: &str, content: &str, limit: usize) -> String {
+    let room = limit - prefix.len() - 1 - HASH_LENGTH;
+    let readable: String =
+        readable.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(room).collect();
+    format!("{prefix}{readable}-{}", content_hash(content))
+}
+
+/// Name of a chain of ours: prefix `DG-`, at most 28 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ChainName(String);
+
+impl ChainName {
+    /// A name that says what the chain is and changes when `content` does.
+    pub fn of_content(readable: &str, content: &str) -> ChainName {
+        ChainName(meaningful_name(CHAIN_PREFIX, readable, content, CHAIN_LIMIT))
+    }
+
+    /// The base chain of a hook.
+    pub fn base(hook: Hook) -> ChainName {
+        ChainName(format!("{CHAIN_PREFIX}{}", hook.kernel_chain()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Name of a set of ours: prefix `dg-`, at most 31 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SetName(String);
+
+impl SetName {
+    /// A name that says what the set holds, and changes with `content`, the family and the kind: the kernel refuses to
+    /// change the type of a set in place.
+    pub fn of_content(family: Family, kind: SetKind, readable: &str, content: &str) -> SetName {
+        let prefix = format!("{SET_PREFIX}{}-", family.digit());
+        let content = format!("{kind}\n{content}");
+        SetName(meaningful_name(&prefix, readable, &content, SET_LIMIT))
+    }
+
+    /// The set of classified endpoints of a family: (address, bridge).
+    pub fn known(family: Family) -> SetName {
+        SetName(format!("{SET_PREFIX}{}-known", family.digit()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The ipset types in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum SetKind {
+    /// `hash:ip`
+    Ip,
+    /// `hash:net`
+    Net,
+    /// `hash:ip,port`
+    IpPort,
+    /// `hash:net,iface`
+    NetInterface,
+}
+
+impl fmt::Display for SetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SetKind::Ip => "hash:ip",
+            SetKind::Net => "hash:net",
+            SetKind::IpPort => "hash:ip,port",
+            SetKind::NetInterface => "hash:net,iface",
+        })
+    }
+}
+
+/// An element of a set. Its variant agrees with the set's [`SetKind`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Member {
+    /// Of `hash:ip`.
+    Ip(IpAddr),
+    /// Of `hash:net`; never of prefix length 0 (see [`Cidr::storable`]).
+    Net(Cidr),
+    /// Of `hash:ip,port`.
+    IpPort {
+        /// The address.
+        address: IpAddr,
+        /// TCP, UDP or SCTP, as its number.
+        protocol: u8,
+        /// The port.
+        port: u16,
+    },
+    /// Of `hash:net,iface`.
+    NetInterface {
+        /// The block, usually one address.
+        net: Cidr,
+        /// The bridge.
+        interface: InterfaceName,
+    },
+}
+
+/// Addresses of one family under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AddressSet {
+    /// Family of all members.
+    pub family: Family,
+    /// The ipset type.
+    pub kind: SetKind,
+    /// The members, ordered so that equal sets print equally.
+    pub members: BTreeSet<Member>,
+}
+
+/// Where packets are seen (design: the netfilter hooks of the filter table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Hook {
+    /// Container to container, to the outside, from the outside.
+    Forward,
+    /// Container, or anyone, to this host.
+    Input,
+    /// This host, `docker-proxy` included, to a container.
+    Output,
+}
+
+impl Hook {
+    /// All hooks, in rendering order.
+    pub const ALL: [Hook; 3] = [Hook::Forward, Hook::Input, Hook::Output];
+
+    /// The kernel's chain of that hook.
+    pub fn kernel_chain(self) -> &'static str {
+        match self {
+            Hook::Forward => "FORWARD",
+            Hook::Input => "INPUT",
+            Hook::Output => "OUTPUT",
+        }
+    }
+}
+
+/// Which end of the packet a match looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Side {
+    /// Source address or port, or the interface the packet came in by.
+    Source,
+    /// Destination address or port, or the interface the packet leaves by.
+    Destination,
+}
+
+/// Connection-tracking states, as `-m conntrack --ctstate` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum ConnectionState {
+    /// First packet of a flow.
+    New,
+    /// Packet of a known flow.
+    Established,
+    /// Packet that belongs to a known flow in another way, e.g. an ICMP error.
+    Related,
+    /// Packet that fits no flow.
+    Invalid,
+}
+
+/// One condition of a rule. All conditions of a rule hold together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Match {
+    /// `-i NAME`
+    InInterface(InterfaceName),
+    /// `-o NAME`
+    OutInterface(InterfaceName),
+    /// `-m conntrack --ctstate A,B`
+    State(BTreeSet<ConnectionState>),
+    /// `-p tcp ! --syn`
+    TcpNotSyn,
+    /// `-s CIDR`, `-d CIDR`
+    Net {
+        /// Which address.
+        side: Side,
+        /// The block.
+        net: Cidr,
+        /// Whether the condition is inverted.
+        negated: bool,
+    },
+    /// `-m set --match-set NAME src`; two dimensions for `hash:ip,port` and `hash:net,iface` sets.
+    Set {
+        /// Which end; both dimensions of a two-dimensional set use the same end.
+        side: Side,
+        /// The set.
+        set: SetName,
+        /// The set's type, which decides the number of dimensions.
+        kind: SetKind,
+        /// Whether the condition is inverted.
+        negated: bool,
+    },
+    /// `-p NUMBER`
+    Protocol {
+        /// The protocol.
+        protocol: Protocol,
+        /// Whether the condition is inverted.
+        negated: bool,
+    },
+    /// `-m multiport --dports ...`; at most 15 slots, and only beside a positive protocol match (the kernel's rule).
+    Ports {
+        /// Which port.
+        side: Side,
+        /// The ranges, any of which matches.
+        ranges: Vec<PortRange>,
+        /// Whether the condition is inverted.
+        negated: bool,
+    },
+    /// `-m icmp --icmp-type T/C` or `-m icmp6 --icmpv6-type T/C`; only beside the family's ICMP protocol match.
+    Icmp {
+        /// ICMP type.
+        icmp_type: u8,
+        /// ICMP code; `None` matches every code.
+        code: Option<u8>,
+        /// Whether the condition is inverted.
+        negated: bool,
+    },
+}
+
+/// What a rule does with a packet that matches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Action {
+    /// `-j RETURN`: back to the calling chain; from a base chain, on to the rules of others.
+    Return,
+    /// `-j DROP`
+    Drop,
+    /// `-j REJECT`: a TCP reset for TCP, port unreachable for the rest.
+    Reject,
+    /// `-j CHAIN`: a RETURN there comes back here.
+    Jump(ChainName),
+    /// `-g CHAIN`: a RETURN there goes to where this chain was jumped to from.
+    Goto(ChainName),
+    /// `-j NFLOG --nflog-group G --nflog-prefix P`: logs and goes on with the next rule.
+    Log {
+        /// NFLOG group.
+        group: u16,
+        /// Prefix, at most 63 bytes.
+        prefix: String,
+    },
+}
+
+/// One rule of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Rule {
+    /// Conditions, all of which must hold; none means every packet.
+    pub matches: Vec<Match>,
+    /// What is done.
+    pub action: Action,
+    /// Names policy and rule, e.g. `default/allow-web-to-api ingress[0]`, or says which fixed rule this is.
+    pub comment: String,
+}
+
+/// Rules in order. A packet that no rule decides returns to the caller.
+pub type Chain = Vec<Rule>;
+
+/// Everything that dockgate wants in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ruleset {
+    /// Sets by name, both families.
+    pub sets: BTreeMap<SetName, AddressSet>,
+    /// Chains per family. The base chains of [`Hook::ALL`] are always there, with no rules if nothing is governed.
+    pub chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
+    /// Bridges of governed networks: same-bridge traffic on them must pass through netfilter.
+    pub bridges: BTreeSet<InterfaceName>,
+}
+
+impl Ruleset {
+    /// The chain of this name; `None` if there is none.
+    pub fn chain(&self, family: Family, name: &ChainName) -> Option<&Chain> {
+        self.chains.get(&family)?.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_within_the_kernels_limits() {
+        let long = "a-very-long-name-of-a-policy-that-does-not-fit-anywhere";
+        assert_eq!(ChainName::of_content(long, "x").as_str().len(), CHAIN_LIMIT);
+        let set = SetName::of_content(Family::V6, SetKind::Net, long, "x");
+        assert_eq!(set.as_str().len(), SET_LIMIT);
+        assert_eq!(ChainName::of_content("sh op/ü", "x").as_str(), &format!("DG-sh_op__-{}", content_hash("x")));
+    }
+
+    #[test]
+    fn names_change_with_content_and_kind() {
+        let name = |kind, content| SetName::of_content(Family::V4, kind, "web", content);
+        assert_ne!(name(SetKind::Ip, "a"), name(SetKind::Ip, "b"));
+        assert_ne!(name(SetKind::Ip, "a"), name(SetKind::Net, "a"));
+        assert_eq!(name(SetKind::Ip, "a"), name(SetKind::Ip, "a"));
+    }
+}
