@@ -3,6 +3,9 @@
 //! Input: snapshots and changes from Docker, or an Inventory file. Output: an [`Inventory`], a plain value.
 //! An endpoint is one container's attachment to one network; its implicit labels cannot be forged by the container.
 
+pub mod docker;
+pub mod file;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -316,5 +319,43 @@ impl Inventory {
             labels.insert(key.to_owned(), value.to_owned());
         }
         labels
+    }
+}
+
+/// A change of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`].
+    Snapshot(Inventory),
+    /// A container was created or is now different. Attachments that it carries replace the known ones.
+    Container(Container),
+    /// A container is gone.
+    ContainerGone(ContainerId),
+    /// A network was created.
+    Network(Network),
+    /// A network is gone.
+    NetworkGone(NetworkId),
+    /// A container was attached to a network and has its addresses.
+    Attached {
+        /// The container.
+        container: ContainerId,
+        /// The attachment with its addresses.
+        attachment: Attachment,
+    },
+    /// A container left a network: its addresses are no longer its own.
+    Detached {
+        /// The container.
+        container: ContainerId,
+        /// The network.
+        network: NetworkId,
+    },
+    /// The engine cannot be reached; what is known stays in force.
+    Unreachable(String),
+}
+
+impl Inventory {
+    /// Takes a change. Returns whether anything differs now.
+    pub fn apply(&mut self, _change: Change) -> bool {
+        todo!()
     }
 }

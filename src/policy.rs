@@ -4,6 +4,8 @@
 //! Scoping by namespace is already folded into the selectors here, so that nothing downstream can forget it.
 
 pub mod diagnostic;
+pub mod files;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +17,7 @@ use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::selector::Selector;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use store::{Store, Update};
 
 /// A place in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -290,4 +293,29 @@ pub struct PolicySet {
     pub policies: Vec<Policy>,
     /// Network sets, by namespace and name.
     pub network_sets: Vec<NetworkSet>,
+}
+
+/// A policy file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceFile {
+    /// The path under which findings name it.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+/// What a set of files says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Every resource that is valid, also those of files that hold invalid ones too.
+    pub policies: PolicySet,
+    /// Everything found, ordered by file, line and column.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Number of resources by kind, invalid ones included.
+    pub resources: BTreeMap<String, usize>,
+}
+
+/// Parses and checks policy files. The daemon and `validate` both call this and nothing else.
+pub fn load(_files: &[SourceFile]) -> Loaded {
+    todo!()
 }
