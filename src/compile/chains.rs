@@ -97,6 +97,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
             }
         }
+        let published = self.published_ports(networks);
+        bases.entry(Hook::Input).or_default().extend(published);
         self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
     }
 
