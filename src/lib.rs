@@ -12,15 +12,15 @@
 //!
 //! The modules below stand in pipeline order. Each may import only those above it; `tests/layering.rs` holds that.
 
-pub mod api;
-pub mod cli;
-pub mod compile;
-pub mod controller;
-pub mod dataplane;
-pub mod inventory;
 pub mod net;
-pub mod policy;
-pub mod ruleset;
 pub mod selector;
-pub mod telemetry;
+pub mod api;
+pub mod policy;
+pub mod inventory;
+pub mod ruleset;
+pub mod compile;
 pub mod verdict;
+pub mod dataplane;
+pub mod telemetry;
+pub mod controller;
+pub mod cli;
