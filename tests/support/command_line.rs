@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Runs the binary from the root of the repository, so that relative paths are those of the documents.
-pub fn dockgate(arguments: &[&str]) -> Output {
+pub(crate) fn dockgate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dockgate"))
         .args(arguments)
         .current_dir(root())
@@ -20,16 +20,16 @@ pub fn dockgate(arguments: &[&str]) -> Output {
 
 /// One use of the binary in a document.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// The subcommand; empty for `dockgate --version` and the like.
-    pub subcommand: String,
+    pub(crate) subcommand: String,
     /// Flags, without their values.
-    pub flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
 }
 
 impl Invocation {
     /// Reads the words after `dockgate`, up to a comment, a redirection or another command.
-    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Invocation {
+    pub(crate) fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Invocation {
         const ENDS: [&str; 7] = ["|", "||", "&&", ";", "&", ">", "<"];
         let mut invocation = Invocation { subcommand: String::new(), flags: Vec::new() };
         let mut first = true;
@@ -50,7 +50,7 @@ impl Invocation {
 
     /// The uses of the binary in shell text: a line whose command, after `sudo` and variables, is `dockgate`.
     /// A backslash at the end of a line continues it.
-    pub fn in_shell(text: &str) -> Vec<Invocation> {
+    pub(crate) fn in_shell(text: &str) -> Vec<Invocation> {
         let joined = text.replace("\\\n", " ");
         joined
             .lines()
@@ -63,7 +63,7 @@ impl Invocation {
     }
 
     /// What of it the binary does not know, by its own help.
-    pub fn unknown(&self) -> Vec<String> {
+    pub(crate) fn unknown(&self) -> Vec<String> {
         let arguments: &[&str] =
             if self.subcommand.is_empty() { &["--help"] } else { &[self.subcommand.as_str(), "--help"] };
         let output = dockgate(arguments);
@@ -84,7 +84,7 @@ impl Invocation {
 }
 
 /// The fenced code blocks of a Markdown text whose language is one of `languages`.
-pub fn code_blocks(markdown: &str, languages: &[&str]) -> Vec<String> {
+pub(crate) fn code_blocks(markdown: &str, languages: &[&str]) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
     for line in markdown.lines() {
