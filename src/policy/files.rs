@@ -7,6 +7,9 @@ use tokio::sync::mpsc;
 
 use super::SourceFile;
 
+/// Largest file that is read, in bytes. A policy of a thousand rules has about a tenth of it.
+pub const MAX_FILE_SIZE: u64 = 4 * 1024 * 1024;
+
 /// Why policy files could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -1,0 +1,1 @@
+//! Acceptance, errors, evaluation and round trips of the selector language.
