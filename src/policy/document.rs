@@ -19,8 +19,8 @@ use super::{Diagnostic, Location, SourceFile, Unreadable};
 
 use tree::{Children, Place, Places, Tree};
 
-/// Nesting beyond which a document is refused; the deepest field of any kind is below 20.
-const MAX_DEPTH: usize = 64;
+/// Nesting beyond which a document is refused; the deepest field of any kind is below 16, and parsing one level takes some 32 KiB of stack.
+const MAX_DEPTH: usize = 32;
 /// Values, counted after aliases are expanded, beyond which a document is refused.
 const MAX_NODES: usize = 1_000_000;
 
@@ -208,7 +208,7 @@ fn options() -> serde_yaml::Options {
         strict_booleans: true,
         reject_unsupported_tags: true,
         with_snippet: false,
-        budget: serde_yaml::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES },
+        budget: serde_yaml::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES },
     }
 }
 
@@ -216,8 +216,7 @@ fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>
     let place = error.location().map_or(Place { line: 1, column: 1 }, Place::from);
     // The parser reports an unexpected end one line after the last.
     let last_line = u32::try_from(part.text.lines().count().max(1)).unwrap_or(u32::MAX);
-    let line = place.line.min(last_line) + part.lines_before;
-    let location = Location { file: file.to_owned(), line, column: place.column };
+    let line_in_part = place.line.min(last_line);
     let error = match error {
         serde_yaml::Error::AliasError { error, .. } => error,
         other => other,
@@ -237,11 +236,21 @@ fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>
         _ if message.starts_with("tabs disallowed") => (&codes::SYNTAX, Some("indent with spaces")),
         _ => (&codes::SYNTAX, None),
     };
+    let column = if code == &codes::TAG { tag_column(part.text, place) } else { place.column };
+    let location = Location { file: file.to_owned(), line: line_in_part + part.lines_before, column };
     let diagnostic = Diagnostic::new(code, location, &FieldPath::root(), message);
     match help {
         Some(help) => diagnostic.with_help(help),
         None => diagnostic,
     }
+}
+
+/// Where the tag begins that the parser reports behind its end.
+fn tag_column(text: &str, place: Place) -> u32 {
+    let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
+    let before = line.chars().take(place.column as usize).collect::<String>();
+    let column = before.rfind('!').map(|offset| before[..offset].chars().count() + 1);
+    column.and_then(|column| u32::try_from(column).ok()).unwrap_or(place.column)
 }
 
 fn describe_unreadable(file: &Path, unreadable: &Unreadable) -> Diagnostic {

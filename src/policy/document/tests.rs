@@ -61,7 +61,7 @@ fn broken_documents_are_found_at_their_place() {
         ("two colons", "a: b: c\n", vec![("DG1001", 1, 5)]),
         ("unclosed quote at the end", "a: 'x\n", vec![("DG1001", 1, 1)]),
         ("unknown alias", "a: *nope\n", vec![("DG1001", 1, 4)]),
-        ("tag", "spec:\n  selector: !has(x)\n", vec![("DG1008", 2, 21)]),
+        ("tag", "spec:\n  selector: !has(x)\n", vec![("DG1008", 2, 13)]),
         ("duplicate keys", "a: 1\nb: {c: 1, c: 2}\na: 2\n", vec![("DG1002", 3, 1), ("DG1002", 2, 11)]),
         ("sequence", "- a\n", vec![("DG1007", 1, 1)]),
         ("word", "a\n", vec![("DG1007", 1, 1)]),
