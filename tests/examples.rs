@@ -195,7 +195,7 @@ fn examples() -> BTreeSet<String> {
 
 fn source(path: &Path) -> SourceFile {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    SourceFile { path: path.to_owned(), text }
+    SourceFile::new(path, text)
 }
 
 fn directory(example: &str) -> PathBuf {
