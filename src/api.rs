@@ -144,3 +144,12 @@ pub fn schema_file_name(kind: &Kind) -> String {
 pub fn schema_json(kind: &Kind) -> String {
     format!("{:#}\n", kind.json_schema())
 }
+
+/// The file name in `crds/schemas/` of the schema that chooses among those of the kinds.
+pub const ANY_SCHEMA_FILE_NAME: &str = "any.json";
+
+/// A JSON Schema for files that mix kinds, as the text of a file. It refers to the schemas of the kinds by file name.
+pub fn any_schema_json() -> String {
+    let kinds = KINDS.iter().map(|kind| (kind.api_version, kind.kind, schema_file_name(kind)));
+    format!("{:#}\n", schema::any_document(kinds))
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dockgate::api;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Written by hand, and the only thing there that is.
 const README: &str = "README.md";
@@ -15,7 +15,8 @@ fn directory() -> PathBuf {
 
 /// Every generated file, by its path within `crds/`.
 fn generated() -> BTreeMap<PathBuf, String> {
-    let mut files = BTreeMap::new();
+    let any = Path::new("schemas").join(api::ANY_SCHEMA_FILE_NAME);
+    let mut files = BTreeMap::from([(any, api::any_schema_json())]);
     for kind in api::KINDS {
         if let (Some(name), Some(text)) = (api::crd_file_name(kind), api::crd_yaml(kind)) {
             files.insert(PathBuf::from(name), text);
@@ -63,6 +64,33 @@ fn the_files_are_what_the_types_say() {
         stale.is_empty() && superfluous.is_empty(),
         "stale or missing: {stale:?}, superfluous: {superfluous:?}; UPDATE_CRDS=1 cargo test --test crds writes them anew"
     );
+}
+
+/// What an editor does with `any.json`: it follows the references to the files beside it.
+#[test]
+fn the_schema_of_any_document_chooses_by_kind() {
+    let mut schema: Value = serde_json::from_str(&api::any_schema_json()).unwrap();
+    let kinds: BTreeMap<String, Value> =
+        api::KINDS.iter().map(|kind| (api::schema_file_name(kind), kind.json_schema())).collect();
+    for choice in schema["allOf"].as_array_mut().unwrap() {
+        choice["then"] = kinds[choice["then"]["$ref"].as_str().unwrap()].clone();
+    }
+    let validator = jsonschema::draft7::new(&schema).unwrap();
+    let policy = |api_version: &str, kind: &str, spec: Value| json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "web" }, "spec": spec });
+    for (case, document, valid) in [
+        ("Calico's", policy("projectcalico.org/v3", "NetworkPolicy", json!({ "selector": "all()" })), true),
+        ("Kubernetes'", policy("networking.k8s.io/v1", "NetworkPolicy", json!({ "podSelector": {} })), true),
+        (
+            "the one with the other's spec",
+            policy("networking.k8s.io/v1", "NetworkPolicy", json!({ "selector": "all()" })),
+            false,
+        ),
+        ("a kind of another group", policy("networking.k8s.io/v1", "Tier", json!({})), false),
+        ("an unknown kind", policy("v1", "Pod", json!({})), false),
+        ("no kind", json!({ "apiVersion": "projectcalico.org/v3" }), false),
+    ] {
+        assert_eq!(validator.is_valid(&document), valid, "{case}");
+    }
 }
 
 /// Names as Calico gives them, so that a CRD applied by habit and `kubectl get gnp` mean the same thing.

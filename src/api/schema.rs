@@ -4,11 +4,15 @@
 //! loader use, or a CRD for a cluster. The two languages differ (null, int-or-string, additional properties): a type says
 //! what both need, and each side here takes its own part.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+/// The draft that editors read best.
+const META_SCHEMA: &str = "http://json-schema.org/draft-07/schema#";
 /// Keyword under which a type hands over JSON Schema that has no structural form in a CRD.
 const JSON_SCHEMA_ONLY: &str = "x-dockgate-json-schema";
 /// Kubernetes' keyword for a value that is a number or a text. A schema that has it may have no `type`.
@@ -88,7 +92,7 @@ impl Document<'_> {
             status.insert("description".to_owned(), json!("What a cluster reports of the resource. Read over."));
         }
         schema.insert("properties".to_owned(), Value::Object(properties));
-        schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+        schema.insert("$schema".to_owned(), json!(META_SCHEMA));
         schema.insert("title".to_owned(), json!(format!("{} {}", self.api_version, self.kind)));
         schema.insert("type".to_owned(), json!("object"));
         schema.insert("required".to_owned(), json!(["apiVersion", "kind", "metadata", "spec"]));
@@ -96,6 +100,31 @@ impl Document<'_> {
         plain_json_schema(&mut schema, true);
         Value::Object(schema)
     }
+}
+
+/// A schema of documents of any kind, for a file or directory that mixes them: it chooses by `apiVersion` and `kind` among
+/// the schemas of the kinds, which it expects beside it under these file names.
+pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a str, &'a str, String)>) -> Value {
+    let mut choices = Vec::new();
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (api_version, kind, file_name) in kinds {
+        groups.entry(api_version).or_default().insert(kind);
+        choices.push(json!({
+            "if": { "properties": { "apiVersion": { "const": api_version }, "kind": { "const": kind } } },
+            "then": { "$ref": file_name },
+        }));
+    }
+    let known = groups.iter().map(|(api_version, kinds)| {
+        json!({ "properties": { "apiVersion": { "const": api_version }, "kind": { "enum": kinds } } })
+    });
+    json!({
+        "$schema": META_SCHEMA,
+        "title": "Any document that dockgate reads",
+        "type": "object",
+        "required": ["apiVersion", "kind"],
+        "anyOf": known.collect::<Vec<_>>(),
+        "allOf": choices,
+    })
 }
 
 /// The schema of `metadata`. Only four fields mean anything here; the others are what a cluster adds, and are read over so
