@@ -18,6 +18,7 @@ pub(crate) mod lab;
 pub(crate) mod leftovers;
 pub(crate) mod matrix;
 pub(crate) mod namespace;
+pub(crate) mod policies;
 pub(crate) mod probe;
 pub(crate) mod responder;
 pub(crate) mod survey;

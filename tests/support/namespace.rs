@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::ifaddrs::getifaddrs;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// A network namespace.
 #[derive(Clone, Debug)]
@@ -24,6 +24,15 @@ impl Namespace {
     /// The namespace at a path such as `/run/netns/NAME`.
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Namespace> {
         Ok(Namespace { file: Arc::new(File::open(path)?) })
+    }
+
+    /// A new namespace without a name, which ends with the last handle to it and the last process in it.
+    pub(crate) fn anonymous() -> Namespace {
+        let maker = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("making a network namespace takes root");
+            Namespace::open("/proc/thread-self/ns/net").expect("a thread has a namespace")
+        });
+        maker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// The namespace that a process is in.

@@ -96,6 +96,13 @@ impl Survey {
     /// A cell that is closed against the expectation is asked once more, with patience: a packet may get lost on a
     /// busy machine. One that is open against it is wrong at once.
     pub(crate) fn expect(&self, expected: impl Fn(&Cell) -> bool + Sync) -> Matrix {
+        let matrix = self.measure_against(&expected);
+        matrix.assert(expected);
+        matrix
+    }
+
+    /// As [`Survey::expect`], for a caller that looks at the differences itself.
+    pub(crate) fn measure_against(&self, expected: impl Fn(&Cell) -> bool + Sync) -> Matrix {
         let mut matrix = self.measure();
         let missing: Vec<Cell> = matrix
             .differences(&expected)
@@ -107,7 +114,6 @@ impl Survey {
             let (again, _) = self.round(PATIENT_DEADLINE, |cell| missing.contains(cell));
             matrix.cells.extend(again.cells);
         }
-        matrix.assert(expected);
         matrix
     }
 
