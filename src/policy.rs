@@ -221,8 +221,6 @@ pub struct Peer {
 /// A rule of a policy. All its criteria hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// Index of the rule in its list in the file. Several checked rules can come from one rule of a Kubernetes policy.
-    pub index: usize,
     /// What is done.
     pub action: RuleAction,
     /// The only family it applies to: `ipVersion`, or inferred from ICMP and ICMPv6; `None` is both.

@@ -1,6 +1,6 @@
 //! The deployment files are true: they parse, grant what their README says, and start the binary as it can be started.
 
-#[expect(dead_code, reason = "shared by three tests, none of which uses all of it")]
+#[expect(dead_code, reason = "shared by three tests; this one reads no code blocks")]
 #[path = "support/command_line.rs"]
 mod command_line;
 
