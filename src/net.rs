@@ -320,6 +320,11 @@ impl fmt::Display for Cidr {
 pub struct InterfaceName(String);
 
 impl InterfaceName {
+    /// `lo`, the interface on which a host talks to itself.
+    pub fn loopback() -> InterfaceName {
+        InterfaceName("lo".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -15,3 +15,14 @@ pub use lock::{LOCK_FILE, Lock, LockError};
 pub use log::{Error as LogError, Format, Level, Log};
 pub use status::{EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint};
 pub use systemd::{Notifier, watchdog_interval};
+
+/// An error and its causes on one line, for the log and the status.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use dockgate::compile::{Compiled, Options, compile};
 use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
@@ -88,7 +87,7 @@ fn address(name: &str) -> IpAddr {
 }
 
 fn read(policies: &str) -> Loaded {
-    load(&[SourceFile { path: PathBuf::from("case.yaml"), text: format!("{SETS}---\n{policies}") }])
+    load(&[SourceFile::new("case.yaml", format!("{SETS}---\n{policies}"))])
 }
 
 /// Loads the policies of a case, which must be free of errors.

@@ -4,17 +4,20 @@
 //!
 //! A packet walks `DG-FORWARD` → `DG-from-NET` → the class of its source, back, → `DG-to-NET` → the class of its
 //! destination, back, and on to Docker's rules. Classes are entered by goto, so that a RETURN there (Allow) goes on in
-//! the base chain, where the other side's policy is still to be asked; no marks are needed.
+//! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
+//! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::inventory::{Endpoint, Network};
-use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
 use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, RuleAction, Tier};
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
+use super::rules::{self, Published};
 use super::sets::SetBuilder;
-use super::{DenyAction, Options, Origin, rules};
+use super::{DenyAction, Options, Origin};
 
 /// Neighbour solicitation and advertisement, router solicitation and multicast listener messages: without them IPv6
 /// does not start. Router advertisements (134) and redirects (137) are no business of a container.
@@ -94,7 +97,45 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
             }
         }
+        let published = self.published_ports(networks);
+        bases.entry(Hook::Input).or_default().extend(published);
         self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
+    }
+
+    /// Rules of INPUT for ports of the host behind which `docker-proxy` carries connections to a container: the
+    /// container's ingress policy is asked here, where the client's true address is still seen. A container on several
+    /// networks is reached only when all of its endpoints' policies allow it, because Docker does not say which it uses.
+    fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> Chain {
+        let mut ports = BTreeSet::new();
+        for class in networks.iter().flat_map(|governed| &governed.ingress) {
+            for endpoint in &class.members {
+                let (named_ports, _) = endpoint.container.named_ports();
+                for port in &endpoint.container.published {
+                    let Some(range) = port.host_port.and_then(PortRange::single) else { continue };
+                    let bound_to = port.host_address.filter(|address| !address.is_unspecified());
+                    if bound_to.is_some_and(|address| Family::of(address) != self.family) {
+                        continue;
+                    }
+                    let service = Published {
+                        endpoint,
+                        named_ports: named_ports.clone(),
+                        protocol: port.protocol,
+                        port: port.container_port,
+                    };
+                    let chain = self.class_chain(class, Direction::Ingress, Some(&service));
+                    ports.insert((range, port.protocol, bound_to, chain));
+                }
+            }
+        }
+        // -p tcp -d ADDRESS -m multiport --dports 8080 -j DG-pub-POLICY
+        let rule_of = |(range, protocol, bound_to, chain): (PortRange, Protocol, Option<IpAddr>, ChainName)| {
+            let side = Side::Destination;
+            let mut matches = vec![Match::Protocol { protocol, negated: false }];
+            matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
+            matches.push(Match::Ports { side, ranges: vec![range], negated: false });
+            rule(matches, Action::Jump(chain), format!("published port {range}/{protocol}"))
+        };
+        ports.into_iter().map(rule_of).collect()
     }
 
     fn base_prologue(&self, hook: Hook) -> Chain {
@@ -104,6 +145,11 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             Action::Return,
             "flow allowed before",
         )];
+        if hook == Hook::Input {
+            // -i lo -j RETURN
+            let loopback = Match::InInterface(InterfaceName::loopback());
+            chain.push(rule(vec![loopback], Action::Return, "from this host itself"));
+        }
         if self.family == Family::V6 {
             for icmp_type in NEIGHBOUR_DISCOVERY {
                 // -p icmpv6 -m icmp6 --icmpv6-type 135 -j RETURN
@@ -154,7 +200,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let comment = format!("gate: unknown source on {network}");
         chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
         for class in &governed.egress {
-            let target = self.class_chain(class, Direction::Egress);
+            let target = self.class_chain(class, Direction::Egress, None);
             chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
         }
         self.network_chain("from", governed, chain)
@@ -165,7 +211,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let network = &governed.network.name;
         let mut chain = Self::flow_checks();
         let targets: Vec<_> =
-            governed.ingress.iter().map(|class| self.class_chain(class, Direction::Ingress)).collect();
+            governed.ingress.iter().map(|class| self.class_chain(class, Direction::Ingress, None)).collect();
         let group = self.group_chain(governed, &targets);
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
@@ -242,13 +288,14 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         format!("{direction} of {}", titles.join(", "))
     }
 
-    /// The chain of a class: its first tier; each further tier is a chain of its own that Pass goes to.
-    fn class_chain(&mut self, class: &Class<'a>, direction: Direction) -> ChainName {
+    /// The chain of a class: its first tier; each further tier is a chain of its own that Pass goes to. With a published
+    /// service, the chain judges connections to that service as INPUT sees them.
+    fn class_chain(&mut self, class: &Class<'a>, direction: Direction, service: Option<&Published<'_>>) -> ChainName {
         let mut next: Option<ChainName> = None;
         for tier in self.policies.tiers.iter().rev() {
             let of_tier: Vec<_> = class.policies.iter().copied().filter(|policy| policy.tier == tier.name).collect();
             if !of_tier.is_empty() {
-                next = Some(self.tier_chain(tier, &of_tier, direction, next.as_ref()));
+                next = Some(self.tier_chain(tier, &of_tier, direction, next.as_ref(), service));
             }
         }
         next.expect("a class has a policy, and every policy's tier is in the policy set")
@@ -260,13 +307,18 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         policies: &[&'a Policy],
         direction: Direction,
         next: Option<&ChainName>,
+        service: Option<&Published<'_>>,
     ) -> ChainName {
         let mut chain = Vec::new();
         for policy in policies.iter().copied() {
             for policy_rule in policy.rules(direction).unwrap_or_default() {
                 let comment = format!("{} {direction}[{}]", self.titles[&policy.key], policy_rule.index);
                 let action = self.action(policy_rule.action, &comment, next);
-                for matches in rules::alternatives(self.sets, policy_rule, self.family) {
+                let alternatives = match service {
+                    None => rules::alternatives(self.sets, policy_rule, self.family),
+                    Some(service) => rules::alternatives_for_published(self.sets, policy_rule, self.family, service),
+                };
+                for matches in alternatives {
                     chain.push(rule(matches, action.clone(), comment.clone()));
                 }
                 let origin = Origin {
@@ -280,8 +332,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             }
         }
         chain.extend(self.end_of_tier(tier, policies, direction, next));
-        let readable = format!("{}-{}", short(direction), policies[0].key.name);
-        let name = ChainName::of_content(&readable, &format!("{direction} {} {chain:?}", tier.name));
+        let role = if service.is_some() { "pub" } else { short(direction) };
+        let readable = format!("{role}-{}", policies[0].key.name);
+        let name = ChainName::of_content(&readable, &format!("{role} {} {chain:?}", tier.name));
         self.chains.insert(name.clone(), chain);
         name
     }

@@ -4,11 +4,52 @@
 //! Alternatives exist because xtables has no "or": numeric ports beside named ones, and more ports than one `multiport`
 //! match takes.
 
+use std::net::IpAddr;
+
+use crate::inventory::{Endpoint, NamedPort};
 use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::policy::{Icmp, Peer, Port, Rule};
 use crate::ruleset::{Match, SetKind, Side};
 
 use super::sets::SetBuilder;
+
+/// A service of an endpoint that is reached through a port of the host. The packet shows the host's address and port,
+/// so that everything a rule says of its destination is decided here and not in the kernel.
+pub(super) struct Published<'a> {
+    pub(super) endpoint: &'a Endpoint<'a>,
+    pub(super) named_ports: Vec<NamedPort>,
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+}
+
+impl Published<'_> {
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        Family::ALL.into_iter().filter_map(|family| self.endpoint.address(family))
+    }
+
+    /// Whether the destination part of a rule is this service.
+    fn is_destination(&self, sets: &SetBuilder<'_>, peer: &Peer) -> bool {
+        let within = |nets: &[Cidr]| self.addresses().any(|address| nets.iter().any(|net| net.contains(address)));
+        let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
+        let selected = |selector| sets.selects(selector, &self.endpoint.labels, &self.addresses().collect::<Vec<_>>());
+        (peer.nets.is_empty() || within(&peer.nets))
+            && !within(&peer.not_nets)
+            && peer.selector.as_ref().is_none_or(selected)
+            && !peer.not_selector.as_ref().is_some_and(selected)
+            && (peer.ports.is_empty() || among(&peer.ports))
+            && !among(&peer.not_ports)
+    }
+
+    fn is_port(&self, port: &Port) -> bool {
+        match port {
+            Port::Range(range) => range.contains(self.port),
+            Port::Named(name) => self
+                .named_ports
+                .iter()
+                .any(|port| port.name == *name && port.protocol == self.protocol && port.port == self.port),
+        }
+    }
+}
 
 /// Ports that one `multiport` match takes; a range takes two (kernel: `XT_MULTI_PORTS`).
 const MULTIPORT_SLOTS: usize = 15;
@@ -40,6 +81,27 @@ pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family
         }
     }
     alternatives
+}
+
+/// The alternatives of an ingress rule for a connection to a published service, as the host's INPUT hook sees it.
+pub(super) fn alternatives_for_published<'a>(
+    sets: &mut SetBuilder<'a>,
+    rule: &'a Rule,
+    family: Family,
+    service: &Published<'_>,
+) -> Vec<Vec<Match>> {
+    let of_protocol = rule.protocol.is_none_or(|protocol| protocol == service.protocol)
+        && rule.not_protocol.is_none_or(|protocol| protocol != service.protocol);
+    if !of_protocol || !exists_in(rule, family) || !service.is_destination(sets, &rule.destination) {
+        return Vec::new();
+    }
+    let mut common = vec![Match::Protocol { protocol: service.protocol, negated: false }];
+    common.extend(addresses(sets, &rule.source, Side::Source, family));
+    common.extend(excluded_ports(sets, &rule.source, Side::Source, family, Some(service.protocol)));
+    ports(sets, &rule.source, Side::Source, family, Some(service.protocol))
+        .into_iter()
+        .map(|source| [common.clone(), source].concat())
+        .collect()
 }
 
 /// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and its blocks. A list of blocks,

@@ -3,6 +3,7 @@
 //! Input: selectors, CIDR lists and port names of rules. Output: named sets of one family.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::inventory::{Endpoint, Inventory, NamedPort};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
@@ -72,6 +73,14 @@ impl<'a> SetBuilder<'a> {
         let name = self.insert(family, kind, &canonical, &format!("selector {canonical}"), members);
         self.selected.insert((family, selector), (name.clone(), kind));
         (name, kind)
+    }
+
+    /// Whether a selector stands for something with these labels and addresses: by the labels, or by a network set.
+    pub(super) fn selects(&self, selector: &Selector, labels: &BTreeMap<String, String>, addresses: &[IpAddr]) -> bool {
+        let holds = |set: &LabelledNets<'_>| {
+            selector.matches(&set.labels) && addresses.iter().any(|a| set.nets.iter().any(|net| net.contains(*a)))
+        };
+        selector.matches(labels) || self.network_sets.iter().any(holds)
     }
 
     /// The set of a list of blocks of one family.

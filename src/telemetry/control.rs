@@ -3,6 +3,8 @@
 //! The socket is for root (and whoever runs the controller) alone: by its mode, and again by the peer's credentials,
 //! because the mode is set an instant after the socket exists.
 
+#![expect(clippy::disallowed_methods, reason = "the door to the control socket")]
+
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};

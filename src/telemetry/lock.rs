@@ -2,6 +2,8 @@
 //!
 //! The kernel releases the lock when the process ends, however it ends; a file that is left behind means nothing.
 
+#![expect(clippy::disallowed_methods, reason = "the door to the state directory's lock")]
+
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
