@@ -142,7 +142,7 @@ impl GlobalOptions {
 impl Command {
     async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         match self {
-            Command::Run(arguments) => arguments.execute().await,
+            Command::Run(arguments) => arguments.execute(output).await,
             Command::Validate(arguments) => arguments.execute(output),
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,

@@ -1,6 +1,6 @@
 //! The deployment files are true: they parse, grant what their README says, and start the binary as it can be started.
 
-#[expect(dead_code, reason = "shared by three tests, none of which uses all of it")]
+#[expect(dead_code, reason = "shared by three tests; this one reads no code blocks")]
 #[path = "support/command_line.rs"]
 mod command_line;
 
@@ -77,9 +77,7 @@ fn the_unit_grants_what_the_readme_says() {
     }
     assert_eq!(one(&unit, "Service.NoNewPrivileges"), "yes");
     assert_eq!(one(&unit, "Service.ProtectSystem"), "strict");
-    let writable = words(&unit, "Service.ReadWritePaths");
-    let expected = ["-/run/xtables.lock", "-/proc/sys/net/bridge", "/sys/devices/virtual/net"];
-    assert_eq!(writable, BTreeSet::from(expected.map(str::to_owned)));
+    assert_eq!(one(&unit, "Service.ReadWritePaths"), "-/run/xtables.lock");
 }
 
 #[test]
@@ -147,7 +145,7 @@ fn the_container_is_started_and_confined_as_the_readme_says() {
 #[test]
 fn the_image_holds_the_programs_and_starts_the_controller() {
     let dockerfile = text("Dockerfile");
-    for program in ["conntrack", "ipset", "iptables"] {
+    for program in ["ipset", "iptables"] {
         assert!(dockerfile.lines().any(|line| line.contains("apt-get install") && line.contains(program)), "{program}");
     }
     let instruction = |name: &str| -> Vec<String> {

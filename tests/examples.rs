@@ -1,6 +1,5 @@
 //! The examples are true: each loads without a finding, its two worlds are the same, and it allows what its README says.
 
-#[expect(dead_code, reason = "shared by three tests, none of which uses all of it")]
 #[path = "support/command_line.rs"]
 mod command_line;
 
@@ -195,7 +194,7 @@ fn examples() -> BTreeSet<String> {
 
 fn source(path: &Path) -> SourceFile {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    SourceFile { path: path.to_owned(), text }
+    SourceFile::new(path, text)
 }
 
 fn directory(example: &str) -> PathBuf {
@@ -344,7 +343,7 @@ fn every_example_allows_what_it_says() {
                 "--port",
                 port,
             ]);
-            let expected = if *allowed { 0 } else { 1 };
+            let expected = i32::from(!*allowed);
             if output.status.code() != Some(expected) {
                 wrong.push(format!(
                     "{example}: {from} -> {to}:{port} should exit {expected}, not {:?}\n{}{}",

@@ -1,13 +1,16 @@
 //! `dockgate run`: the controller.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use crate::compile::DenyAction;
+use crate::compile::{self, DenyAction};
+use crate::controller;
 
+use super::diagnostics::render;
 use super::{Outcome, STATE_DIRECTORY};
 
 /// Run the controller: enforce a directory of policies on this host's containers
@@ -43,8 +46,24 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) async fn execute(self) -> anyhow::Result<Outcome> {
-        anyhow::bail!("the controller is not part of this build")
+    pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
+        let options = controller::Options {
+            policies: self.policies,
+            state_directory: self.state_dir,
+            compile: compile::Options { deny_action: self.deny_action, log_group: self.log_group },
+            resync_interval: self.resync_interval,
+            debounce: self.debounce,
+        };
+        match controller::run(options).await {
+            Ok(()) => Ok(Outcome::Yes),
+            Err(error) => {
+                if let controller::Error::Invalid { diagnostics, sources, .. } = &error {
+                    output.write_all(render(diagnostics, sources).as_bytes())?;
+                    output.flush()?;
+                }
+                Err(error.into())
+            }
+        }
     }
 }
 
