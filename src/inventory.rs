@@ -13,10 +13,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX};
+use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
-/// Label that names a container's namespace; first of the four sources.
-pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
+pub use crate::selector::ORCHESTRATOR_LABEL;
+
 /// Implicit label: container name.
 pub const CONTAINER_LABEL: &str = "dockgate.io/container";
 /// Implicit label: Docker network name.
@@ -312,7 +312,7 @@ impl Inventory {
         labels.extend(self.namespace_labels(namespace));
         for (key, value) in [
             (NAMESPACE_LABEL, namespace),
-            (ORCHESTRATOR_LABEL, "docker"),
+            (ORCHESTRATOR_LABEL, ORCHESTRATOR),
             (CONTAINER_LABEL, container.name.as_str()),
             (IMAGE_LABEL, container.image.as_str()),
         ] {
