@@ -1,18 +1,41 @@
 //! A ruleset to the kernel: observe, plan, apply.
 //!
-//! Input: the desired [`Ruleset`] and what the kernel holds. Output: an ordered list of [`Step`]s, empty when nothing
-//! differs, and their execution. Nothing foreign is ever flushed or reordered.
+//! Input: the desired [`Ruleset`](crate::ruleset::Ruleset) and what the kernel holds. Output: an ordered list of
+//! [`Step`]s, empty when nothing differs, and their execution. Nothing foreign is ever flushed or reordered: of chains
+//! that are not ours only single jumps with our comment are inserted or deleted.
+//!
+//! ```text
+//! kernel ─► observe ─► State ─┐
+//!                             ├─► plan ─► Vec<Step> ─► apply ─► kernel
+//!                   Ruleset ──┘
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+mod anchor;
+mod bridge;
+mod chains;
+pub mod exec;
+mod kernel;
+mod plan;
+mod preflight;
+mod process;
+mod render;
+mod sets;
+mod state;
+
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use chains::Error as ListingError;
+pub use kernel::{Kernel, Options, Outcome};
+pub use plan::{plan, removal};
+pub use preflight::Missing;
+pub use state::{Jump, Problem, State};
 
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{Hook, Member, Ruleset, SetKind};
 
 /// The two implementations of the iptables commands. Docker's choice is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// `iptables-nft`
@@ -21,23 +44,60 @@ pub enum Variant {
     Legacy,
 }
 
-/// What the kernel holds of ours, or what it should hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    /// Our sets: kind and members.
-    pub sets: BTreeMap<String, (Family, SetKind, BTreeSet<Member>)>,
-    /// Our chains: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
-    pub chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>>,
-    /// Kernel chains whose first rule is our jump.
-    pub anchored: BTreeSet<(Family, Hook)>,
-    /// Bridges whose same-bridge traffic passes through netfilter in both families.
-    pub filtered_bridges: BTreeSet<InterfaceName>,
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Variant::Nft => "nft",
+            Variant::Legacy => "legacy",
+        })
+    }
 }
 
-/// One change of the kernel. Steps are executed in order; a crash between any two leaves a state that the next start repairs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why the kernel could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This machine lacks something; nothing was changed.
+    #[error("policy cannot be enforced on this machine: {}", .0.iter().map(Missing::to_string).collect::<Vec<_>>().join("; "))]
+    Missing(Vec<Missing>),
+    /// Docker's chains stand in both variants, so one of them is a leftover that still judges packets.
+    #[error(
+        "both iptables-nft and iptables-legacy hold chains of Docker's: remove those of the variant that Docker no \
+         longer uses (flush it, or reboot), or choose the variant"
+    )]
+    BothVariants,
+    /// A listing or a check failed.
+    #[error(transparent)]
+    Exec(#[from] exec::Error),
+    /// The filter table could not be understood.
+    #[error("{family}: cannot read the filter table")]
+    Listing {
+        /// Family.
+        family: Family,
+        /// The cause.
+        source: ListingError,
+    },
+    /// The kernel did not say what its bridges do.
+    #[error("cannot list bridges")]
+    Bridges(#[source] std::io::Error),
+    /// A step failed; the ones before it are done, the ones after it are not.
+    #[error("cannot {}", .step.purpose())]
+    Step {
+        /// The step.
+        step: Box<Step>,
+        /// The cause.
+        source: exec::Error,
+    },
+    /// A ruleset could not be tried, which says nothing about it.
+    #[error("cannot make a network namespace to try rules in")]
+    NoTrial(#[source] std::io::Error),
+}
+
+/// One change of the kernel. Steps are executed in order; a crash between any two leaves a state that the next start
+/// repairs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Step {
-    /// Lines for `ipset restore`-style input: creates, adds and deletes.
+    /// Lines of `ipset restore` input: creations, additions and deletions, each repeatable.
     Sets(Vec<String>),
     /// One `iptables-restore --noflush` transaction.
     Restore {
@@ -46,21 +106,62 @@ pub enum Step {
         /// The restore input.
         input: String,
     },
+    /// Makes same-bridge traffic pass through netfilter.
+    FilterBridge(InterfaceName),
+    /// Puts a jump of ours into first place of a foreign chain.
+    InsertJump(Jump),
+    /// Deletes one copy of a jump of ours from a foreign chain.
+    DeleteJump(Jump),
+    /// Destroys sets that no rule of ours uses any more.
+    Destroy(Vec<String>),
 }
 
-impl fmt::Display for Step {
-    /// The step as a person could run it.
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+impl Step {
+    /// What the step is for, after "cannot".
+    fn purpose(&self) -> String {
+        match self {
+            Step::Sets(_) => "change sets".to_owned(),
+            Step::Restore { family, .. } => format!("change the {family} chains"),
+            Step::FilterBridge(bridge) => format!("have bridge {bridge} filtered"),
+            Step::InsertJump(jump) => format!("insert the {} jump in {}", jump.family, jump.chain),
+            Step::DeleteJump(jump) => format!("delete the {} jump in {}", jump.family, jump.chain),
+            Step::Destroy(_) => "destroy sets".to_owned(),
+        }
     }
 }
 
-/// The steps from what is to what should be.
-pub fn plan(_observed: &State, _desired: &Ruleset) -> Vec<Step> {
-    todo!()
+impl fmt::Display for Step {
+    /// The step as a person could run it in a shell, with the plain command names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Sets(lines) => {
+                writeln!(f, "ipset restore <<'END'")?;
+                lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+                write!(f, "END")
+            }
+            Step::Restore { family, input } => {
+                write!(f, "{}-restore --noflush -w {} <<'END'\n{input}END", command(*family), exec::LOCK_WAIT)
+            }
+            Step::FilterBridge(bridge) => {
+                write!(f, "ip link set dev {bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1")
+            }
+            Step::InsertJump(jump) => {
+                write!(f, "{} -w -t filter -I {} 1 {}", command(jump.family), jump.chain, jump.rule())
+            }
+            Step::DeleteJump(jump) => {
+                write!(f, "{} -w -t filter -D {} {}", command(jump.family), jump.chain, jump.rule())
+            }
+            Step::Destroy(names) => {
+                let lines: Vec<String> = names.iter().map(|name| format!("ipset destroy {name}")).collect();
+                f.write_str(&lines.join("\n"))
+            }
+        }
+    }
 }
 
-/// The steps that remove everything of ours.
-pub fn removal(_observed: &State) -> Vec<Step> {
-    todo!()
+fn command(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
 }

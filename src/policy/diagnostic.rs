@@ -2,14 +2,14 @@
 //!
 //! Output: data for every renderer; findings are never `Err`, so that all of them are collected.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Location;
 use super::codes::Code;
 use super::field::FieldPath;
 
 /// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The resource is not usable.

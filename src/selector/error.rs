@@ -144,7 +144,7 @@ impl Expected<'_> {
                 "a selector stands on one line; a folded YAML block (`>-`) joins its lines with blanks"
             }
             (_, Found::Other('“' | '”' | '„' | '‘' | '’')) => "use straight quotes, `\"` or `'`",
-            (Expected::Operator { .. }, Found::Other('=' | ':')) => "use `==`",
+            (Expected::Operator { .. }, Found::Other('=' | ':')) | (Expected::Value, Found::Other('=')) => "use `==`",
             (Expected::Operator { .. }, Found::Other('~' | '^' | '*')) => {
                 "there are no patterns: use `contains`, `starts with` or `ends with`"
             }
@@ -159,7 +159,6 @@ impl Expected<'_> {
             (Expected::Value | Expected::SetValue, Found::Word(word)) => {
                 return Some(format!("put it in quotes: `\"{word}\"`"));
             }
-            (Expected::Value, Found::Other('=')) => "use `==`",
             (Expected::Set, _) => "values of `in` stand in braces: `{\"a\", \"b\"}`",
             (Expected::Key, Found::Text) => "a key has no quotes",
             (Expected::Operand, Found::Text) => "the key comes first: `key == \"value\"`",

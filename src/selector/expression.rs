@@ -55,9 +55,8 @@ impl Test {
     /// Whether a label with this value, or a missing one, passes. Comparison is by byte, and nothing is numeric.
     fn holds(&self, value: Option<&str>) -> bool {
         match (self, value) {
-            (Test::Differs(_) | Test::NotIn(_), None) => true,
+            (Test::Differs(_) | Test::NotIn(_), None) | (Test::Exists, Some(_)) => true,
             (_, None) => false,
-            (Test::Exists, Some(_)) => true,
             (Test::Equals(expected), Some(value)) => value == expected,
             (Test::Differs(unwanted), Some(value)) => value != unwanted,
             (Test::Contains(part), Some(value)) => value.contains(part.as_str()),

@@ -162,9 +162,8 @@ impl<'a> Parser<'a> {
 
     fn value(&mut self, expected: Expected<'_>) -> Result<String, Error> {
         let start = self.skip_blanks();
-        let quote = match self.rest().chars().next() {
-            Some(quote @ ('"' | '\'')) => quote,
-            _ => return Err(self.unexpected(expected)),
+        let Some(quote @ ('"' | '\'')) = self.rest().chars().next() else {
+            return Err(self.unexpected(expected));
         };
         let content = &self.rest()[1..];
         let length = content.find(quote).ok_or_else(|| Error::unterminated(quote, start))?;

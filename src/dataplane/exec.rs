@@ -1,0 +1,247 @@
+//! The door to the kernel's tools: the only place that runs processes for the data plane.
+//!
+//! Input: a command with its standard input. Output: what it printed, or an error that says what was run, how it ended
+//! and what it complained of. Every command has a time limit: one that hangs must not hang policy.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::dataplane::Variant;
+use crate::net::Family;
+
+/// How long a command may take. The largest measured transaction (50,000 rules) takes about a second.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Seconds that the iptables commands wait for the lock that they share with Docker.
+pub(super) const LOCK_WAIT: &str = "10";
+/// How often the end of a process that has closed its output is looked for.
+const END_POLL: Duration = Duration::from_micros(200);
+
+/// Why a command did not do what it was run for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be started.
+    #[error("cannot run `{command}`")]
+    Start {
+        /// The command line.
+        command: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// It did not end in time.
+    #[error("`{command}` did not end within {} s and was killed", .limit.as_secs())]
+    Timeout {
+        /// The command line.
+        command: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// It ended in failure.
+    #[error("`{command}` failed ({status}): {complaint}{}", refused(.line.as_deref()))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        complaint: String,
+        /// The line of its input that it named as the cause, if it named one.
+        line: Option<String>,
+    },
+    /// `ipset` complained of lines of a batch; the other lines are in force.
+    #[error("ipset refused a part of a batch: {0}")]
+    Refused(String),
+    /// The long-lived `ipset` process ended or fell silent.
+    #[error("the ipset process does not answer")]
+    Silent,
+    /// A command of the `iptables` package failed.
+    #[error("`{command}` failed: {complaint}")]
+    Jump {
+        /// What was tried.
+        command: String,
+        /// What the package reports.
+        complaint: String,
+    },
+}
+
+fn refused(line: Option<&str>) -> String {
+    line.map(|line| format!(", in this line: {line}")).unwrap_or_default()
+}
+
+/// The commands of one variant and family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Commands {
+    /// For single rules.
+    pub(super) iptables: &'static str,
+    /// For listings.
+    pub(super) save: &'static str,
+    /// For transactions.
+    pub(super) restore: &'static str,
+}
+
+impl Commands {
+    /// The names that iptables installs beside the plain ones since its version 1.8.
+    pub(super) fn of(variant: Variant, family: Family) -> Commands {
+        let (iptables, save, restore) = match (variant, family) {
+            (Variant::Nft, Family::V4) => ("iptables-nft", "iptables-nft-save", "iptables-nft-restore"),
+            (Variant::Nft, Family::V6) => ("ip6tables-nft", "ip6tables-nft-save", "ip6tables-nft-restore"),
+            (Variant::Legacy, Family::V4) => ("iptables-legacy", "iptables-legacy-save", "iptables-legacy-restore"),
+            (Variant::Legacy, Family::V6) => ("ip6tables-legacy", "ip6tables-legacy-save", "ip6tables-legacy-restore"),
+        };
+        Commands { iptables, save, restore }
+    }
+
+    /// All of them.
+    pub(super) fn names(self) -> [&'static str; 3] {
+        [self.iptables, self.save, self.restore]
+    }
+}
+
+/// A command in the language that its messages are read in, out of reach of a Ctrl-C that is meant for us.
+pub(super) fn command(program: &str, arguments: &[&str]) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C").process_group(0);
+    command
+}
+
+/// Runs a command to its end and returns what it printed.
+pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    run_within(LIMIT, program, arguments, input)
+}
+
+fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    let shown = || [&[program], arguments].concat().join(" ");
+    let deadline = Instant::now() + limit;
+    let mut child = command(program, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| Error::Start { command: shown(), source })?;
+
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = input.to_owned();
+        // A command that ends before it has read everything says why on its standard error.
+        thread::spawn(move || stdin.write_all(input.as_bytes()));
+    }
+    let output = child.stdout.take().map(read_aside);
+    let complaint = child.stderr.take().map(read_aside);
+    let collected = collect(output, deadline).zip(collect(complaint, deadline));
+    let ended = collected.and_then(|texts| Some((texts, wait_until(&mut child, deadline)?)));
+    let Some(((output, complaint), status)) = ended else {
+        // The process may be beyond killing for a while; nothing waits for it here.
+        let _ = child.kill();
+        thread::spawn(move || child.wait());
+        return Err(Error::Timeout { command: shown(), limit });
+    };
+    if status.success() {
+        return Ok(output);
+    }
+    let line = named_line(&complaint).and_then(|number| input.lines().nth(number.checked_sub(1)?)).map(str::to_owned);
+    Err(Error::Failed { command: shown(), status, complaint: one_line(&complaint), line })
+}
+
+fn read_aside(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before a read error is still worth showing.
+        let _ = stream.read_to_end(&mut bytes);
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+fn collect(stream: Option<mpsc::Receiver<String>>, deadline: Instant) -> Option<String> {
+    stream.map_or(Some(String::new()), |stream| {
+        stream.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    })
+}
+
+fn wait_until(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => thread::sleep(END_POLL),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// The number of the input line that a complaint names: `line 3: RULE_APPEND failed`, `line 4 failed`,
+/// `Error occurred at line: 6`, `Error in line 2: ...`.
+fn named_line(complaint: &str) -> Option<usize> {
+    let lower = complaint.to_lowercase();
+    let after = lower.split("line").skip(1).find_map(|rest| {
+        let digits: String = rest.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    });
+    after
+}
+
+fn one_line(text: &str) -> String {
+    let hint = |line: &&str| !line.is_empty() && !line.starts_with("Try `") && !line.starts_with("# Warning");
+    text.lines().map(str::trim).filter(hint).collect::<Vec<_>>().join("; ")
+}
+
+/// Runs work that may block, on a thread of its own: the `iptables` package has no time limits. `None` when it does not
+/// end in time. The thread is in the network namespace of its creator, as all children of a thread are.
+pub(super) fn within_limit<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = sender.send(work());
+    });
+    receiver.recv_timeout(LIMIT).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_hangs_is_killed() {
+        let limit = Duration::from_millis(100);
+        let begin = Instant::now();
+        let error = run_within(limit, "sleep", &["60"], "").unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_failure_carries_command_status_and_complaint() {
+        let error =
+            run("sh", &["-c", "echo 'Error occurred at line: 2' >&2; exit 3"], "one\ntwo\nthree\n").unwrap_err();
+        let text = error.to_string();
+        for part in ["sh -c", "exit status: 3", "Error occurred at line: 2", "in this line: two"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_command_is_named() {
+        let error = run("dockgate-no-such-command", &[], "").unwrap_err();
+        assert_eq!(error.to_string(), "cannot run `dockgate-no-such-command`");
+    }
+
+    #[test]
+    fn large_input_and_output_do_not_block_each_other() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(run("cat", &[], &input).unwrap(), input);
+    }
+
+    #[test]
+    fn the_line_of_a_complaint_is_found_in_every_form() {
+        for (complaint, number) in [
+            ("iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Invalid argument)", Some(3)),
+            ("iptables-restore: line 4 failed", Some(4)),
+            ("ip6tables-restore v1.8.9 (legacy): Set nope doesn't exist.\n\nError occurred at line: 6\n", Some(6)),
+            ("ipset v7.17: Error in line 2: Syntax error", Some(2)),
+            ("something on no particular line", None),
+        ] {
+            assert_eq!(named_line(complaint), number, "{complaint}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The kernel of this network namespace, as far as dockgate works on it.
+//!
+//! Input: a [`Ruleset`]. Output: the kernel holds it. What the kernel holds is kept in memory after each success, so that
+//! a change of members costs one message and no listing; after any failure it is read again.
+//!
+//! All calls are blocking and concern the network namespace of the calling thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
+use crate::dataplane::plan::{plan, plan_sets};
+use crate::dataplane::process::Ipset;
+use crate::dataplane::state::{Problem, State};
+use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, preflight, sets};
+use crate::net::{Family, InterfaceName};
+use crate::ruleset::{Chain, ChainName, Ruleset};
+
+/// What the user chose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The variant; `None` finds the one that Docker uses.
+    pub variant: Option<Variant>,
+}
+
+/// What enforcing a ruleset came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The steps that were taken; none when the kernel held the ruleset already.
+    pub steps: Vec<Step>,
+    /// What is not as it should be all the same.
+    pub problems: Vec<Problem>,
+}
+
+/// The kernel, with what it is known to hold.
+#[derive(Debug)]
+pub struct Kernel {
+    variant: Variant,
+    ipset: Ipset,
+    mirror: Option<Mirror>,
+}
+
+/// What the kernel holds since the last success.
+#[derive(Debug)]
+struct Mirror {
+    state: State,
+    chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
+}
+
+impl Kernel {
+    /// Checks that this machine can enforce anything, and finds the variant. Changes nothing.
+    pub fn open(options: Options) -> Result<Kernel, Error> {
+        let variant = preflight::check(options.variant)?;
+        Ok(Kernel { variant, ipset: Ipset::default(), mirror: None })
+    }
+
+    /// The variant in use.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// Reads what the kernel holds of ours. Changes nothing.
+    pub fn observe(&mut self) -> Result<State, Error> {
+        let mut state = State::default();
+        for family in Family::ALL {
+            let saved = exec::run(Commands::of(self.variant, family).save, &["-t", "filter"], "")?;
+            chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+        }
+        sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
+        state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
+        Ok(state)
+    }
+
+    /// Executes steps in order, up to the first that fails. What is worth knowing but keeps no later step from being
+    /// taken is in the result.
+    pub fn apply(&mut self, steps: &[Step]) -> Result<Vec<Problem>, Error> {
+        self.mirror = None;
+        let mut problems = Vec::new();
+        for step in steps {
+            let done = self.execute(step, &mut problems);
+            done.map_err(|source| Error::Step { step: Box::new(step.clone()), source })?;
+        }
+        Ok(problems)
+    }
+
+    /// Makes the kernel hold the ruleset, starting from what it is known to hold.
+    pub fn enforce(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        let Some(Mirror { state, chains }) = self.mirror.take() else { return self.repair(desired) };
+        if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
+            let steps = plan_sets(&state, desired);
+            let problems = self.apply(&steps)?;
+            return Ok(self.remember(steps, problems, Mirror { state: state.with_sets(desired), chains }, desired));
+        }
+        self.carry_out(&state, desired)
+    }
+
+    /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
+    /// has enforced this ruleset before, that somebody else has changed something.
+    pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        let observed = self.observe()?;
+        self.carry_out(&observed, desired)
+    }
+
+    fn carry_out(&mut self, from: &State, desired: &Ruleset) -> Result<Outcome, Error> {
+        let steps = plan(from, desired);
+        let problems = self.apply(&steps)?;
+        let mut state = from.after(desired);
+        for problem in &problems {
+            // Not done, so that it is tried again.
+            if let Problem::UnfilteredBridge { bridge, .. } = problem {
+                state.filtered_bridges.remove(bridge);
+            }
+        }
+        Ok(self.remember(steps, problems, Mirror { state, chains: desired.chains.clone() }, desired))
+    }
+
+    fn remember(&mut self, steps: Vec<Step>, mut problems: Vec<Problem>, mirror: Mirror, desired: &Ruleset) -> Outcome {
+        let standing = mirror.state.problems(desired);
+        // A bridge that could not be switched is in both lists, here with the reason.
+        problems.extend(standing.into_iter().filter(|problem| !matches!(problem, Problem::UnfilteredBridge { .. })));
+        self.mirror = Some(mirror);
+        Outcome { steps, problems }
+    }
+
+    /// Has the kernel judge a ruleset without touching what is in force, in a network namespace that ends with the call.
+    /// Its failure names the step and, where the tools say so, the line.
+    pub fn test(&self, desired: &Ruleset) -> Result<(), Error> {
+        let variant = self.variant;
+        // Bridges do not exist there.
+        let desired = Ruleset { bridges: BTreeSet::new(), ..desired.clone() };
+        let trial = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NoTrial(errno.into()))?;
+            let mut kernel = Kernel { variant, ipset: Ipset::default(), mirror: None };
+            kernel.repair(&desired).map(drop)
+        });
+        trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))
+    }
+
+    fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
+        match step {
+            Step::Sets(lines) => self.ipset.apply(lines),
+            Step::Restore { family, input } => {
+                let restore = Commands::of(self.variant, *family).restore;
+                exec::run(restore, &["--noflush", "-w", LOCK_WAIT], input).map(drop)
+            }
+            Step::InsertJump(jump) => anchor::insert(self.variant, jump),
+            Step::DeleteJump(jump) => anchor::delete(self.variant, jump),
+            Step::FilterBridge(bridge) => {
+                if let Err(reason) = filter_bridge(bridge) {
+                    problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason });
+                }
+                Ok(())
+            }
+            Step::Destroy(names) => {
+                for set in names {
+                    if let Err(error) = self.ipset.apply(&[format!("destroy {set}")]) {
+                        problems.push(Problem::SetInUse { set: set.clone(), reason: error.to_string() });
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Has a bridge filtered, or says why it cannot be.
+fn filter_bridge(bridge: &InterfaceName) -> Result<(), String> {
+    if !bridge::available() {
+        // Docker loads it where it needs it, and this is the same need.
+        let loaded = exec::run("modprobe", &["br_netfilter"], "");
+        if !bridge::available() {
+            let reason = loaded.err().map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(format!("the kernel module br_netfilter is not loaded; run `modprobe br_netfilter`{reason}"));
+        }
+    }
+    bridge::filter(bridge).map_err(|error| error.to_string())
+}

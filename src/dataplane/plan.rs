@@ -1,0 +1,209 @@
+//! From what is to what should be, as data.
+//!
+//! Input: a [`State`] and the desired [`Ruleset`]. Output: steps in an order that opens nothing on the way. The order
+//! rests on one fact: an address that is known on its bridge but in no class set yet is not governed. So an address
+//! becomes known last and unknown first, and sets are filled before a rule uses them and emptied after none does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dataplane::Step;
+use crate::dataplane::render;
+use crate::dataplane::sets::{create_line, member_line};
+use crate::dataplane::state::{Jump, State};
+use crate::net::{Family, InterfaceName};
+use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName};
+
+/// The steps from what is to what should be; none when nothing differs.
+pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
+    if let Some(detour) = around_odd_sets(observed, desired) {
+        let mut steps = plan(observed, &detour);
+        steps.extend(plan(&observed.after(&detour), desired));
+        return steps;
+    }
+    let rules = rule_steps(observed, desired);
+    if rules.is_empty() {
+        return plan_sets(observed, desired);
+    }
+    let changes = SetChanges::between(observed, desired);
+    let mut steps = Vec::new();
+    steps.extend(sets_step(changes.before));
+    steps.extend(rules);
+    steps.extend(sets_step(changes.after));
+    steps.extend(destroy_step(observed, desired));
+    steps
+}
+
+/// The steps when no rule, jump or bridge differs: one message changes all members. This is the path of a container that
+/// comes or goes, so no rule is rendered for it.
+pub(super) fn plan_sets(observed: &State, desired: &Ruleset) -> Vec<Step> {
+    let SetChanges { before: mut lines, mut after } = SetChanges::between(observed, desired);
+    lines.append(&mut after);
+    sets_step(lines).into_iter().chain(destroy_step(observed, desired)).collect()
+}
+
+/// The steps that remove everything of ours. What bridges pass to netfilter stays as it is: what it was before us is
+/// not recorded anywhere, and it ends with the bridge.
+pub fn removal(observed: &State) -> Vec<Step> {
+    plan(observed, &Ruleset::default())
+}
+
+fn destroy_step(observed: &State, desired: &Ruleset) -> Option<Step> {
+    let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
+    let present = observed.sets.keys().chain(&observed.odd_sets);
+    let unused: Vec<String> = present.filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+    (!unused.is_empty()).then_some(Step::Destroy(unused))
+}
+
+fn sets_step(lines: Vec<String>) -> Option<Step> {
+    (!lines.is_empty()).then_some(Step::Sets(lines))
+}
+
+/// The changes of set members, in two batches: what goes before a change of rules and what goes after it.
+struct SetChanges {
+    /// Known addresses that go; creations; members that come.
+    before: Vec<String>,
+    /// Addresses that become known; members that go.
+    after: Vec<String>,
+}
+
+impl SetChanges {
+    /// Compares sets. On an interface that no rule in force names, being known changes nothing yet; there an address
+    /// becomes known before the first rule does, so that it costs its owner no packet.
+    fn between(observed: &State, desired: &Ruleset) -> SetChanges {
+        let mut forgotten = Vec::new();
+        let mut added = Vec::new();
+        let mut known_early = Vec::new();
+        let mut known_late = Vec::new();
+        let mut removed = Vec::new();
+        for (name, set) in &desired.sets {
+            let present = observed.sets.get(name.as_str());
+            let known = *name == SetName::known(set.family);
+            if present.is_none() {
+                added.push(create_line(name, set));
+            }
+            if present.is_some_and(|present| present.members == set.members) {
+                continue;
+            }
+            let nothing = BTreeSet::new();
+            let members = present.map_or(&nothing, |present| &present.members);
+            for member in set.members.difference(members) {
+                let batch = match (known, present) {
+                    (false, _) => &mut added,
+                    (true, Some(_)) if is_judged(member, &observed.interfaces) => &mut known_late,
+                    (true, _) => &mut known_early,
+                };
+                batch.push(member_line("add", name.as_str(), member));
+            }
+            let batch = if known { &mut forgotten } else { &mut removed };
+            batch.extend(members.difference(&set.members).map(|member| member_line("del", name.as_str(), member)));
+        }
+        forgotten.extend(added);
+        forgotten.extend(known_early);
+        known_late.extend(removed);
+        SetChanges { before: forgotten, after: known_late }
+    }
+}
+
+fn is_judged(member: &Member, judged: &BTreeSet<InterfaceName>) -> bool {
+    match member {
+        Member::NetInterface { interface, .. } => judged.contains(interface),
+        Member::Ip(_) | Member::Net(_) | Member::IpPort { .. } => true,
+    }
+}
+
+/// Everything but sets: chains, jumps, bridges.
+fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
+    let anchors = observed.anchors(desired);
+    let mut stale: Vec<&Jump> = Vec::new();
+    for (jump, positions) in &observed.jumps {
+        if !(anchors.contains(jump) && observed.holds(jump)) {
+            stale.extend(positions.iter().map(|_| jump));
+        }
+    }
+    // A jump to a base chain that goes away has to go before it; a jump that is replaced goes after its replacement, so
+    // that there is no moment without one.
+    let (replaced, ended): (Vec<_>, Vec<_>) =
+        stale.into_iter().partition(|jump| anchors.iter().any(|a| (a.family, a.hook) == (jump.family, jump.hook)));
+
+    let mut steps: Vec<Step> = ended.into_iter().cloned().map(Step::DeleteJump).collect();
+    steps.extend(Family::ALL.into_iter().filter_map(|family| restore(family, observed, desired)));
+    steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
+    steps.extend(anchors.iter().filter(|anchor| !observed.holds(anchor)).cloned().map(Step::InsertJump));
+    steps.extend(replaced.into_iter().cloned().map(Step::DeleteJump));
+    steps
+}
+
+/// One transaction that brings all chains of a family to what they should be; `None` when they are.
+fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> {
+    let nothing = BTreeMap::new();
+    let present = observed.chains.get(&family).unwrap_or(&nothing);
+    let no_chains = BTreeMap::new();
+    let wanted = desired.chains.get(&family).unwrap_or(&no_chains);
+
+    let mut heads = Vec::new();
+    let mut lines = Vec::new();
+    for (name, rules) in wanted {
+        let rendered = render::chain(family, name.as_str(), rules);
+        let same = present.get(name.as_str()).is_some_and(|hashes| {
+            hashes.len() == rendered.len()
+                && hashes.iter().zip(&rendered).all(|(hash, line)| hash.as_ref() == Some(&line.hash))
+        });
+        if !same {
+            heads.push(name.as_str());
+            lines.extend(rendered.into_iter().map(|line| line.text));
+        }
+    }
+    for (name, hashes) in present.iter().filter(|(name, _)| !wanted.keys().any(|w| w.as_str() == *name)) {
+        if !observed.pinned.contains_key(&(family, name.clone())) {
+            heads.push(name);
+            lines.push(format!("-X {name}"));
+        } else if !hashes.is_empty() {
+            heads.push(name);
+        }
+    }
+    if heads.is_empty() {
+        return None;
+    }
+    let mut input = String::from("*filter\n");
+    for head in heads {
+        // Creates the chain, or empties it if it exists.
+        input.push_str(&format!(":{head} - [0:0]\n"));
+    }
+    for line in lines {
+        input.push_str(&line);
+        input.push('\n');
+    }
+    input.push_str("COMMIT\n");
+    Some(Step::Restore { family, input })
+}
+
+/// The desired ruleset under other names for the sets that the kernel holds in a form that cannot be changed in place.
+/// To go there first and then to the desired ruleset frees the right names without a moment in which rules are missing.
+/// `None` when no set is odd.
+fn around_odd_sets(observed: &State, desired: &Ruleset) -> Option<Ruleset> {
+    let odd = |name: &SetName, set: &AddressSet| {
+        observed.odd_sets.contains(name.as_str())
+            || observed.sets.get(name.as_str()).is_some_and(|at| (at.family, at.kind) != (set.family, set.kind))
+    };
+    let renamed: BTreeMap<&SetName, SetName> = desired
+        .sets
+        .iter()
+        .filter(|(name, set)| odd(name, set))
+        .map(|(name, set)| (name, SetName::of_content(set.family, set.kind, "repair", name.as_str())))
+        .collect();
+    if renamed.is_empty() {
+        return None;
+    }
+    let mut detour = desired.clone();
+    detour.sets =
+        desired.sets.iter().map(|(name, set)| (renamed.get(name).unwrap_or(name).clone(), set.clone())).collect();
+    let rules = detour.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
+    for condition in rules.flat_map(|rule| &mut rule.matches) {
+        if let Match::Set { set, .. } = condition
+            && let Some(name) = renamed.get(set)
+        {
+            *set = name.clone();
+        }
+    }
+    Some(detour)
+}

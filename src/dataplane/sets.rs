@@ -1,0 +1,116 @@
+//! Sets as lines of `ipset` input, and back from `ipset save`.
+//!
+//! Input: sets of the ruleset, or the text of `ipset save`. Output: the other one. Every line carries `-exist`, so that
+//! a batch that was interrupted can be repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::dataplane::state::State;
+use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::ruleset::{AddressSet, Member, SET_PREFIX, SetKind, SetName};
+
+/// `maxelem` of every set of ours: the kernel's default of 65536 is less than a block list has. Memory is only taken
+/// for members that exist.
+const MAXIMUM_MEMBERS: u32 = 1_048_576;
+
+/// The line that creates a set.
+pub(super) fn create_line(name: &SetName, set: &AddressSet) -> String {
+    format!("create {name} {} family {} maxelem {MAXIMUM_MEMBERS} -exist", set.kind, family_word(set.family))
+}
+
+/// The line that adds (`add`) or deletes (`del`) a member.
+pub(super) fn member_line(verb: &str, set: &str, member: &Member) -> String {
+    match member {
+        Member::Ip(address) => format!("{verb} {set} {address} -exist"),
+        Member::Net(net) => format!("{verb} {set} {net} -exist"),
+        Member::IpPort { address, protocol, port } => format!("{verb} {set} {address},{protocol}:{port} -exist"),
+        Member::NetInterface { net, interface } => format!("{verb} {set} {net},{interface} -exist"),
+    }
+}
+
+fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+    }
+}
+
+/// Reads `ipset save` into the state: only sets with our prefix.
+pub(super) fn parse(saved: &str, state: &mut State) {
+    let mut sets: BTreeMap<String, AddressSet> = BTreeMap::new();
+    for line in saved.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [verb, name, rest @ ..] = &words[..] else { continue };
+        if !name.starts_with(SET_PREFIX) {
+            continue;
+        }
+        let understood = match (*verb, rest) {
+            ("create", [kind, options @ ..]) => parse_create(kind, options).map(|set| {
+                sets.insert((*name).to_owned(), set);
+            }),
+            ("add", [member]) => sets.get_mut(*name).and_then(|set| {
+                let member = parse_member(set.kind, member)?;
+                set.members.insert(member);
+                Some(())
+            }),
+            _ => None,
+        };
+        if understood.is_none() {
+            state.odd_sets.insert((*name).to_owned());
+        }
+    }
+    sets.retain(|name, _| !state.odd_sets.contains(name));
+    state.sets = sets;
+}
+
+/// An empty set as `create` describes it; `None` if we would not have created it so.
+fn parse_create(kind: &str, options: &[&str]) -> Option<AddressSet> {
+    let kind = [SetKind::Ip, SetKind::Net, SetKind::IpPort, SetKind::NetInterface]
+        .into_iter()
+        .find(|candidate| candidate.to_string() == kind)?;
+    let mut family = None;
+    let mut maximum = None;
+    for option in options.chunks(2) {
+        match option {
+            ["family", word] => family = Family::ALL.into_iter().find(|family| family_word(*family) == *word),
+            ["maxelem", number] => maximum = number.parse::<u32>().ok(),
+            // How the kernel spreads members over its hash table, which it chooses itself.
+            ["hashsize" | "bucketsize" | "initval", _] => {}
+            _ => return None,
+        }
+    }
+    (maximum? >= MAXIMUM_MEMBERS).then_some(AddressSet { family: family?, kind, members: BTreeSet::new() })
+}
+
+fn parse_member(kind: SetKind, text: &str) -> Option<Member> {
+    match kind {
+        SetKind::Ip => text.parse().ok().map(Member::Ip),
+        SetKind::Net => text.parse().ok().map(Member::Net),
+        SetKind::IpPort => {
+            let (address, service) = text.split_once(',')?;
+            let (protocol, port) = service.split_once(':')?;
+            let address: IpAddr = address.parse().ok()?;
+            Some(Member::IpPort { address, protocol: protocol_number(protocol)?, port: port.parse().ok()? })
+        }
+        SetKind::NetInterface => {
+            let (net, interface) = text.split_once(',')?;
+            Some(Member::NetInterface {
+                net: net.parse::<Cidr>().ok()?,
+                interface: interface.parse::<InterfaceName>().ok()?,
+            })
+        }
+    }
+}
+
+/// `ipset` shows the protocols it knows by name.
+fn protocol_number(text: &str) -> Option<u8> {
+    let named = match text {
+        "tcp" => Some(Protocol::TCP),
+        "udp" => Some(Protocol::UDP),
+        "sctp" => Some(Protocol::SCTP),
+        "udplite" => Some(Protocol::UDPLITE),
+        _ => None,
+    };
+    named.map(Protocol::number).or_else(|| text.parse().ok())
+}

@@ -1,0 +1,242 @@
+//! What the kernel holds of ours, as far as a decision depends on it.
+//!
+//! Input: what [`super::Kernel::observe`] read, or an earlier state and the ruleset that was applied to it. Output:
+//! what [`super::plan()`] compares. Both come to the same value, so that a running controller need not read the kernel
+//! before each change and a restarted one recognises everything that it finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::dataplane::render;
+use crate::net::{Family, InterfaceName};
+use crate::ruleset::{AddressSet, Chain, ChainName, Hook, Match, Ruleset, SetName};
+
+/// Docker's chain for the rules of others.
+pub(super) const DOCKER_USER: &str = "DOCKER-USER";
+
+/// Position of an anchor that is right.
+const FIRST: usize = 1;
+
+/// A jump of ours in a chain that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Jump {
+    /// Family.
+    pub family: Family,
+    /// The base chain it leads to.
+    pub hook: Hook,
+    /// The foreign chain it stands in.
+    pub chain: String,
+    /// Tells copies of the same jump apart, so that a stale copy can be deleted by its text: a deletion by number could
+    /// hit a foreign rule when somebody else changes the chain at the same moment.
+    pub serial: u32,
+}
+
+impl Jump {
+    const COMMENT: &'static str = "dockgate:";
+
+    /// The rule as iptables arguments.
+    pub fn rule(&self) -> String {
+        format!("-m comment --comment {}{} -j {}", Self::COMMENT, self.serial, ChainName::base(self.hook))
+    }
+
+    /// The jump whose rule this is; `None` if it is not exactly a jump of ours.
+    pub(super) fn recognise(family: Family, chain: &str, rule: &[String]) -> Option<Jump> {
+        let ["-m", "comment", "--comment", comment, "-j", target] =
+            rule.iter().map(String::as_str).collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        let serial = comment.strip_prefix(Self::COMMENT)?.parse().ok()?;
+        let hook = Hook::ALL.into_iter().find(|hook| ChainName::base(*hook).as_str() == target)?;
+        Some(Jump { family, hook, chain: chain.to_owned(), serial })
+    }
+}
+
+/// What the kernel holds of ours, or what it should hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Our sets by name.
+    pub sets: BTreeMap<String, AddressSet>,
+    /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
+    pub odd_sets: BTreeSet<String>,
+    /// Our chains: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
+    pub chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>>,
+    /// Interfaces that rules of ours name: an address on one of them is judged already.
+    pub interfaces: BTreeSet<InterfaceName>,
+    /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
+    pub jumps: BTreeMap<Jump, Vec<usize>>,
+    /// Where FORWARD jumps to DOCKER-USER: the number of foreign rules above that jump.
+    pub docker_user: BTreeMap<Family, usize>,
+    /// Our chains to which a foreign rule leads, with that rule. The kernel does not delete such a chain.
+    pub pinned: BTreeMap<(Family, String), String>,
+    /// Bridges whose same-bridge traffic passes through netfilter in both families.
+    pub filtered_bridges: BTreeSet<InterfaceName>,
+}
+
+impl State {
+    /// The state after the steps of [`super::plan()`] from this state to `desired`.
+    #[must_use]
+    pub fn after(&self, desired: &Ruleset) -> State {
+        let mut chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
+        for (family, named) in &desired.chains {
+            let hashes = |(name, rules): (&ChainName, &Chain)| {
+                let lines = render::chain(*family, name.as_str(), rules);
+                (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
+            };
+            chains.insert(*family, named.iter().map(hashes).collect());
+        }
+        for (family, name) in self.pinned.keys() {
+            chains.entry(*family).or_default().entry(name.clone()).or_default();
+        }
+        chains.retain(|_, named| !named.is_empty());
+        let filtered = self.filtered_bridges.union(&desired.bridges).cloned().collect();
+        State {
+            sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
+            odd_sets: BTreeSet::new(),
+            chains,
+            interfaces: interfaces(desired),
+            jumps: self.anchors(desired).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
+            docker_user: self.docker_user.clone(),
+            pinned: self.pinned.clone(),
+            filtered_bridges: filtered,
+        }
+    }
+
+    /// The state after a change of sets alone.
+    #[must_use]
+    pub(super) fn with_sets(mut self, desired: &Ruleset) -> State {
+        let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
+        self.sets.retain(|name, _| wanted.contains(name.as_str()));
+        for (name, set) in &desired.sets {
+            if self.sets.get(name.as_str()) != Some(set) {
+                self.sets.insert(name.as_str().to_owned(), set.clone());
+            }
+        }
+        self
+    }
+
+    /// The one jump to each base chain that `desired` has, as it is when it is right, else as it has to be made.
+    pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
+        let mut anchors = Vec::new();
+        for (family, named) in &desired.chains {
+            for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
+                anchors.push(self.anchor(*family, hook));
+            }
+        }
+        anchors
+    }
+
+    /// Whether the jump is there, once, and in first place.
+    pub(super) fn holds(&self, anchor: &Jump) -> bool {
+        self.jumps.get(anchor).is_some_and(|positions| **positions == [FIRST])
+    }
+
+    fn anchor(&self, family: Family, hook: Hook) -> Jump {
+        let chain = self.anchor_chain(family, hook);
+        let ours = || self.jumps.iter().filter(move |(jump, _)| jump.family == family && jump.hook == hook);
+        if let Some((jump, _)) = ours().find(|(jump, positions)| jump.chain == chain && ***positions == [FIRST]) {
+            return jump.clone();
+        }
+        let used: BTreeSet<u32> = ours().map(|(jump, _)| jump.serial).collect();
+        let serial = (1..).find(|serial| !used.contains(serial)).unwrap_or(u32::MAX);
+        Jump { family, hook, chain: chain.to_owned(), serial }
+    }
+
+    /// Docker pushes foreign jumps in FORWARD below its own rules, but leaves the content of DOCKER-USER alone.
+    fn anchor_chain(&self, family: Family, hook: Hook) -> &'static str {
+        if hook == Hook::Forward && self.docker_user.contains_key(&family) { DOCKER_USER } else { hook.kernel_chain() }
+    }
+
+    /// What keeps `desired` from being enforced in full, or our removal from being complete, in this state.
+    pub fn problems(&self, desired: &Ruleset) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for bridge in desired.bridges.difference(&self.filtered_bridges) {
+            problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason: "it is off".to_owned() });
+        }
+        for (family, above) in self.docker_user.iter().filter(|(_, above)| **above > 0) {
+            problems.push(Problem::RulesAboveDocker { family: *family, rules: *above });
+        }
+        for ((family, chain), rule) in &self.pinned {
+            problems.push(Problem::ForeignReference { family: *family, chain: chain.clone(), rule: rule.clone() });
+        }
+        problems
+    }
+}
+
+/// Every interface that a rule of the ruleset names.
+pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
+    let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    rules
+        .flat_map(|rule| &rule.matches)
+        .filter_map(|condition| match condition {
+            Match::InInterface(name) | Match::OutInterface(name) => Some(name.clone()),
+            Match::State(_)
+            | Match::TcpNotSyn
+            | Match::Net { .. }
+            | Match::Set { .. }
+            | Match::Protocol { .. }
+            | Match::Ports { .. }
+            | Match::Icmp { .. } => None,
+        })
+        .collect()
+}
+
+/// Something that a person should know: the rules are in force, but not everything is as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Same-bridge traffic of a governed network is not seen by netfilter.
+    UnfilteredBridge {
+        /// Its bridge.
+        bridge: InterfaceName,
+        /// Why.
+        reason: String,
+    },
+    /// Rules of others come before DOCKER-USER, and with it before ours.
+    RulesAboveDocker {
+        /// Family.
+        family: Family,
+        /// How many.
+        rules: usize,
+    },
+    /// A rule of somebody else leads to a chain of ours, which can thus not be removed.
+    ForeignReference {
+        /// Family.
+        family: Family,
+        /// Our chain.
+        chain: String,
+        /// The foreign rule.
+        rule: String,
+    },
+    /// A set of ours that is no longer needed could not be removed, as when a foreign rule uses it.
+    SetInUse {
+        /// The set.
+        set: String,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::UnfilteredBridge { bridge, reason } => {
+                write!(
+                    f,
+                    "policy between containers on bridge {bridge} is NOT enforced: the bridge does not \
+                     pass its traffic to netfilter (nf_call_iptables, nf_call_ip6tables): {reason}"
+                )
+            }
+            Problem::RulesAboveDocker { family, rules } => write!(
+                f,
+                "{family}: {rules} rule(s) stand above the jump to {DOCKER_USER} in FORWARD; what they accept is not \
+                 subject to policy"
+            ),
+            Problem::ForeignReference { family, chain, rule } => {
+                write!(f, "{family}: the chain {chain} cannot be removed while this foreign rule leads to it: {rule}")
+            }
+            Problem::SetInUse { set, reason } => write!(f, "the set {set} could not be removed: {reason}"),
+        }
+    }
+}
