@@ -237,6 +237,9 @@ pub struct Rule {
     pub source: Peer,
     /// Where the packet goes to.
     pub destination: Peer,
+    /// Index of the rule in the list of its direction in the file. Several rules share one where a Kubernetes rule had
+    /// to be taken apart.
+    pub index: usize,
     /// Where the rule stands in the file.
     pub location: Location,
 }
