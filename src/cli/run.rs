@@ -1,13 +1,16 @@
 //! `dockgate run`: the controller.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use crate::compile::DenyAction;
+use crate::compile::{DenyAction, Options};
+use crate::controller;
 
+use super::diagnostics::render;
 use super::{Outcome, STATE_DIRECTORY};
 
 /// Run the controller: enforce a directory of policies on this host's containers
@@ -29,7 +32,7 @@ pub(super) struct Arguments {
     deny_action: DenyAction,
 
     /// NFLOG group of Log rules
-    #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = 100)]
+    #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = Options::default().log_group)]
     log_group: u16,
 
     /// How often the kernel is compared with what it should hold
@@ -44,7 +47,23 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self) -> anyhow::Result<Outcome> {
-        anyhow::bail!("the controller is not part of this build")
+        let options = controller::Options {
+            policies: self.policies,
+            state_directory: self.state_dir,
+            compile: Options { deny_action: self.deny_action, log_group: self.log_group },
+            resync_interval: self.resync_interval,
+            debounce: self.debounce,
+        };
+        match controller::run(options).await {
+            Ok(()) => Ok(Outcome::Yes),
+            Err(error) => {
+                if let controller::Error::Invalid { diagnostics, sources, .. } = &error {
+                    // Findings are told beside the failure; whether they can be written does not change it.
+                    let _ = write!(anstream::stderr(), "{}", render(diagnostics, sources));
+                }
+                Err(error.into())
+            }
+        }
     }
 }
 
