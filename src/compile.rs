@@ -1,14 +1,24 @@
 //! Policies and inventory to a ruleset.
 //!
-//! Input: a [`PolicySet`] and an [`Inventory`]. Output: a [`Ruleset`] and, for every comment in it, where it comes from.
+//! Input: a [`PolicySet`] and an [`Inventory`]. Output: a [`Ruleset`] and, for every policy comment in it, its origin.
+//! Rules name classes of endpoints, never an endpoint: endpoints of a network that the same policies govern share a
+//! chain and a set, so that a container that comes or goes changes set members and no rule.
 
-use std::collections::BTreeMap;
+mod chains;
+mod rules;
+mod sets;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::inventory::{Endpoint, Inventory};
+use crate::inventory::{Endpoint, Inventory, Network};
+use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::Ruleset;
+
+use chains::{ChainBuilder, Class, GovernedNetwork};
+use sets::{Candidate, SetBuilder};
 
 /// How a denied packet is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -39,7 +49,7 @@ impl Default for Options {
 /// Where a rule of the ruleset comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// The policy; for the end of a tier, the last policy of it that selects the endpoint.
+    /// The policy; for the end of a tier, the last policy of it that governs the endpoint.
     pub policy: PolicyKey,
     /// Its tier.
     pub tier: String,
@@ -61,11 +71,86 @@ pub struct Compiled {
 }
 
 /// Compiles. Total: whatever passed the checks of [`crate::policy`] has a ruleset.
-pub fn compile(_policies: &PolicySet, _inventory: &Inventory, _options: &Options) -> Compiled {
-    todo!()
+pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiled {
+    let candidates: Vec<Candidate<'_>> = inventory
+        .endpoints()
+        .into_iter()
+        .map(|endpoint| Candidate { named_ports: endpoint.container.named_ports().0, endpoint })
+        .collect();
+    let networks = governed_networks(policies, &candidates);
+    let mut sets = SetBuilder::new(policies, inventory, &candidates);
+    let mut compiled = Compiled::default();
+    for family in Family::ALL {
+        if !networks.is_empty() {
+            sets.known(family, known_members(&networks, family));
+            sets.governed_subnets(family, networks.iter().flat_map(|governed| &governed.network.subnets));
+        }
+        let mut builder = ChainBuilder::new(policies, options, &mut sets, family);
+        builder.base_chains(&networks);
+        let (chains, origins) = builder.finish();
+        compiled.ruleset.chains.insert(family, chains);
+        compiled.origins.extend(origins);
+    }
+    compiled.ruleset.sets = sets.sets;
+    compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
+    compiled
 }
 
 /// The enforced (not staged) policies that govern an endpoint in a direction, in evaluation order.
-pub fn policies_of<'a>(_policies: &'a PolicySet, _endpoint: &Endpoint<'_>, _direction: Direction) -> Vec<&'a Policy> {
-    todo!()
+pub fn policies_of<'a>(policies: &'a PolicySet, endpoint: &Endpoint<'_>, direction: Direction) -> Vec<&'a Policy> {
+    policies
+        .policies
+        .iter()
+        .filter(|policy| !policy.key.kind.is_staged() && policy.rules(direction).is_some())
+        .filter(|policy| policy.selector.matches(&endpoint.labels))
+        .collect()
+}
+
+/// The networks on which a policy is in force, with their classes, by network name.
+///
+/// An endpoint counts as soon as it is known, address or not: so the gate of a network is closed before its first
+/// container has an address.
+fn governed_networks<'a>(policies: &'a PolicySet, candidates: &'a [Candidate<'a>]) -> Vec<GovernedNetwork<'a>> {
+    let mut by_network: BTreeMap<_, (&'a Network, Vec<&'a Endpoint<'a>>)> = BTreeMap::new();
+    for Candidate { endpoint, .. } in candidates {
+        if let (Some(network), None) = (endpoint.network, &endpoint.unenforceable) {
+            let entry = by_network.entry((&network.name, &network.id)).or_insert((network, Vec::new()));
+            entry.1.push(endpoint);
+        }
+    }
+    let mut governed = Vec::new();
+    for (network, endpoints) in by_network.into_values() {
+        let classes = Direction::ALL.map(|direction| classes(policies, &endpoints, direction));
+        if classes.iter().all(Vec::is_empty) {
+            continue;
+        }
+        let [ingress, egress] = classes;
+        if let Some(bridge) = network.bridge.clone() {
+            governed.push(GovernedNetwork { network, bridge, endpoints, ingress, egress });
+        }
+    }
+    governed
+}
+
+/// Endpoints that the same policies govern in a direction, in the order of those policies.
+fn classes<'a>(policies: &'a PolicySet, endpoints: &[&'a Endpoint<'a>], direction: Direction) -> Vec<Class<'a>> {
+    let mut by_policies: BTreeMap<Vec<&'a PolicyKey>, Class<'a>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let governing = policies_of(policies, endpoint, direction);
+        if governing.is_empty() {
+            continue;
+        }
+        let keys = governing.iter().map(|policy| &policy.key).collect();
+        let class = by_policies.entry(keys).or_insert(Class { policies: governing, members: Vec::new() });
+        class.members.push(endpoint);
+    }
+    by_policies.into_values().collect()
+}
+
+fn known_members(networks: &[GovernedNetwork<'_>], family: Family) -> BTreeSet<(Cidr, InterfaceName)> {
+    let members = networks.iter().flat_map(|governed| {
+        let addresses = governed.endpoints.iter().filter_map(move |endpoint| endpoint.address(family));
+        addresses.map(|address| (Cidr::host(address), governed.bridge.clone()))
+    });
+    members.collect()
 }

@@ -1,1 +1,281 @@
-//! TBD
+//! The loop of the host controller: events in, one owner of state, changes of the kernel out.
+//!
+//! Input: the policy directory, the Docker engine, signals. Output: the kernel's rules, the status, the log. What an
+//! event means is decided in [`core`]; here it is only carried out. Rules stay in the kernel when the loop ends, however
+//! it ends.
+
+pub mod core;
+mod enforcer;
+mod memory;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use crate::compile;
+use crate::dataplane::{self, Kernel};
+use crate::inventory::{Change, docker};
+use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
+use crate::telemetry::{self, Lock, Notifier, Status};
+
+use self::core::{Core, Event, Need};
+use enforcer::{Cause, Enforcer};
+
+/// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
+/// waits, and Docker keeps them.
+const CHANGES_IN_FLIGHT: usize = 1024;
+
+/// What the user chose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The policy directory.
+    pub policies: PathBuf,
+    /// Where the last good policies and the control socket are.
+    pub state_directory: PathBuf,
+    /// Choices about the ruleset.
+    pub compile: compile::Options,
+    /// How often the kernel is read back and repaired.
+    pub resync_interval: Duration,
+    /// How long the policy directory has to be quiet before it is read.
+    pub debounce: Duration,
+}
+
+/// Why the controller could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory is not usable, or another controller uses it.
+    #[error(transparent)]
+    Lock(#[from] telemetry::LockError),
+    /// The control socket cannot be opened.
+    #[error(transparent)]
+    Control(#[from] telemetry::BindError),
+    /// The last good policies cannot be read.
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    /// The policy directory cannot be read, and there is nothing to go on with.
+    #[error(transparent)]
+    Policies(#[from] files::Error),
+    /// The policies are invalid, and there is no last good version to go on with.
+    #[error("{} of the policy files are invalid, and no earlier version of them is known", .files.len())]
+    Invalid {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// What is wrong with them.
+        diagnostics: Vec<Diagnostic>,
+        /// What was read, for showing the findings in their lines.
+        sources: Vec<SourceFile>,
+    },
+    /// The Docker engine cannot be addressed.
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    /// The kernel or its tools cannot do what is needed.
+    #[error(transparent)]
+    Kernel(#[from] dataplane::Error),
+    /// A signal handler cannot be installed.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+    /// A task that has to run as long as the controller has ended.
+    #[error("{0} has ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let lock = Lock::acquire(&options.state_directory)?;
+    let store = Store::new(memory::recall(&options.state_directory)?);
+    let core = Core::new(options.compile.clone(), first_policies(&options, store)?);
+    // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
+    if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(dataplane::Options::default()) {
+        return Err(missing.into());
+    }
+    let (status, status_reader) = watch::channel(Status::default());
+    tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
+    let docker = docker::connect()?;
+    let (changes_in, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
+    tokio::spawn(docker::follow(docker, changes_in));
+    let (reread, reread_requests) = mpsc::channel(1);
+    let files = files::watch(&options.policies, options.debounce, reread_requests);
+    info!(policies = %options.policies.display(), state = %options.state_directory.display(), "started");
+    let signals = Signals::install().map_err(Error::Signals)?;
+    let enforcer = Enforcer::default();
+    let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
+    controller.run(Inputs { files, changes }, signals).await
+}
+
+/// Checks the policies before anything is touched: a first start on an invalid directory is refused, as a web server
+/// refuses a bad configuration.
+fn first_policies(options: &Options, store: Store) -> Result<Store, Error> {
+    let first_start = store.good().is_empty();
+    let sources = match files::read(std::slice::from_ref(&options.policies)) {
+        Ok(sources) => sources,
+        Err(error) if first_start => return Err(error.into()),
+        Err(_) => return Ok(store),
+    };
+    let update = store.clone().update(&sources);
+    if first_start && !update.missing.is_empty() {
+        let diagnostics = update.diagnostics.into_iter().filter(|d| d.severity == Severity::Error).collect();
+        return Err(Error::Invalid { files: update.missing, diagnostics, sources });
+    }
+    Ok(store)
+}
+
+struct Inputs {
+    files: mpsc::Receiver<Result<Vec<SourceFile>, files::Error>>,
+    changes: mpsc::Receiver<Change>,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+struct Controller {
+    options: Options,
+    core: Core,
+    enforcer: Enforcer,
+    status: watch::Sender<Status>,
+    notifier: Notifier,
+    reread: mpsc::Sender<()>,
+    /// Whether systemd was told that we are ready.
+    announced: bool,
+}
+
+impl Controller {
+    async fn run(mut self, mut inputs: Inputs, mut signals: Signals) -> Result<(), Error> {
+        let mut resync = tokio::time::interval(self.options.resync_interval);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watchdog = telemetry::watchdog_interval();
+        let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        let mut reloading = false;
+        loop {
+            let retry = self.enforcer.retry_at();
+            let mut cause = Cause::Event;
+            let need = tokio::select! {
+                // Signals first, then containers: an address is worth more than an edit.
+                biased;
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => {
+                    info!("reading the policies again on request");
+                    self.notifier.reloading();
+                    reloading = true;
+                    // A full queue means that a request is waiting already.
+                    let _ = self.reread.try_send(());
+                    Need::Nothing
+                }
+                change = inputs.changes.recv() => {
+                    let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
+                    self.take_changes(change, &mut inputs.changes)
+                }
+                files = inputs.files.recv() => {
+                    let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
+                    let need = self.core.take(Event::Policies(files));
+                    self.remember();
+                    self.report_policies();
+                    need
+                }
+                () = sleep_until(retry), if retry.is_some() => Need::Observe,
+                _ = resync.tick() => {
+                    cause = Cause::ReadBack;
+                    Need::Observe
+                }
+                _ = alive.tick() => Need::Nothing,
+            };
+            // The work is short and blocks: processes of iptables and ipset.
+            tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
+            self.publish();
+            if self.enforcer.in_sync() && (reloading || !self.announced) {
+                self.notifier.ready();
+                self.announced = true;
+                reloading = false;
+            }
+            if watchdog.is_some() {
+                self.notifier.alive();
+            }
+        }
+        self.notifier.stopping();
+        info!("ending; the rules stay in force");
+        Ok(())
+    }
+
+    /// Takes a change and those that wait behind it, so that a burst is applied at once.
+    fn take_changes(&mut self, first: Change, waiting: &mut mpsc::Receiver<Change>) -> Need {
+        let mut need = Need::Nothing;
+        let mut next = Some(first);
+        while let Some(change) = next {
+            match &change {
+                Change::Unreachable(reason) => {
+                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force")
+                }
+                Change::Snapshot(inventory) => info!(
+                    containers = inventory.containers.len(),
+                    networks = inventory.networks.len(),
+                    "listed the Docker engine"
+                ),
+                other => tracing::debug!(change = ?other, "Docker changed"),
+            }
+            need = need.max(self.core.take(Event::Inventory(change)));
+            next = waiting.try_recv().ok();
+        }
+        need
+    }
+
+    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them.
+    fn remember(&mut self) {
+        let kept = memory::keep(&self.options.state_directory, self.core.good());
+        if let Err(error) = &kept {
+            error!(error = %telemetry::chain(error), "cannot keep the last good policies");
+        }
+        self.enforcer.set_memory_trouble(kept.err().map(|error| telemetry::chain(&error)));
+    }
+
+    fn report_policies(&self) {
+        let Some(state) = self.core.policies() else { return };
+        if let Some(reason) = &state.unreadable {
+            error!(%reason, "the policy directory cannot be read; the policies in force stay");
+        }
+        for diagnostic in state.diagnostics.iter().filter(|d| d.severity == Severity::Error) {
+            error!(code = diagnostic.code, place = %diagnostic.location, "{}", diagnostic.message);
+        }
+        info!(
+            files = state.files,
+            policies = state.policies.policies.len(),
+            held = state.held.len(),
+            "read the policies"
+        );
+    }
+
+    fn publish(&self) {
+        let status = self.enforcer.status(&self.core, &self.options.policies);
+        self.status.send_if_modified(|current| {
+            let changed = *current != status;
+            if changed {
+                self.notifier.status(status.problems.first().map_or("in sync", String::as_str));
+                *current = status;
+            }
+            changed
+        });
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -24,7 +24,7 @@ mod state;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use chains::Error as ListingError;
 pub use kernel::{Kernel, Options, Outcome};
@@ -35,7 +35,7 @@ pub use state::{Jump, Problem, State};
 use crate::net::{Family, InterfaceName};
 
 /// The two implementations of the iptables commands. Docker's choice is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// `iptables-nft`

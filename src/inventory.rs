@@ -3,6 +3,7 @@
 //! Input: snapshots and changes from Docker, or an Inventory file. Output: an [`Inventory`], a plain value.
 //! An endpoint is one container's attachment to one network; its implicit labels cannot be forged by the container.
 
+mod change;
 pub mod docker;
 pub mod file;
 
@@ -15,7 +16,9 @@ use serde::Serialize;
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX};
 
-/// Label that names a container's namespace; first of the four sources.
+pub use change::Change;
+
+/// Implicit label: always `docker` here.
 pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
 /// Implicit label: container name.
 pub const CONTAINER_LABEL: &str = "dockgate.io/container";
@@ -133,6 +136,24 @@ pub struct Attachment {
     pub mac: Option<String>,
 }
 
+impl Attachment {
+    /// An attachment that Docker has not given an address yet, or whose addresses are no longer its own.
+    pub fn pending(network: NetworkId) -> Attachment {
+        Attachment { network, endpoint_id: String::new(), ipv4: None, ipv6: None, mac: None }
+    }
+
+    /// Whether it has no address.
+    pub fn is_pending(&self) -> bool {
+        self.ipv4.is_none() && self.ipv6.is_none()
+    }
+
+    /// Whether both claim an address, which only one of them can have.
+    fn collides_with(&self, other: &Attachment) -> bool {
+        self.network == other.network
+            && ((self.ipv4.is_some() && self.ipv4 == other.ipv4) || (self.ipv6.is_some() && self.ipv6 == other.ipv6))
+    }
+}
+
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
@@ -144,7 +165,7 @@ pub struct Container {
     pub image: String,
     /// Docker labels as they are; [`Container::namespace`] and [`Inventory::endpoints`] interpret them.
     pub labels: BTreeMap<String, String>,
-    /// Attachments, by network.
+    /// Attachments, sorted by network id.
     pub attachments: Vec<Attachment>,
     /// Set when the whole container is out of reach (`host`, `container:X`).
     pub unenforceable: Option<Unenforceable>,
@@ -156,13 +177,14 @@ pub struct Container {
 
 impl Container {
     /// The namespace: stated, else label `projectcalico.org/namespace`, else the Compose project, else the Swarm stack,
-    /// else `default` (design §2.2).
+    /// else `default`. A source that is empty counts as absent.
     pub fn namespace(&self) -> &str {
         const SOURCES: [&str; 3] = [NAMESPACE_LABEL, "com.docker.compose.project", "com.docker.stack.namespace"];
         self.stated_namespace
             .as_deref()
-            .or_else(|| SOURCES.iter().find_map(|key| self.labels.get(*key).map(String::as_str)))
-            .filter(|namespace| !namespace.is_empty())
+            .into_iter()
+            .chain(SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
+            .find(|namespace| !namespace.is_empty())
             .unwrap_or("default")
     }
 
@@ -220,7 +242,13 @@ impl Endpoint<'_> {
         }
     }
 
-    /// `CONTAINER` and `NETWORK` as they stand in messages.
+    /// What endpoints are sorted by; ids come last, for names that occur twice.
+    fn order(&self) -> (&str, Option<&str>, &ContainerId, Option<&NetworkId>) {
+        let network = self.network;
+        (&self.container.name, network.map(|n| n.name.as_str()), &self.container.id, network.map(|n| &n.id))
+    }
+
+    /// `CONTAINER@NETWORK`, or `CONTAINER` without a network, as it stands in messages.
     pub fn name(&self) -> String {
         match self.network {
             Some(network) => format!("{}@{}", self.container.name, network.name),
@@ -256,45 +284,32 @@ impl Inventory {
         labels
     }
 
-    /// All endpoints, by container name and then network name. A container without an attachment is one endpoint
-    /// without a network, so that it is reported.
+    /// All endpoints, by container name and then network name. A container that is out of reach and has no attachment is
+    /// one endpoint without a network, so that it is reported. An attachment to a network that is not known yet is left
+    /// out: there is no bridge to police it on, and [`Change::Network`] brings it in.
     pub fn endpoints(&self) -> Vec<Endpoint<'_>> {
         let mut endpoints = Vec::new();
         for container in self.containers.values() {
             let labels = self.container_labels(container);
-            if container.attachments.is_empty() && container.unenforceable.is_some() {
-                endpoints.push(Endpoint {
-                    container,
-                    network: None,
-                    attachment: None,
-                    labels: labels.clone(),
-                    unenforceable: container.unenforceable.clone(),
-                });
-            }
             for attachment in &container.attachments {
-                let network = self.networks.get(&attachment.network);
+                let Some(network) = self.networks.get(&attachment.network) else { continue };
                 let mut labels = labels.clone();
-                if let Some(network) = network {
-                    labels.insert(NETWORK_LABEL.to_owned(), network.name.clone());
-                }
-                let by_driver = network
-                    .filter(|network| network.bridge.is_none())
-                    .map(|network| Unenforceable::Driver(network.driver.clone()));
+                labels.insert(NETWORK_LABEL.to_owned(), network.name.clone());
+                let by_driver = network.bridge.is_none().then(|| Unenforceable::Driver(network.driver.clone()));
                 endpoints.push(Endpoint {
                     container,
-                    network,
+                    network: Some(network),
                     attachment: Some(attachment),
                     labels,
                     unenforceable: container.unenforceable.clone().or(by_driver),
                 });
             }
+            if container.attachments.is_empty() && container.unenforceable.is_some() {
+                let unenforceable = container.unenforceable.clone();
+                endpoints.push(Endpoint { container, network: None, attachment: None, labels, unenforceable });
+            }
         }
-        endpoints.sort_by(|a, b| {
-            let key = |e: &Endpoint<'_>| {
-                (e.container.name.clone(), e.network.map(|n| n.name.clone()), e.container.id.clone())
-            };
-            key(a).cmp(&key(b))
-        });
+        endpoints.sort_by(|a, b| a.order().cmp(&b.order()));
         endpoints
     }
 
@@ -322,40 +337,5 @@ impl Inventory {
     }
 }
 
-/// A change of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`].
-    Snapshot(Inventory),
-    /// A container was created or is now different. Attachments that it carries replace the known ones.
-    Container(Container),
-    /// A container is gone.
-    ContainerGone(ContainerId),
-    /// A network was created.
-    Network(Network),
-    /// A network is gone.
-    NetworkGone(NetworkId),
-    /// A container was attached to a network and has its addresses.
-    Attached {
-        /// The container.
-        container: ContainerId,
-        /// The attachment with its addresses.
-        attachment: Attachment,
-    },
-    /// A container left a network: its addresses are no longer its own.
-    Detached {
-        /// The container.
-        container: ContainerId,
-        /// The network.
-        network: NetworkId,
-    },
-    /// The engine cannot be reached; what is known stays in force.
-    Unreachable(String),
-}
-
-impl Inventory {
-    /// Takes a change. Returns whether anything differs now.
-    pub fn apply(&mut self, _change: Change) -> bool {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,29 @@
-//! The `dockgate` command.
+//! The `dockgate` command: parses the command line, runs it, and turns the outcome into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use dockgate::cli::{Cli, Outcome};
+
+/// Exit code of a command that could not run; clap's own for wrong usage.
+const COULD_NOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. If even this text cannot be written, nothing can be said about it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(COULD_NOT_RUN));
+        }
+    };
+    let colour = cli.colour();
+    match cli.execute() {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            dockgate::cli::report(&error, colour);
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}

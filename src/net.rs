@@ -4,10 +4,10 @@
 //! They are here so that no later module has to ask again whether a port is 0 or a prefix has host bits.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// An IP version. Code that differs only in the version loops over [`Family::ALL`].
@@ -245,11 +245,10 @@ impl Cidr {
 
     /// Every address of a family: `0.0.0.0/0` or `::/0`.
     pub fn everything(family: Family) -> Cidr {
-        let address = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        Cidr::new(address, 0).expect("a prefix length of 0 is valid in both families")
+        match family {
+            Family::V4 => Cidr(IpNet::V4(Ipv4Net::default())),
+            Family::V6 => Cidr(IpNet::V6(Ipv6Net::default())),
+        }
     }
 
     /// The family.
@@ -321,6 +320,11 @@ impl fmt::Display for Cidr {
 pub struct InterfaceName(String);
 
 impl InterfaceName {
+    /// `lo`, the interface on which a host talks to itself.
+    pub fn loopback() -> InterfaceName {
+        InterfaceName("lo".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,7 +3,10 @@
 //! Input: the text of policy files. Output: a [`PolicySet`] and a list of [`Diagnostic`]s; the two never mix.
 //! Scoping by namespace is already folded into the selectors here, so that nothing downstream can forget it.
 
+pub mod codes;
 pub mod diagnostic;
+pub mod document;
+pub mod field;
 pub mod files;
 mod store;
 
@@ -234,6 +237,9 @@ pub struct Rule {
     pub source: Peer,
     /// Where the packet goes to.
     pub destination: Peer,
+    /// Index of the rule in the list of its direction in the file. Several rules share one where a Kubernetes rule had
+    /// to be taken apart.
+    pub index: usize,
     /// Where the rule stands in the file.
     pub location: Location,
 }
@@ -300,8 +306,39 @@ pub struct PolicySet {
 pub struct SourceFile {
     /// The path under which findings name it.
     pub path: PathBuf,
-    /// Its content.
+    /// Its content, or what of it can be shown when it is unreadable.
     pub text: String,
+    /// Why `text` is not the content. Such a file is a finding, never an absent file: its policies would vanish.
+    pub unreadable: Option<Unreadable>,
+}
+
+impl SourceFile {
+    /// A file that was read.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> SourceFile {
+        SourceFile { path: path.into(), text: text.into(), unreadable: None }
+    }
+}
+
+/// Why a file that is there could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Unreadable {
+    /// The operating system refused it.
+    #[error("the file cannot be read: {0}")]
+    Refused(String),
+    /// It is larger than [`files::MAX_FILE_SIZE`].
+    #[error("the file has {size} bytes, more than the {} that are read", files::MAX_FILE_SIZE)]
+    TooLarge {
+        /// Size in bytes.
+        size: u64,
+    },
+    /// It is not UTF-8.
+    #[error("the file is not UTF-8 text")]
+    NotUtf8 {
+        /// Line of the first invalid byte, from 1.
+        line: u32,
+        /// Column of the first invalid byte in characters, from 1.
+        column: u32,
+    },
 }
 
 /// What a set of files says.

@@ -88,6 +88,11 @@ impl SetName {
         SetName(format!("{SET_PREFIX}{}-known", family.digit()))
     }
 
+    /// The set of the subnets of all governed networks of a family.
+    pub fn governed_subnets(family: Family) -> SetName {
+        SetName(format!("{SET_PREFIX}{}-subnets", family.digit()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,79 +1,136 @@
-//! Calico's selector language.
+//! Calico's selector language: an expression over labels that picks endpoints and network sets.
 //!
-//! Input: the text of a selector. Output: a [`Selector`] that prints in canonical form and matches label maps.
+//! Input: the text of a selector, or its parts from a typed source such as a Kubernetes label selector.
+//! Output: a [`Selector`] that prints in canonical form and matches label maps.
+//!
+//! ```text
+//! selector  := or-expr?                                ; nothing at all is all()
+//! or-expr   := and-expr ( "||" and-expr )*
+//! and-expr  := operation ( "&&" operation )*
+//! operation := "!"* primary
+//! primary   := "has(" key ")" | "all()" | "global()" | "(" or-expr ")"
+//!            | key "==" text     | key "!=" text       | key "contains" text
+//!            | key "starts with" text                  | key "ends with" text
+//!            | key "in" set      | key "not in" set
+//! set       := "{" [ text ( "," text )* [","] ] "}"
+//! text      := '"' [^"]* '"' | "'" [^']* "'"           ; no escapes
+//! key       := [A-Za-z0-9_./-]{1,512}
+//! ```
+//!
+//! Words are operators only right after a key, so `in in {"x"}` asks for a label named `in`. A label that is missing
+//! makes the negative tests (`!=`, `not in`) true and all others false; policies in the wild depend on it.
+
+mod error;
+mod expression;
+mod parser;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use expression::{Expression, Test};
+
+pub use error::Error;
+
 /// Label that carries a container's or network set's namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
 /// Prefix under which the labels of an endpoint's namespace are looked up.
 pub const NAMESPACE_PREFIX: &str = "pcns.";
+/// Deepest nesting of a selector that is parsed, counted in pairs of parentheses of the text and of the canonical form.
+/// Calico has no bound; this one keeps every walk over the tree within a small stack.
+pub const MAX_DEPTH: usize = 64;
 
 /// A parsed selector.
+///
+/// Equal selectors print equally, and what a parsed selector prints parses to an equal one. The order of the operands
+/// of `&&` and `||` is kept, so two selectors may be unequal and yet match the same labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selector(String);
-
-/// Why a text is not a selector.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What is wrong.
-    pub message: String,
-    /// Byte offset in the text.
-    pub offset: usize,
-}
+pub struct Selector(Expression);
 
 impl Selector {
     /// Parses a selector; an empty or blank text is `all()`.
-    pub fn parse(_text: &str) -> Result<Selector, Error> {
-        todo!()
+    ///
+    /// White space of any kind around the selector is ignored, as Calico's `Normalise` does, because YAML block scalars
+    /// end in a line break. Inside, only blanks and tabs are white space: a line break there is an error.
+    pub fn parse(text: &str) -> Result<Selector, Error> {
+        parser::parse(text).map(Selector)
     }
+
     /// `all()`.
     pub fn all() -> Selector {
-        todo!()
+        Selector(Expression::All)
     }
+
     /// `key == "value"`.
-    pub fn equals(_key: &str, _value: &str) -> Selector {
-        todo!()
+    ///
+    /// This and the other constructors take keys and values as they are. One that the language cannot write (a value
+    /// with both kinds of quotes) matches correctly, but what it prints does not parse.
+    pub fn equals(key: &str, value: &str) -> Selector {
+        Selector::label(key, Test::Equals(value.to_owned()))
     }
+
     /// `has(key)`.
-    pub fn has(_key: &str) -> Selector {
-        todo!()
+    pub fn has(key: &str) -> Selector {
+        Selector::label(key, Test::Exists)
     }
-    /// Both must match; `all()` on either side disappears.
-    pub fn and(self, _other: Selector) -> Selector {
-        todo!()
+
+    /// `key in {values}`; without values it matches nothing.
+    pub fn is_in<V: Into<String>>(key: &str, values: impl IntoIterator<Item = V>) -> Selector {
+        Selector::label(key, Test::In(values.into_iter().map(Into::into).collect()))
     }
-    /// Must not match.
+
+    /// `key not in {values}`; true where the label is missing.
+    pub fn not_in<V: Into<String>>(key: &str, values: impl IntoIterator<Item = V>) -> Selector {
+        Selector::label(key, Test::NotIn(values.into_iter().map(Into::into).collect()))
+    }
+
+    fn label(key: &str, test: Test) -> Selector {
+        Selector(Expression::Label { key: key.to_owned(), test })
+    }
+
+    /// Both must match; `all()` on either side disappears, and conjunctions are joined into one.
+    #[must_use]
+    pub fn and(self, other: Selector) -> Selector {
+        Selector(self.0.and(other.0))
+    }
+
+    /// Must not match; a double negation disappears.
+    #[must_use]
     pub fn negate(self) -> Selector {
-        todo!()
+        Selector(self.0.negate())
     }
+
     /// As a selector on namespaces: keys get [`NAMESPACE_PREFIX`], `all()` becomes `has(projectcalico.org/namespace)`
-    /// and `global()` becomes `!has(projectcalico.org/namespace)` (calico-semantics §3.5).
+    /// and `global()` becomes `!has(projectcalico.org/namespace)`.
+    #[must_use]
     pub fn on_namespaces(self) -> Selector {
-        todo!()
+        Selector(self.0.on_namespaces())
     }
+
     /// Whether `global()` stands in it anywhere.
     pub fn mentions_global(&self) -> bool {
-        todo!()
+        self.0.mentions_global()
     }
+
     /// Whether it is `global()` and nothing else.
     pub fn is_global(&self) -> bool {
-        todo!()
+        self.0 == Expression::Global
     }
-    /// Whether an object with these labels is selected.
-    pub fn matches(&self, _labels: &BTreeMap<String, String>) -> bool {
-        todo!()
+
+    /// Whether an object with these labels is selected. `global()` matches everything: it has a meaning of its own only
+    /// [on namespaces](Selector::on_namespaces).
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.matches(labels)
     }
 }
 
 impl fmt::Display for Selector {
     /// The canonical form: parentheses around every `&&` and `||`, double quotes, sorted sets.
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

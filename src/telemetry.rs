@@ -1,24 +1,28 @@
-//! What the running controller says about itself: its status on the control socket, and its log.
+//! What the running controller says about itself: its status, its log, and its word to the service manager.
+//!
+//! Input: facts that the controller publishes. Output: one JSON document per connection on a control socket that only
+//! root may open, log lines on standard error, and systemd notifications.
+//! The lock on the state directory lives here too: it says which process may speak for that directory.
 
-use std::path::Path;
+mod control;
+mod lock;
+mod log;
+mod status;
+mod systemd;
 
-use serde::{Deserialize, Serialize};
+pub use control::{AskError, BindError, CONTROL_SOCKET, ask, bind, serve};
+pub use lock::{LOCK_FILE, Lock, LockError};
+pub use log::{Error as LogError, Format, Level, Log};
+pub use status::{EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint};
+pub use systemd::{Notifier, watchdog_interval};
 
-/// File name of the control socket in the state directory.
-pub const CONTROL_SOCKET: &str = "control.sock";
-
-/// The controller's state as `dockgate status` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Whether policies and inventory are known and the kernel holds what they say, with nothing held back.
-    pub ready: bool,
-    /// Whether the kernel holds the compiled ruleset.
-    pub in_sync: bool,
-    /// Everything that keeps `ready` from being true, and every other trouble, as sentences.
-    pub problems: Vec<String>,
-}
-
-/// Asks the controller whose state directory this is.
-pub async fn ask(_state_directory: &Path) -> std::io::Result<Status> {
-    todo!()
+/// An error and its causes on one line, for the log and the status.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
 }

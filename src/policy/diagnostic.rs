@@ -2,12 +2,14 @@
 //!
 //! Output: data for every renderer; findings are never `Err`, so that all of them are collected.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Location;
+use super::codes::Code;
+use super::field::FieldPath;
 
 /// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The resource is not usable.
@@ -23,7 +25,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// How grave.
     pub severity: Severity,
-    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability.
+    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability; one of
+    /// [`super::codes::CODES`].
     pub code: &'static str,
     /// What is wrong, without the place and without the remedy.
     pub message: String,
@@ -33,6 +36,31 @@ pub struct Diagnostic {
     pub field: String,
     /// What to do.
     pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A finding without help.
+    pub fn new(code: &Code, location: Location, field: &FieldPath, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: code.severity,
+            code: code.id,
+            message: message.into(),
+            location,
+            field: field.to_string(),
+            help: None,
+        }
+    }
+
+    /// The same finding with what to do about it.
+    #[must_use]
+    pub fn with_help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()), ..self }
+    }
+
+    /// Orders findings as they are shown: by place, then by gravity.
+    pub fn sort(diagnostics: &mut [Diagnostic]) {
+        diagnostics.sort_by(|a, b| a.location.cmp(&b.location).then_with(|| a.cmp(b)));
+    }
 }
 
 impl Serialize for Diagnostic {
@@ -49,5 +77,34 @@ impl Serialize for Diagnostic {
         object.serialize_field("field", &self.field)?;
         object.serialize_field("help", &self.help)?;
         object.end()
+    }
+}
+
+/// `did you mean X?` when one of the candidates is close to what was written.
+pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(written, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(written.len()) / 3).max(1))
+        .min()
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+/// Edit distance that counts a swap of neighbours as one and ignores case.
+fn distance(a: &str, b: &str) -> usize {
+    strsim::damerau_levenshtein(&a.to_lowercase(), &b.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_words_are_suggested_and_far_ones_are_not() {
+        let fields = ["selector", "notSelector", "nets", "ports"];
+        assert_eq!(did_you_mean("notselector", fields).as_deref(), Some("did you mean `notSelector`?"));
+        assert_eq!(did_you_mean("selectro", fields).as_deref(), Some("did you mean `selector`?"));
+        assert_eq!(did_you_mean("port", fields).as_deref(), Some("did you mean `ports`?"));
+        assert_eq!(did_you_mean("serviceAccounts", fields), None);
     }
 }

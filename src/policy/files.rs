@@ -1,17 +1,26 @@
 //! The filesystem door of policies: reading a directory and watching it.
+//!
+//! Input: paths. Output: [`SourceFile`]s, or an [`Error`] when it cannot be told what belongs to the policies.
+//! A file or directory that is there and cannot be read is never treated as absent: its policies would vanish, and with
+//! them what they deny.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod scan;
+mod watch;
 
-use tokio::sync::mpsc;
+use std::path::PathBuf;
 
 use super::SourceFile;
+
+pub use watch::watch;
+
+/// Largest file that is read, in bytes. A policy of a thousand rules has about a tenth of it.
+pub const MAX_FILE_SIZE: u64 = 4 * 1024 * 1024;
 
 /// Why policy files could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A path that was named does not exist or cannot be read.
-    #[error("cannot read {path}")]
+    /// A path that was named does not exist, or what belongs to it cannot be told.
+    #[error("cannot read {}", path.display())]
     Read {
         /// The path.
         path: PathBuf,
@@ -20,18 +29,12 @@ pub enum Error {
     },
 }
 
-/// Reads files and, recursively, directories. Paths in the result begin with what was given.
-pub fn read(_paths: &[PathBuf]) -> Result<Vec<SourceFile>, Error> {
-    todo!()
-}
-
-/// Watches a directory: sends its whole content once at the start and again after every change, once no further change
-/// has come for `debounce`. A directory that vanishes is sent as an error, and again as content when it is back.
-/// Ends when the receiver is dropped. A message on `reread` reads again at once.
-pub fn watch(
-    _directory: &Path,
-    _debounce: Duration,
-    _reread: mpsc::Receiver<()>,
-) -> mpsc::Receiver<Result<Vec<SourceFile>, Error>> {
-    todo!()
+/// Reads files and, recursively, directories. Paths in the result begin with what was given; the result is in their
+/// order, and a file that is reached twice is in it once.
+///
+/// Of a directory, the files named `*.yaml`, `*.yml` and `*.json` are read, which leaves out what editors leave behind;
+/// names that begin with a dot are not looked at. Symbolic links are followed, also to hidden places, because that is
+/// how git-sync and Kubernetes volumes publish a new version. A file that is named itself is read whatever its name is.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Error> {
+    scan::scan(paths).files
 }

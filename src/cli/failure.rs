@@ -1,0 +1,68 @@
+//! How a command that could not run says so: the chain of causes once, and what to do about it where that is known.
+
+use std::io::{self, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::inventory::docker;
+use crate::telemetry::{AskError, LockError};
+
+use super::output::{BAD, REMARK, printable};
+
+/// An error of the command line itself, with its remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Failure {
+    /// What is wrong.
+    pub(super) message: String,
+    /// What to do.
+    pub(super) help: String,
+}
+
+/// Prints an error with its causes, and the remedy if one is known, to standard error.
+pub fn report(error: &anyhow::Error, colour: ColorChoice) {
+    let colour = if colour == ColorChoice::Auto { AutoStream::choice(&io::stderr()) } else { colour };
+    let mut stream = AutoStream::new(io::stderr(), colour);
+    let mut text = format!("{BAD}error{BAD:#}: {}\n", printable(&format!("{error:#}")));
+    if let Some(help) = remedy(error) {
+        text.push_str(&format!("{REMARK}help{REMARK:#}: {}\n", printable(&help)));
+    }
+    // When standard error is closed there is nobody left to tell; the exit code still says it.
+    let _ = stream.write_all(text.as_bytes());
+}
+
+/// The remedy for the innermost cause that has one.
+fn remedy(error: &anyhow::Error) -> Option<String> {
+    error.chain().rev().find_map(|cause| {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return Some(failure.help.clone());
+        }
+        if cause.is::<docker::Error>() {
+            return Some(
+                "is the engine running, and may you use it? DOCKER_HOST names another engine, and --inventory FILE \
+                 needs none"
+                    .to_owned(),
+            );
+        }
+        if let Some(LockError::Held { .. }) = cause.downcast_ref() {
+            return Some("stop that controller, or name another state directory with --state-dir".to_owned());
+        }
+        if let Some(AskError::Socket { .. } | AskError::Unreadable { .. }) = cause.downcast_ref() {
+            return Some("the control socket is for root alone; is this the version that is running?".to_owned());
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_remedy_is_given() {
+        let failure = Failure { message: "m".to_owned(), help: "do this".to_owned() };
+        let error = anyhow::Error::new(failure).context("outer");
+        assert_eq!(remedy(&error).as_deref(), Some("do this"));
+        assert_eq!(remedy(&anyhow::anyhow!("nothing known")), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! `dockgate get`: what dockgate sees of the host and of the policies.
+
+mod endpoints;
+mod networks;
+mod policies;
+
+use std::io::Write;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::Outcome;
+use super::output::{json, table, yaml};
+
+/// Show endpoints, policies, networks or the whole inventory
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    resource: Resource,
+}
+
+#[derive(Debug, Subcommand)]
+enum Resource {
+    #[command(visible_alias = "endpoint")]
+    Endpoints(endpoints::Arguments),
+    #[command(visible_alias = "policy")]
+    Policies(policies::Arguments),
+    #[command(visible_alias = "network")]
+    Networks(networks::Arguments),
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// Aligned columns
+    Table,
+    /// Aligned columns, more of them
+    Wide,
+    /// For machines; the fields are an interface
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+impl Arguments {
+    pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
+        match self.resource {
+            Resource::Endpoints(arguments) => arguments.execute(output).await?,
+            Resource::Policies(arguments) => arguments.execute(output).await?,
+            Resource::Networks(arguments) => arguments.execute(output).await?,
+        }
+        Ok(Outcome::Yes)
+    }
+}
+
+/// A resource in a list.
+trait Listed: Serialize {
+    /// Header of the table; the columns after `NARROW` are for the wide form.
+    const HEADER: &'static [&'static str];
+    /// Number of columns in the narrow form.
+    const NARROW: usize;
+
+    /// The cells of one row, as many as the header has.
+    fn cells(&self) -> Vec<String>;
+}
+
+fn list<T: Listed>(output: &mut dyn Write, format: ListFormat, items: &[T]) -> anyhow::Result<()> {
+    let columns = match format {
+        ListFormat::Json => return json(output, &items),
+        ListFormat::Yaml => return yaml(output, &items),
+        ListFormat::Table => T::NARROW,
+        ListFormat::Wide => T::HEADER.len(),
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(|item| item.cells().into_iter().take(columns).collect()).collect();
+    table(output, &T::HEADER[..columns], &rows)?;
+    Ok(())
+}
+
+/// `a=1,b=2`
+fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn joined<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}

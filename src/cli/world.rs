@@ -1,0 +1,100 @@
+//! Where the read-only commands take their world from: the live engine or an Inventory file, and a policy directory.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::inventory::{self, Inventory, docker};
+use crate::policy::{self, Diagnostic, PolicySet, SourceFile, files};
+
+use super::diagnostics::{Tally, render};
+use super::failure::Failure;
+
+/// The policy directory of an installed host, used when none is named.
+const DEFAULT_POLICIES: &str = "/etc/dockgate/policies";
+
+/// Options that choose the inventory.
+#[derive(Debug, Args)]
+pub(super) struct WorldArguments {
+    /// Take containers and networks from an Inventory file instead of the Docker engine
+    #[arg(long, value_name = "FILE")]
+    pub(super) inventory: Option<PathBuf>,
+}
+
+impl WorldArguments {
+    /// The inventory that was chosen; without a choice, the engine's.
+    pub(super) async fn inventory(&self) -> anyhow::Result<Inventory> {
+        match &self.inventory {
+            Some(path) => from_file(path),
+            None => Ok(docker::snapshot(&docker::connect()?).await?),
+        }
+    }
+}
+
+fn from_file(path: &Path) -> anyhow::Result<Inventory> {
+    let sources = files::read(&[path.to_owned()])?;
+    let [source] = sources.as_slice() else {
+        return Err(Failure {
+            message: format!("{} is not one Inventory file", path.display()),
+            help: "`dockgate get inventory -o yaml` writes one".to_owned(),
+        }
+        .into());
+    };
+    let (inventory, diagnostics) = inventory::file::load(source);
+    refuse_errors("the inventory", path, &diagnostics, &sources)?;
+    Ok(inventory)
+}
+
+/// The option that names the policies.
+#[derive(Debug, Args)]
+pub(super) struct PolicyArguments {
+    /// Policy files [default: /etc/dockgate/policies, if it exists]
+    #[arg(long, value_name = "DIR", env = "DOCKGATE_POLICIES")]
+    policies: Option<PathBuf>,
+}
+
+impl PolicyArguments {
+    /// The policies that were chosen; `None` if none were and the host has no default directory.
+    pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
+        let default = || Some(PathBuf::from(DEFAULT_POLICIES)).filter(|path| path.is_dir());
+        let Some(path) = self.policies.clone().or_else(default) else { return Ok(None) };
+        let sources = files::read(std::slice::from_ref(&path))?;
+        let loaded = policy::load(&sources);
+        refuse_errors("the policies", &path, &loaded.diagnostics, &sources)?;
+        Ok(Some(loaded.policies))
+    }
+
+    /// The policies that were chosen; an error if none were.
+    pub(super) fn require(&self) -> anyhow::Result<PolicySet> {
+        self.load()?.ok_or_else(|| {
+            Failure {
+                message: format!("no policies: {DEFAULT_POLICIES} does not exist"),
+                help: "name a directory with --policies DIR".to_owned(),
+            }
+            .into()
+        })
+    }
+}
+
+/// An answer that left out what could not be read would look like an answer about everything: errors are printed, and
+/// nothing is answered.
+fn refuse_errors(what: &str, path: &Path, diagnostics: &[Diagnostic], sources: &[SourceFile]) -> anyhow::Result<()> {
+    let tally = Tally::of(diagnostics);
+    if tally.errors == 0 {
+        return Ok(());
+    }
+    let errors: Vec<_> =
+        diagnostics.iter().filter(|found| found.severity == policy::Severity::Error).cloned().collect();
+    // Findings are told beside the failure; whether they can be written does not change it.
+    let _ = write!(anstream::stderr(), "{}", render(&errors, sources));
+    Err(Failure {
+        message: format!(
+            "{what} in {} cannot be used: {}",
+            path.display(),
+            Tally { errors: tally.errors, ..Tally::default() }.summary()
+        ),
+        help: "`dockgate validate` shows every finding".to_owned(),
+    }
+    .into())
+}

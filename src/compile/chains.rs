@@ -1,0 +1,433 @@
+//! The chains: from the hooks through each network's gate to the classes and their tiers.
+//!
+//! Input: governed networks and their classes. Output: the chains of one family and the origin of each policy comment.
+//!
+//! A packet walks `DG-FORWARD` → `DG-from-NET` → the class of its source, back, → `DG-to-NET` → the class of its
+//! destination, back, and on to Docker's rules. Classes are entered by goto, so that a RETURN there (Allow) goes on in
+//! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
+//! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::inventory::{Endpoint, Network};
+use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
+use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, RuleAction, Tier};
+use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
+
+use super::rules::{self, Published};
+use super::sets::SetBuilder;
+use super::{DenyAction, Options, Origin};
+
+/// Neighbour solicitation and advertisement, router solicitation and multicast listener messages: without them IPv6
+/// does not start. Router advertisements (134) and redirects (137) are no business of a container.
+const NEIGHBOUR_DISCOVERY: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
+
+/// Endpoints of one network that the same policies govern in one direction.
+pub(super) struct Class<'a> {
+    pub(super) policies: Vec<&'a Policy>,
+    pub(super) members: Vec<&'a Endpoint<'a>>,
+}
+
+/// A network on which a policy is in force.
+pub(super) struct GovernedNetwork<'a> {
+    pub(super) network: &'a Network,
+    pub(super) bridge: InterfaceName,
+    pub(super) endpoints: Vec<&'a Endpoint<'a>>,
+    pub(super) ingress: Vec<Class<'a>>,
+    pub(super) egress: Vec<Class<'a>>,
+}
+
+/// Builds the chains of one family.
+pub(super) struct ChainBuilder<'s, 'a> {
+    policies: &'a PolicySet,
+    options: &'a Options,
+    sets: &'s mut SetBuilder<'a>,
+    family: Family,
+    /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
+    titles: BTreeMap<&'a PolicyKey, String>,
+    chains: BTreeMap<ChainName, Chain>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl<'s, 'a> ChainBuilder<'s, 'a> {
+    pub(super) fn new(
+        policies: &'a PolicySet,
+        options: &'a Options,
+        sets: &'s mut SetBuilder<'a>,
+        family: Family,
+    ) -> Self {
+        ChainBuilder {
+            policies,
+            options,
+            sets,
+            family,
+            titles: titles(policies),
+            chains: BTreeMap::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> (BTreeMap<ChainName, Chain>, BTreeMap<String, Origin>) {
+        (self.chains, self.origins)
+    }
+
+    /// The base chains of all hooks and everything that they lead to.
+    pub(super) fn base_chains(&mut self, networks: &[GovernedNetwork<'a>]) {
+        let mut bases: BTreeMap<Hook, Chain> = Hook::ALL.map(|hook| (hook, Vec::new())).into();
+        if !networks.is_empty() {
+            bases = Hook::ALL.map(|hook| (hook, self.base_prologue(hook))).into();
+        }
+        let mut dispatch = |hook: Hook, interface: Match, chain: &ChainName, comment: String| {
+            let rule = Rule { matches: vec![interface], action: Action::Jump(chain.clone()), comment };
+            bases.entry(hook).or_default().push(rule);
+        };
+        for governed in networks {
+            let from = self.from_chain(governed);
+            let comment = format!("from network {}", governed.network.name);
+            for hook in [Hook::Forward, Hook::Input] {
+                dispatch(hook, Match::InInterface(governed.bridge.clone()), &from, comment.clone());
+            }
+        }
+        for governed in networks {
+            let comment = format!("to network {}", governed.network.name);
+            for (hook, chain) in
+                [(Hook::Forward, self.to_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
+            {
+                dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
+            }
+        }
+        let published = self.published_ports(networks);
+        bases.entry(Hook::Input).or_default().extend(published);
+        self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
+    }
+
+    /// Rules of INPUT for ports of the host behind which `docker-proxy` carries connections to a container: the
+    /// container's ingress policy is asked here, where the client's true address is still seen. A container on several
+    /// networks is reached only when all of its endpoints' policies allow it, because Docker does not say which it uses.
+    fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> Chain {
+        let mut ports = BTreeSet::new();
+        for class in networks.iter().flat_map(|governed| &governed.ingress) {
+            for endpoint in &class.members {
+                let (named_ports, _) = endpoint.container.named_ports();
+                for port in &endpoint.container.published {
+                    let Some(range) = port.host_port.and_then(PortRange::single) else { continue };
+                    let bound_to = port.host_address.filter(|address| !address.is_unspecified());
+                    if bound_to.is_some_and(|address| Family::of(address) != self.family) {
+                        continue;
+                    }
+                    let service = Published {
+                        endpoint,
+                        named_ports: named_ports.clone(),
+                        protocol: port.protocol,
+                        port: port.container_port,
+                    };
+                    let chain = self.class_chain(class, Direction::Ingress, Some(&service));
+                    ports.insert((range, port.protocol, bound_to, chain));
+                }
+            }
+        }
+        // -p tcp -d ADDRESS -m multiport --dports 8080 -j DG-pub-POLICY
+        let rule_of = |(range, protocol, bound_to, chain): (PortRange, Protocol, Option<IpAddr>, ChainName)| {
+            let side = Side::Destination;
+            let mut matches = vec![Match::Protocol { protocol, negated: false }];
+            matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
+            matches.push(Match::Ports { side, ranges: vec![range], negated: false });
+            rule(matches, Action::Jump(chain), format!("published port {range}/{protocol}"))
+        };
+        ports.into_iter().map(rule_of).collect()
+    }
+
+    fn base_prologue(&self, hook: Hook) -> Chain {
+        // -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
+        let mut chain = vec![rule(
+            vec![state(&[ConnectionState::Established, ConnectionState::Related])],
+            Action::Return,
+            "flow allowed before",
+        )];
+        if hook == Hook::Input {
+            // -i lo -j RETURN
+            let loopback = Match::InInterface(InterfaceName::loopback());
+            chain.push(rule(vec![loopback], Action::Return, "from this host itself"));
+        }
+        if self.family == Family::V6 {
+            for icmp_type in NEIGHBOUR_DISCOVERY {
+                // -p icmpv6 -m icmp6 --icmpv6-type 135 -j RETURN
+                let matches = vec![
+                    Match::Protocol { protocol: Protocol::ICMPV6, negated: false },
+                    Match::Icmp { icmp_type, code: None, negated: false },
+                ];
+                chain.push(rule(matches, Action::Return, "neighbour discovery"));
+            }
+        }
+        if hook == Hook::Forward {
+            // -m set --match-set dg-4-subnets src -m set ! --match-set dg-4-known src,src -j DROP
+            let claimed = Match::Set {
+                side: Side::Source,
+                set: SetName::governed_subnets(self.family),
+                kind: SetKind::Net,
+                negated: false,
+            };
+            let matches = vec![claimed, self.unknown(Side::Source)];
+            chain.push(rule(matches, Action::Drop, "gate: address of a governed network from elsewhere"));
+        }
+        chain
+    }
+
+    /// Not in the set of classified endpoints: `-m set ! --match-set dg-4-known src,src`.
+    fn unknown(&self, side: Side) -> Match {
+        Match::Set { side, set: SetName::known(self.family), kind: SetKind::NetInterface, negated: true }
+    }
+
+    /// What every packet of a governed network has to pass: `INVALID` is no flow, and a TCP packet that opens no flow
+    /// may not create one, or a flow that was cut comes back through mid-stream pick-up.
+    fn flow_checks() -> Chain {
+        vec![
+            rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet"),
+            rule(
+                vec![Match::TcpNotSyn, state(&[ConnectionState::New])],
+                Action::Drop,
+                "TCP packet of a flow that is not open",
+            ),
+        ]
+    }
+
+    /// `DG-from-NET`: the gate on the source, then the egress policy of its class.
+    fn from_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+        let network = &governed.network.name;
+        let mut chain = Self::flow_checks();
+        // -m set ! --match-set dg-4-known src,src -j DROP
+        let comment = format!("gate: unknown source on {network}");
+        chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
+        for class in &governed.egress {
+            let target = self.class_chain(class, Direction::Egress, None);
+            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
+        }
+        self.network_chain("from", governed, chain)
+    }
+
+    /// `DG-to-NET`: group addresses, the gate on the destination, then the ingress policy of its class.
+    fn to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+        let network = &governed.network.name;
+        let mut chain = Self::flow_checks();
+        let targets: Vec<_> =
+            governed.ingress.iter().map(|class| self.class_chain(class, Direction::Ingress, None)).collect();
+        let group = self.group_chain(governed, &targets);
+        for net in group_addresses(governed.network, self.family) {
+            let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
+            chain.push(rule(matches, Action::Goto(group.clone()), format!("to every endpoint of {network}")));
+        }
+        // -m set ! --match-set dg-4-known dst,dst -j DROP
+        let comment = format!("gate: unknown destination on {network}");
+        chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
+        for (class, target) in governed.ingress.iter().zip(targets) {
+            chain.push(self.class_dispatch(governed, class, Direction::Ingress, target));
+        }
+        self.network_chain("to", governed, chain)
+    }
+
+    /// `DG-all-NET`: a multicast or broadcast packet reaches every endpoint of the network, so every class must allow it.
+    fn group_chain(&mut self, governed: &GovernedNetwork<'a>, targets: &[ChainName]) -> ChainName {
+        let mut chain = Vec::new();
+        for (class, target) in governed.ingress.iter().zip(targets) {
+            let comment = self.class_comment(class, Direction::Ingress);
+            chain.push(rule(vec![], Action::Jump(target.clone()), comment));
+        }
+        self.network_chain("all", governed, chain)
+    }
+
+    /// `DG-host-NET`: this host may reach its containers, but nobody, `docker-proxy` included, reaches an address that
+    /// is not classified yet.
+    fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+        let mut chain = Vec::new();
+        for net in group_addresses(governed.network, self.family) {
+            let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
+            chain.push(rule(matches, Action::Return, "host to every endpoint"));
+        }
+        for net in subnets(governed.network, self.family) {
+            let matches =
+                vec![Match::Net { side: Side::Destination, net, negated: false }, self.unknown(Side::Destination)];
+            let comment = format!("gate: unknown destination on {}", governed.network.name);
+            chain.push(rule(matches, Action::Drop, comment));
+        }
+        self.network_chain("host", governed, chain)
+    }
+
+    /// Stores a chain of a network under a name that only the network decides, so that it is refilled in place.
+    fn network_chain(&mut self, role: &str, governed: &GovernedNetwork<'a>, chain: Chain) -> ChainName {
+        let network = governed.network;
+        let name = ChainName::of_content(&format!("{role}-{}", network.name), &format!("{role} {}", network.id));
+        self.chains.insert(name.clone(), chain);
+        name
+    }
+
+    /// `-m set --match-set CLASS src -g CHAIN`; the one place that decides how a packet finds its class.
+    fn class_dispatch(
+        &mut self,
+        governed: &GovernedNetwork<'a>,
+        class: &Class<'a>,
+        direction: Direction,
+        target: ChainName,
+    ) -> Rule {
+        let readable = format!("{}-{}", short(direction), class.policies[0].key.name);
+        let content = format!("{} {direction} {target}", governed.network.id);
+        let set = self.sets.class(self.family, &readable, &content, &class.members);
+        let side = match direction {
+            Direction::Egress => Side::Source,
+            Direction::Ingress => Side::Destination,
+        };
+        rule(
+            vec![Match::Set { side, set, kind: SetKind::Ip, negated: false }],
+            Action::Goto(target),
+            self.class_comment(class, direction),
+        )
+    }
+
+    fn class_comment(&self, class: &Class<'_>, direction: Direction) -> String {
+        let titles: Vec<_> = class.policies.iter().map(|policy| self.titles[&policy.key].as_str()).collect();
+        format!("{direction} of {}", titles.join(", "))
+    }
+
+    /// The chain of a class: its first tier; each further tier is a chain of its own that Pass goes to. With a published
+    /// service, the chain judges connections to that service as INPUT sees them.
+    fn class_chain(&mut self, class: &Class<'a>, direction: Direction, service: Option<&Published<'_>>) -> ChainName {
+        let mut next: Option<ChainName> = None;
+        for tier in self.policies.tiers.iter().rev() {
+            let of_tier: Vec<_> = class.policies.iter().copied().filter(|policy| policy.tier == tier.name).collect();
+            if !of_tier.is_empty() {
+                next = Some(self.tier_chain(tier, &of_tier, direction, next.as_ref(), service));
+            }
+        }
+        next.expect("a class has a policy, and every policy's tier is in the policy set")
+    }
+
+    fn tier_chain(
+        &mut self,
+        tier: &Tier,
+        policies: &[&'a Policy],
+        direction: Direction,
+        next: Option<&ChainName>,
+        service: Option<&Published<'_>>,
+    ) -> ChainName {
+        let mut chain = Vec::new();
+        for policy in policies.iter().copied() {
+            for policy_rule in policy.rules(direction).unwrap_or_default() {
+                let comment = format!("{} {direction}[{}]", self.titles[&policy.key], policy_rule.index);
+                let action = self.action(policy_rule.action, &comment, next);
+                let alternatives = match service {
+                    None => rules::alternatives(self.sets, policy_rule, self.family),
+                    Some(service) => rules::alternatives_for_published(self.sets, policy_rule, self.family, service),
+                };
+                for matches in alternatives {
+                    chain.push(rule(matches, action.clone(), comment.clone()));
+                }
+                let origin = Origin {
+                    policy: policy.key.clone(),
+                    tier: tier.name.clone(),
+                    direction,
+                    rule: Some(policy_rule.index),
+                    location: policy_rule.location.clone(),
+                };
+                self.origins.insert(comment, origin);
+            }
+        }
+        chain.extend(self.end_of_tier(tier, policies, direction, next));
+        let role = if service.is_some() { "pub" } else { short(direction) };
+        let readable = format!("{role}-{}", policies[0].key.name);
+        let name = ChainName::of_content(&readable, &format!("{role} {} {chain:?}", tier.name));
+        self.chains.insert(name.clone(), chain);
+        name
+    }
+
+    fn end_of_tier(
+        &mut self,
+        tier: &Tier,
+        policies: &[&Policy],
+        direction: Direction,
+        next: Option<&ChainName>,
+    ) -> Option<Rule> {
+        let last = policies.last()?;
+        let comment = format!("end of tier {} after {}, {direction}", tier.name, self.titles[&last.key]);
+        let action = match tier.default_action {
+            DefaultAction::Deny => self.deny(),
+            DefaultAction::Pass => pass(next),
+        };
+        let origin = Origin {
+            policy: last.key.clone(),
+            tier: tier.name.clone(),
+            direction,
+            rule: None,
+            location: last.location.clone(),
+        };
+        self.origins.insert(comment.clone(), origin);
+        Some(rule(vec![], action, comment))
+    }
+
+    fn action(&self, action: RuleAction, comment: &str, next: Option<&ChainName>) -> Action {
+        match action {
+            RuleAction::Allow => Action::Return,
+            RuleAction::Deny => self.deny(),
+            RuleAction::Pass => pass(next),
+            RuleAction::Log => Action::Log { group: self.options.log_group, prefix: comment.to_owned() },
+        }
+    }
+
+    fn deny(&self) -> Action {
+        match self.options.deny_action {
+            DenyAction::Drop => Action::Drop,
+            DenyAction::Reject => Action::Reject,
+        }
+    }
+}
+
+/// On to the next tier that governs the endpoint; after the last one the packet is allowed (design §2.1).
+fn pass(next: Option<&ChainName>) -> Action {
+    next.map_or(Action::Return, |next| Action::Goto(next.clone()))
+}
+
+fn rule(matches: Vec<Match>, action: Action, comment: impl Into<String>) -> Rule {
+    Rule { matches, action, comment: comment.into() }
+}
+
+fn state(states: &[ConnectionState]) -> Match {
+    Match::State(states.iter().copied().collect())
+}
+
+fn short(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "in",
+        Direction::Egress => "out",
+    }
+}
+
+fn subnets(network: &Network, family: Family) -> impl Iterator<Item = Cidr> {
+    network.subnets.iter().copied().filter(move |subnet| subnet.family() == family)
+}
+
+/// Destinations that are several endpoints at once: multicast, limited broadcast and the subnets' own broadcast.
+fn group_addresses(network: &Network, family: Family) -> Vec<Cidr> {
+    match family {
+        Family::V4 => {
+            let fixed = [[224, 0, 0, 0], [255, 255, 255, 255]].into_iter().zip([4, 32]);
+            let fixed = fixed.filter_map(|(address, prefix)| Cidr::new(address.into(), prefix));
+            fixed.chain(subnets(network, family).map(|subnet| Cidr::host(subnet.last()))).collect()
+        }
+        Family::V6 => Cidr::new([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8).into_iter().collect(),
+    }
+}
+
+fn titles(policies: &PolicySet) -> BTreeMap<&PolicyKey, String> {
+    let mut seen = BTreeSet::new();
+    let mut ambiguous = BTreeSet::new();
+    for policy in &policies.policies {
+        let text = policy.key.to_string();
+        if !seen.insert(text.clone()) {
+            ambiguous.insert(text);
+        }
+    }
+    let title = |policy: &Policy| {
+        let text = policy.key.to_string();
+        if ambiguous.contains(&text) { format!("{} {text}", policy.key.kind.name()) } else { text }
+    };
+    policies.policies.iter().map(|policy| (&policy.key, title(policy))).collect()
+}

@@ -1,0 +1,248 @@
+//! One policy rule to the conditions that the kernel checks, in one family.
+//!
+//! Input: a checked [`Rule`]. Output: alternatives, each a list of conditions; the rule matches when one of them holds.
+//! Alternatives exist because xtables has no "or": numeric ports beside named ones, and more ports than one `multiport`
+//! match takes.
+
+use std::net::IpAddr;
+
+use crate::inventory::{Endpoint, NamedPort};
+use crate::net::{Cidr, Family, PortRange, Protocol};
+use crate::policy::{Icmp, Peer, Port, Rule};
+use crate::ruleset::{Match, SetKind, Side};
+
+use super::sets::SetBuilder;
+
+/// A service of an endpoint that is reached through a port of the host. The packet shows the host's address and port,
+/// so that everything a rule says of its destination is decided here and not in the kernel.
+pub(super) struct Published<'a> {
+    pub(super) endpoint: &'a Endpoint<'a>,
+    pub(super) named_ports: Vec<NamedPort>,
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+}
+
+impl Published<'_> {
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        Family::ALL.into_iter().filter_map(|family| self.endpoint.address(family))
+    }
+
+    /// Whether the destination part of a rule is this service.
+    fn is_destination(&self, sets: &SetBuilder<'_>, peer: &Peer) -> bool {
+        let within = |nets: &[Cidr]| self.addresses().any(|address| nets.iter().any(|net| net.contains(address)));
+        let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
+        let selected = |selector| sets.selects(selector, &self.endpoint.labels, &self.addresses().collect::<Vec<_>>());
+        (peer.nets.is_empty() || within(&peer.nets))
+            && !within(&peer.not_nets)
+            && peer.selector.as_ref().is_none_or(selected)
+            && !peer.not_selector.as_ref().is_some_and(selected)
+            && (peer.ports.is_empty() || among(&peer.ports))
+            && !among(&peer.not_ports)
+    }
+
+    fn is_port(&self, port: &Port) -> bool {
+        match port {
+            Port::Range(range) => range.contains(self.port),
+            Port::Named(name) => self
+                .named_ports
+                .iter()
+                .any(|port| port.name == *name && port.protocol == self.protocol && port.port == self.port),
+        }
+    }
+}
+
+/// Ports that one `multiport` match takes; a range takes two (kernel: `XT_MULTI_PORTS`).
+const MULTIPORT_SLOTS: usize = 15;
+
+/// The alternatives of a rule in a family; none when the rule does not exist there (calico-semantics §3.7).
+pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family: Family) -> Vec<Vec<Match>> {
+    if !exists_in(rule, family) {
+        return Vec::new();
+    }
+    let mut common = Vec::new();
+    // -p tcp; a second, inverted -p is refused by iptables and says nothing beside a positive one.
+    if let Some(protocol) = rule.protocol {
+        common.push(Match::Protocol { protocol, negated: false });
+    } else if let Some(protocol) = rule.not_protocol {
+        common.push(Match::Protocol { protocol, negated: true });
+    }
+    common.extend(icmp(rule.icmp, false));
+    common.extend(icmp(rule.not_icmp, true));
+    for (side, peer) in [(Side::Source, &rule.source), (Side::Destination, &rule.destination)] {
+        common.extend(addresses(sets, peer, side, family));
+        common.extend(excluded_ports(sets, peer, side, family, rule.protocol));
+    }
+    let sources = ports(sets, &rule.source, Side::Source, family, rule.protocol);
+    let destinations = ports(sets, &rule.destination, Side::Destination, family, rule.protocol);
+    let mut alternatives = Vec::new();
+    for source in &sources {
+        for destination in &destinations {
+            alternatives.push([common.as_slice(), source, destination].concat());
+        }
+    }
+    alternatives
+}
+
+/// The alternatives of an ingress rule for a connection to a published service, as the host's INPUT hook sees it.
+pub(super) fn alternatives_for_published<'a>(
+    sets: &mut SetBuilder<'a>,
+    rule: &'a Rule,
+    family: Family,
+    service: &Published<'_>,
+) -> Vec<Vec<Match>> {
+    let of_protocol = rule.protocol.is_none_or(|protocol| protocol == service.protocol)
+        && rule.not_protocol.is_none_or(|protocol| protocol != service.protocol);
+    if !of_protocol || !exists_in(rule, family) || !service.is_destination(sets, &rule.destination) {
+        return Vec::new();
+    }
+    let mut common = vec![Match::Protocol { protocol: service.protocol, negated: false }];
+    common.extend(addresses(sets, &rule.source, Side::Source, family));
+    common.extend(excluded_ports(sets, &rule.source, Side::Source, family, Some(service.protocol)));
+    ports(sets, &rule.source, Side::Source, family, Some(service.protocol))
+        .into_iter()
+        .map(|source| [common.clone(), source].concat())
+        .collect()
+}
+
+/// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and its blocks. A list of blocks,
+/// positive or negative, that holds none of the family takes the rule out of it.
+fn exists_in(rule: &Rule, family: Family) -> bool {
+    let lists = [&rule.source.nets, &rule.source.not_nets, &rule.destination.nets, &rule.destination.not_nets];
+    let has_family = |nets: &Vec<Cidr>| nets.is_empty() || nets.iter().any(|net| net.family() == family);
+    let excludes_itself = rule.protocol.is_some() && rule.protocol == rule.not_protocol;
+    rule.family.is_none_or(|only| only == family)
+        && rule.protocol.and_then(Protocol::family).is_none_or(|only| only == family)
+        && lists.into_iter().all(has_family)
+        && !excludes_itself
+}
+
+fn icmp(icmp: Option<Icmp>, negated: bool) -> Option<Match> {
+    icmp.map(|Icmp { icmp_type, code }| Match::Icmp { icmp_type, code, negated })
+}
+
+/// Conditions on the address of one side, those of its selector included unless the ports carry them.
+fn addresses<'a>(sets: &mut SetBuilder<'a>, peer: &'a Peer, side: Side, family: Family) -> Vec<Match> {
+    let of_family = |nets: &[Cidr]| nets.iter().copied().filter(|net| net.family() == family).collect::<Vec<_>>();
+    let mut matches = Vec::new();
+    let nets = of_family(&peer.nets);
+    let not_nets = of_family(&peer.not_nets);
+    match nets.as_slice() {
+        [] => {}
+        [net] => matches.push(Match::Net { side, net: *net, negated: false }),
+        nets => matches.push(net_set(sets, nets, side, family, false)),
+    }
+    match not_nets.as_slice() {
+        [] => {}
+        // iptables refuses `-s A ! -s B`, so beside a positive block the negative one is a set.
+        [net] if nets.len() != 1 => matches.push(Match::Net { side, net: *net, negated: true }),
+        not_nets => matches.push(net_set(sets, not_nets, side, family, true)),
+    }
+    // A set of named ports is restricted by the selector already; a numeric port is not.
+    let only_named = !peer.ports.is_empty() && peer.ports.iter().all(|port| matches!(port, Port::Named(_)));
+    if let Some(selector) = peer.selector.as_ref().filter(|_| !only_named) {
+        let (set, kind) = sets.selected(family, selector);
+        matches.push(Match::Set { side, set, kind, negated: false });
+    }
+    if let Some(selector) = &peer.not_selector {
+        let (set, kind) = sets.selected(family, selector);
+        matches.push(Match::Set { side, set, kind, negated: true });
+    }
+    matches
+}
+
+fn net_set(sets: &mut SetBuilder<'_>, nets: &[Cidr], side: Side, family: Family, negated: bool) -> Match {
+    Match::Set { side, set: sets.nets(family, nets), kind: SetKind::Net, negated }
+}
+
+/// The alternatives of one side's ports: no condition, or one per named port and per `multiport` match.
+fn ports<'a>(
+    sets: &mut SetBuilder<'a>,
+    peer: &'a Peer,
+    side: Side,
+    family: Family,
+    protocol: Option<Protocol>,
+) -> Vec<Vec<Match>> {
+    if peer.ports.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut alternatives = Vec::new();
+    for ranges in multiport_chunks(&numeric(&peer.ports)) {
+        alternatives.push(vec![Match::Ports { side, ranges, negated: false }]);
+    }
+    // Numeric ports carry the selector in the common conditions; then the named set need not repeat it, but may.
+    for name in named(&peer.ports) {
+        let set = sets.named_port(family, peer.selector.as_ref(), name, protocol);
+        alternatives.push(vec![Match::Set { side, set, kind: SetKind::IpPort, negated: false }]);
+    }
+    alternatives
+}
+
+/// Conditions that exclude ports of one side: all of them must hold.
+fn excluded_ports<'a>(
+    sets: &mut SetBuilder<'a>,
+    peer: &'a Peer,
+    side: Side,
+    family: Family,
+    protocol: Option<Protocol>,
+) -> Vec<Match> {
+    let mut matches = Vec::new();
+    for ranges in multiport_chunks(&numeric(&peer.not_ports)) {
+        matches.push(Match::Ports { side, ranges, negated: true });
+    }
+    for name in named(&peer.not_ports) {
+        let set = sets.named_port(family, peer.selector.as_ref(), name, protocol);
+        matches.push(Match::Set { side, set, kind: SetKind::IpPort, negated: true });
+    }
+    matches
+}
+
+fn numeric(ports: &[Port]) -> Vec<PortRange> {
+    ports
+        .iter()
+        .filter_map(|port| match port {
+            Port::Range(range) => Some(*range),
+            Port::Named(_) => None,
+        })
+        .collect()
+}
+
+fn named(ports: &[Port]) -> impl Iterator<Item = &str> {
+    ports.iter().filter_map(|port| match port {
+        Port::Named(name) => Some(name.as_str()),
+        Port::Range(_) => None,
+    })
+}
+
+fn multiport_chunks(ranges: &[PortRange]) -> Vec<Vec<PortRange>> {
+    let mut chunks: Vec<Vec<PortRange>> = Vec::new();
+    let mut used = MULTIPORT_SLOTS;
+    for range in ranges {
+        let slots = range.multiport_slots();
+        if used + slots > MULTIPORT_SLOTS {
+            chunks.push(Vec::new());
+            used = 0;
+        }
+        used += slots;
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(*range);
+        }
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_cut_into_matches_of_fifteen_slots() {
+        let range = |text: &str| text.parse::<PortRange>().expect("range");
+        let singles: Vec<_> = (1..=16).map(|port| range(&port.to_string())).collect();
+        let lengths = |ranges: &[PortRange]| multiport_chunks(ranges).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&[]), Vec::<usize>::new());
+        assert_eq!(lengths(&singles[..15]), [15]);
+        assert_eq!(lengths(&singles), [15, 1]);
+        let ranges: Vec<_> = (1..=8).map(|n| range(&format!("{}:{}", n * 100, n * 100 + 9))).collect();
+        assert_eq!(lengths(&ranges), [7, 1], "a range takes two slots");
+    }
+}

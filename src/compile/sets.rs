@@ -1,0 +1,158 @@
+//! The address sets that rules refer to, each built once however many rules name it.
+//!
+//! Input: selectors, CIDR lists and port names of rules. Output: named sets of one family.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::inventory::{Endpoint, Inventory, NamedPort};
+use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::policy::PolicySet;
+use crate::ruleset::{AddressSet, Member, SetKind, SetName};
+use crate::selector::Selector;
+
+/// An endpoint with what is asked of it again and again.
+pub(super) struct Candidate<'a> {
+    pub(super) endpoint: Endpoint<'a>,
+    pub(super) named_ports: Vec<NamedPort>,
+}
+
+/// A network set with its labels as selectors see them.
+struct LabelledNets<'a> {
+    labels: BTreeMap<String, String>,
+    nets: &'a [Cidr],
+}
+
+/// Builds sets on demand.
+pub(super) struct SetBuilder<'a> {
+    candidates: &'a [Candidate<'a>],
+    network_sets: Vec<LabelledNets<'a>>,
+    selected: BTreeMap<(Family, &'a Selector), (SetName, SetKind)>,
+    pub(super) sets: BTreeMap<SetName, AddressSet>,
+}
+
+impl<'a> SetBuilder<'a> {
+    pub(super) fn new(policies: &'a PolicySet, inventory: &Inventory, candidates: &'a [Candidate<'a>]) -> Self {
+        let network_sets = policies
+            .network_sets
+            .iter()
+            .map(|set| {
+                let mut labels = set.labels.clone();
+                if let Some(namespace) = &set.namespace {
+                    labels.extend(inventory.namespace_labels(namespace));
+                }
+                LabelledNets { labels, nets: &set.nets }
+            })
+            .collect();
+        SetBuilder { candidates, network_sets, selected: BTreeMap::new(), sets: BTreeMap::new() }
+    }
+
+    /// The set of all addresses that a rule's selector stands for: endpoints, and the blocks of network sets.
+    ///
+    /// It is of type `hash:net` only where a network set is in it, and the type is part of the name, because a set's
+    /// type cannot change.
+    pub(super) fn selected(&mut self, family: Family, selector: &'a Selector) -> (SetName, SetKind) {
+        if let Some(known) = self.selected.get(&(family, selector)) {
+            return known.clone();
+        }
+        let addresses: BTreeSet<_> = self
+            .candidates
+            .iter()
+            .filter(|candidate| selector.matches(&candidate.endpoint.labels))
+            .filter_map(|candidate| candidate.endpoint.address(family))
+            .collect();
+        let mut matching_sets = self.network_sets.iter().filter(|set| selector.matches(&set.labels)).peekable();
+        let (kind, members) = if matching_sets.peek().is_some() {
+            let blocks = matching_sets.flat_map(|set| set.nets).copied().filter(|net| net.family() == family);
+            let blocks = blocks.flat_map(Cidr::storable).chain(addresses.into_iter().map(Cidr::host));
+            (SetKind::Net, blocks.map(Member::Net).collect())
+        } else {
+            (SetKind::Ip, addresses.into_iter().map(Member::Ip).collect())
+        };
+        let canonical = selector.to_string();
+        let name = self.insert(family, kind, &canonical, &format!("selector {canonical}"), members);
+        self.selected.insert((family, selector), (name.clone(), kind));
+        (name, kind)
+    }
+
+    /// Whether a selector stands for something with these labels and addresses: by the labels, or by a network set.
+    pub(super) fn selects(&self, selector: &Selector, labels: &BTreeMap<String, String>, addresses: &[IpAddr]) -> bool {
+        let holds = |set: &LabelledNets<'_>| {
+            selector.matches(&set.labels) && addresses.iter().any(|a| set.nets.iter().any(|net| net.contains(*a)))
+        };
+        selector.matches(labels) || self.network_sets.iter().any(holds)
+    }
+
+    /// The set of a list of blocks of one family.
+    pub(super) fn nets(&mut self, family: Family, nets: &[Cidr]) -> SetName {
+        let members: BTreeSet<_> = nets.iter().flat_map(|net| net.storable()).map(Member::Net).collect();
+        let content: Vec<_> = nets.iter().map(ToString::to_string).collect();
+        self.insert(family, SetKind::Net, "nets", &format!("nets {}", content.join(",")), members)
+    }
+
+    /// The set of (address, protocol, port) of the endpoints that declare a port of this name, restricted by the
+    /// selector of the same side and the protocol of the rule (calico-semantics §3.7).
+    pub(super) fn named_port(
+        &mut self,
+        family: Family,
+        selector: Option<&Selector>,
+        name: &str,
+        protocol: Option<Protocol>,
+    ) -> SetName {
+        let mut members = BTreeSet::new();
+        let selected = |candidate: &&Candidate<'_>| selector.is_none_or(|s| s.matches(&candidate.endpoint.labels));
+        for candidate in self.candidates.iter().filter(selected) {
+            let Some(address) = candidate.endpoint.address(family) else { continue };
+            let ports = candidate.named_ports.iter().filter(|port| port.name == name);
+            for port in ports.filter(|port| protocol.is_none_or(|protocol| protocol == port.protocol)) {
+                members.insert(Member::IpPort { address, protocol: port.protocol.number(), port: port.port });
+            }
+        }
+        let selector = selector.map_or_else(String::new, ToString::to_string);
+        let protocol = protocol.map_or_else(String::new, |protocol| protocol.to_string());
+        self.insert(family, SetKind::IpPort, name, &format!("port {name}/{protocol} of {selector}"), members)
+    }
+
+    /// The members of one class of one network; identified by the network and the chain that the class goes to.
+    pub(super) fn class(
+        &mut self,
+        family: Family,
+        readable: &str,
+        content: &str,
+        members: &[&Endpoint<'_>],
+    ) -> SetName {
+        let members = members.iter().filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
+        self.insert(family, SetKind::Ip, readable, &format!("class {content}"), members)
+    }
+
+    /// The classified endpoints of all governed networks, each bound to its bridge.
+    pub(super) fn known(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
+        let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
+        self.sets.insert(SetName::known(family), AddressSet { family, kind: SetKind::NetInterface, members });
+    }
+
+    /// The subnets of all governed networks: a source among them is an endpoint's, or a lie.
+    pub(super) fn governed_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
+        let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());
+        let set = AddressSet { family, kind: SetKind::Net, members: members.map(Member::Net).collect() };
+        self.sets.insert(SetName::governed_subnets(family), set);
+    }
+
+    fn insert(
+        &mut self,
+        family: Family,
+        kind: SetKind,
+        readable: &str,
+        content: &str,
+        members: BTreeSet<Member>,
+    ) -> SetName {
+        let name = SetName::of_content(family, kind, &readable_part(readable), content);
+        self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members });
+        name
+    }
+}
+
+/// The letters and digits of a text, with one dash for everything between them: `app == "web"` gives `app-web`.
+fn readable_part(text: &str) -> String {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}

@@ -1,0 +1,247 @@
+//! Carries the wanted ruleset to the kernel, and keeps account of how that went.
+//!
+//! Input: the core and what an event asks of the kernel. Output: a changed kernel, and the facts for the status. After a
+//! failure it tries again with growing pauses; it never removes anything because something else failed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::compile::policies_of;
+use crate::dataplane::{self, Kernel, Outcome};
+use crate::inventory::Endpoint;
+use crate::policy::{Direction, PolicySet, Severity};
+use crate::telemetry::{
+    EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
+};
+
+use super::core::{Core, Need, PolicyState};
+
+/// Pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Failures in a row after which the policies are tried one by one. One failure can be somebody else's lock.
+const PATIENCE: u32 = 2;
+
+/// Why the kernel is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Something changed on our side.
+    Event,
+    /// The time has come to read the kernel back: a difference is somebody else's work.
+    ReadBack,
+}
+
+/// The kernel and the account of what was done to it.
+#[derive(Debug, Default)]
+pub(super) struct Enforcer {
+    kernel: Option<Kernel>,
+    in_sync: bool,
+    account: KernelStatus,
+    problems: Vec<String>,
+    memory_trouble: Option<String>,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+impl Enforcer {
+    /// Whether the kernel holds the wanted ruleset.
+    pub(super) fn in_sync(&self) -> bool {
+        self.in_sync
+    }
+
+    /// When to try again after a failure.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Why the last good policies could not be kept, if so.
+    pub(super) fn set_memory_trouble(&mut self, trouble: Option<String>) {
+        self.memory_trouble = trouble;
+    }
+
+    /// Makes the kernel hold what the core wants. Does nothing before both policies and inventory are known.
+    pub(super) fn enforce(&mut self, core: &mut Core, need: Need, cause: Cause) {
+        if need == Need::Nothing || core.compiled().is_none() {
+            return;
+        }
+        let started = Instant::now();
+        match self.attempt(core, need) {
+            Ok(outcome) => self.succeeded(&outcome, cause, started.elapsed()),
+            Err(failure) => {
+                self.failed(&failure);
+                if self.failures == PATIENCE && self.exclude_refused(core) {
+                    self.enforce(core, Need::Observe, cause);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, core: &Core, need: Need) -> Result<Outcome, dataplane::Error> {
+        let Some(compiled) = core.compiled() else { return Ok(Outcome::default()) };
+        let kernel = match &mut self.kernel {
+            Some(kernel) => kernel,
+            // Not before the inventory is known: only then is the engine up, whose chains decide the variant.
+            None => self.kernel.insert(Kernel::open(dataplane::Options::default())?),
+        };
+        self.account.variant = Some(kernel.variant());
+        if need == Need::Observe || !self.in_sync {
+            kernel.repair(&compiled.ruleset)
+        } else {
+            kernel.enforce(&compiled.ruleset)
+        }
+    }
+
+    fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
+        let repaired = cause == Cause::ReadBack && self.in_sync && !outcome.steps.is_empty();
+        if repaired {
+            self.account.repairs += 1;
+            warn!(steps = outcome.steps.len(), "somebody changed our rules; repaired");
+        }
+        if !outcome.steps.is_empty() {
+            self.account.applied += 1;
+            info!(steps = outcome.steps.len(), milliseconds = took.as_secs_f64() * 1000.0, "applied");
+            for step in &outcome.steps {
+                debug!(%step, "step");
+            }
+        }
+        let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            warn!("{problem}");
+        }
+        self.problems = problems;
+        self.in_sync = true;
+        self.failures = 0;
+        self.retry_at = None;
+        self.account.last_error = None;
+    }
+
+    fn failed(&mut self, failure: &dataplane::Error) {
+        let text = chain(failure);
+        if self.account.last_error.as_ref() != Some(&text) {
+            error!(error = %text, "cannot bring the kernel in line; what was in force stays");
+        }
+        // The variant was read from chains that may be gone by now.
+        self.kernel = None;
+        self.in_sync = false;
+        self.account.last_error = Some(text);
+        self.failures = self.failures.saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
+        self.retry_at = Some(Instant::now() + pause);
+    }
+
+    /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
+    /// any that were not known before.
+    fn exclude_refused(&mut self, core: &mut Core) -> bool {
+        let Ok(kernel) = Kernel::open(dataplane::Options::default()) else { return false };
+        let Some(state) = core.policies() else { return false };
+        let mut refused = BTreeSet::new();
+        for policy in state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged()) {
+            let Some(alone) = core.alone(&policy.key) else { continue };
+            match kernel.test(&alone.ruleset) {
+                Ok(()) => {}
+                // Without a place to try, nothing is known about any policy.
+                Err(dataplane::Error::NoTrial(_)) => return false,
+                Err(reason) => {
+                    let reason = chain(&reason);
+                    error!(policy = %policy.key, place = %policy.location, %reason, "the kernel refuses this policy");
+                    refused.insert(policy.key.clone());
+                }
+            }
+        }
+        !refused.is_empty() && core.refuse(refused)
+    }
+
+    /// The whole status as of now.
+    pub(super) fn status(&self, core: &Core, directory: &Path) -> Status {
+        let nothing = PolicyState::default();
+        let policies = core.policies().unwrap_or(&nothing);
+        let mut problems = trouble_with_policies(core);
+        problems.extend(trouble_with_engine(core));
+        if core.compiled().is_some() && !self.in_sync {
+            let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
+            problems.push(format!("the kernel does not hold the policies: {reason}"));
+        }
+        problems.extend(self.memory_trouble.clone());
+        problems.extend(self.problems.iter().cloned());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ready: self.in_sync && problems.is_empty(),
+            in_sync: self.in_sync,
+            problems,
+            policies: PoliciesStatus {
+                directory: directory.to_owned(),
+                files: policies.files,
+                policies: policies.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged()).count(),
+                diagnostics: policies.diagnostics.iter().map(Finding::from).collect(),
+                held: policies.held.clone(),
+                missing: policies.missing.clone(),
+            },
+            engine: EngineStatus {
+                connected: core.inventory().is_some() && core.unreachable().is_none(),
+                version: None,
+            },
+            endpoints: endpoints(core, &policies.policies),
+            kernel: self.account.clone(),
+        }
+    }
+}
+
+fn trouble_with_policies(core: &Core) -> Vec<String> {
+    let Some(state) = core.policies() else {
+        return vec!["the policy directory has not been read yet".to_owned()];
+    };
+    let mut problems = Vec::new();
+    if let Some(reason) = &state.unreadable {
+        problems.push(format!("the policy directory cannot be read, the policies in force stay: {reason}"));
+    }
+    for diagnostic in state.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error) {
+        let file = &diagnostic.location.file;
+        let consequence = if state.held.contains(file) {
+            " (the last good version of the file is in force)"
+        } else if state.missing.contains(file) {
+            " (nothing of the file is in force)"
+        } else {
+            ""
+        };
+        problems.push(format!("{}: {} [{}]{consequence}", diagnostic.location, diagnostic.message, diagnostic.code));
+    }
+    for key in core.refused() {
+        problems.push(format!("the kernel refuses policy {key}; what it selects is closed instead"));
+    }
+    problems
+}
+
+fn trouble_with_engine(core: &Core) -> Option<String> {
+    match (core.unreachable(), core.inventory()) {
+        (Some(reason), Some(_)) => Some(format!("the Docker engine cannot be reached, rules stay in force: {reason}")),
+        (Some(reason), None) => Some(format!("the Docker engine cannot be reached: {reason}")),
+        (None, None) => Some("the Docker engine has not been listed yet".to_owned()),
+        (None, Some(_)) => None,
+    }
+}
+
+fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
+    let Some(inventory) = core.inventory() else { return EndpointsStatus::default() };
+    let endpoints = inventory.endpoints();
+    let selected = |endpoint: &&Endpoint<'_>| {
+        Direction::ALL.into_iter().any(|direction| !policies_of(policies, endpoint, direction).is_empty())
+    };
+    let unenforceable = |endpoint: &Endpoint<'_>| {
+        endpoint.unenforceable.as_ref().map(|reason| UnenforceableEndpoint {
+            container: endpoint.container.name.clone(),
+            network: endpoint.network.map(|network| network.name.clone()),
+            reason: reason.to_string(),
+        })
+    };
+    EndpointsStatus {
+        total: endpoints.len(),
+        governed: endpoints.iter().filter(selected).filter(|endpoint| endpoint.unenforceable.is_none()).count(),
+        unenforceable: endpoints.iter().filter_map(unenforceable).collect(),
+    }
+}

@@ -1,0 +1,109 @@
+//! The last good policy files, kept in the state directory across restarts.
+//!
+//! Input: texts by path. Output: the same after a restart. The file is replaced by rename, so that a crash or a full
+//! disk leaves the former version whole.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+/// File name in the state directory.
+const FILE: &str = "last-good.json";
+
+/// Why the memory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the last good policies from {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is not what this program wrote.
+    #[error("{path} is damaged: remove it to start from the policy directory alone")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot keep the last good policies in {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Document {
+    /// Policy texts by path.
+    files: BTreeMap<PathBuf, String>,
+}
+
+/// Reads what an earlier run kept; empty when there was none.
+pub(super) fn recall(state_directory: &Path) -> Result<BTreeMap<PathBuf, String>, Error> {
+    let path = state_directory.join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    match serde_json::from_str::<Document>(&text) {
+        Ok(document) => Ok(document.files),
+        Err(source) => Err(Error::Damaged { path, source }),
+    }
+}
+
+/// Keeps the texts, whole or not at all.
+pub(super) fn keep(state_directory: &Path, files: &BTreeMap<PathBuf, String>) -> Result<(), Error> {
+    let path = state_directory.join(FILE);
+    let temporary = state_directory.join(format!("{FILE}.new"));
+    let text = serde_json::to_string(&Document { files: files.clone() }).map_err(io::Error::from);
+    let write = |text: String| -> io::Result<()> {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        // The rename itself has to survive a power failure.
+        fs::File::open(state_directory)?.sync_all()
+    };
+    text.and_then(write).map_err(|source| Error::Write { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_recalled() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(recall(directory.path()).expect("nothing kept yet"), BTreeMap::new());
+        let files = BTreeMap::from([(PathBuf::from("p/a.yaml"), "kind: x\n".to_owned())]);
+        keep(directory.path(), &files).expect("keep");
+        assert_eq!(recall(directory.path()).expect("recall"), files);
+    }
+
+    #[test]
+    fn a_crash_while_writing_leaves_the_former_version() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let files = BTreeMap::from([(PathBuf::from("a.yaml"), "kind: x\n".to_owned())]);
+        keep(directory.path(), &files).expect("keep");
+        fs::write(directory.path().join("last-good.json.new"), "{\"fil").expect("half a file");
+        assert_eq!(recall(directory.path()).expect("recall"), files);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_an_empty_memory() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        fs::write(directory.path().join(FILE), "{").expect("write");
+        assert!(matches!(recall(directory.path()), Err(Error::Damaged { .. })));
+    }
+}

@@ -1,0 +1,120 @@
+//! Changes of the inventory, and what each does to it.
+//!
+//! Input: a [`Change`], from the Docker door. Output: the changed [`Inventory`] and whether anything differs.
+//! Whatever is lost, doubled or late among Docker's events, one address is never held by two endpoints of a network.
+
+use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
+
+/// A change of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`].
+    Snapshot(Inventory),
+    /// A container was created or is now different. Attachments that it carries replace the known ones.
+    Container(Container),
+    /// A container is gone.
+    ContainerGone(ContainerId),
+    /// A network was created or is now different.
+    Network(Network),
+    /// A network is gone, and with it every attachment to it.
+    NetworkGone(NetworkId),
+    /// A container was attached to a network and has its addresses.
+    Attached {
+        /// The container.
+        container: ContainerId,
+        /// The attachment with its addresses.
+        attachment: Attachment,
+    },
+    /// A container's addresses on a network are no longer its own: it ended, or it left the network. The attachment stays
+    /// without addresses, because a container that ended may be started again; one that left is followed by a
+    /// [`Change::Container`] without the attachment.
+    Detached {
+        /// The container.
+        container: ContainerId,
+        /// The network.
+        network: NetworkId,
+    },
+    /// The engine cannot be reached; what is known stays in force.
+    Unreachable(String),
+}
+
+impl Inventory {
+    /// Takes a change. Returns whether anything differs now.
+    ///
+    /// An address belongs to one attachment of a network: Docker hands out the lowest free one at once, so that the latest
+    /// claim is the true one and an earlier claimant, whose end was not noticed, loses its addresses here.
+    pub fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Snapshot(snapshot) => {
+                let differs = self.networks != snapshot.networks || self.containers != snapshot.containers;
+                self.networks = snapshot.networks;
+                self.containers = snapshot.containers;
+                differs
+            }
+            Change::Container(container) => self.put_container(container),
+            Change::ContainerGone(id) => self.containers.remove(&id).is_some(),
+            Change::Network(network) => {
+                let id = network.id.clone();
+                let differs = self.networks.get(&id) != Some(&network);
+                self.networks.insert(id, network);
+                differs
+            }
+            Change::NetworkGone(id) => {
+                let known = self.networks.remove(&id).is_some();
+                self.containers.values_mut().fold(known, |differs, container| {
+                    let before = container.attachments.len();
+                    container.attachments.retain(|attachment| attachment.network != id);
+                    differs || container.attachments.len() != before
+                })
+            }
+            Change::Attached { container, attachment } => self.attach(&container, attachment),
+            Change::Detached { container, network } => self
+                .containers
+                .get_mut(&container)
+                .and_then(|container| container.attachments.iter_mut().find(|known| known.network == network))
+                .is_some_and(|known| {
+                    let pending = Attachment::pending(network);
+                    let differs = *known != pending;
+                    *known = pending;
+                    differs
+                }),
+            Change::Unreachable(_) => false,
+        }
+    }
+
+    fn put_container(&mut self, mut container: Container) -> bool {
+        container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
+        if self.containers.get(&container.id) == Some(&container) {
+            return false;
+        }
+        for attachment in &container.attachments {
+            self.withdraw_claims(&container.id, attachment);
+        }
+        self.containers.insert(container.id.clone(), container);
+        true
+    }
+
+    /// Without the container there are no labels to judge by, so that an attachment of an unknown one is not taken.
+    fn attach(&mut self, id: &ContainerId, attachment: Attachment) -> bool {
+        let Some(container) = self.containers.get_mut(id) else { return false };
+        if container.attachments.contains(&attachment) {
+            return false;
+        }
+        container.attachments.retain(|known| known.network != attachment.network);
+        container.attachments.push(attachment.clone());
+        container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
+        self.withdraw_claims(id, &attachment);
+        true
+    }
+
+    /// Takes the addresses of `claim` away from every other container. An endpoint that lost one of its addresses is no
+    /// longer there, so that it loses both.
+    fn withdraw_claims(&mut self, owner: &ContainerId, claim: &Attachment) {
+        let others = self.containers.iter_mut().filter(|(id, _)| *id != owner);
+        for attachment in others.flat_map(|(_, container)| &mut container.attachments) {
+            if attachment.collides_with(claim) {
+                *attachment = Attachment::pending(claim.network.clone());
+            }
+        }
+    }
+}

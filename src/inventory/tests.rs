@@ -1,0 +1,273 @@
+use super::*;
+
+fn network(id: &str) -> Network {
+    Network {
+        id: NetworkId(id.to_owned()),
+        name: format!("{id}-name"),
+        driver: "bridge".to_owned(),
+        bridge: "br-test".parse().ok(),
+        subnets: Vec::new(),
+        gateways: Vec::new(),
+        internal: false,
+    }
+}
+
+fn attachment(network: &str, last_byte: u8) -> Attachment {
+    Attachment {
+        network: NetworkId(network.to_owned()),
+        endpoint_id: format!("{network}-{last_byte}"),
+        ipv4: Some(IpAddr::from([10, 0, 0, last_byte])),
+        ipv6: Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last_byte)])),
+        mac: Some("02:42:0a:00:00:02".to_owned()),
+    }
+}
+
+fn container(id: &str, labels: &[(&str, &str)], attachments: Vec<Attachment>) -> Container {
+    Container {
+        id: ContainerId(id.to_owned()),
+        name: format!("{id}-name"),
+        image: "shop/web:1".to_owned(),
+        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        attachments,
+        unenforceable: None,
+        published: Vec::new(),
+        stated_namespace: None,
+    }
+}
+
+fn inventory(networks: &[Network], containers: &[Container]) -> Inventory {
+    Inventory {
+        networks: networks.iter().map(|network| (network.id.clone(), network.clone())).collect(),
+        containers: containers.iter().map(|container| (container.id.clone(), container.clone())).collect(),
+        namespaces: BTreeMap::new(),
+    }
+}
+
+fn pending(id: &str) -> Attachment {
+    Attachment::pending(NetworkId(id.to_owned()))
+}
+
+fn attached(container: &str, attachment: Attachment) -> Change {
+    Change::Attached { container: ContainerId(container.to_owned()), attachment }
+}
+
+fn detached(container: &str, network: &str) -> Change {
+    Change::Detached { container: ContainerId(container.to_owned()), network: NetworkId(network.to_owned()) }
+}
+
+#[test]
+fn a_namespace_has_four_sources_in_order() {
+    const COMPOSE: (&str, &str) = ("com.docker.compose.project", "shop");
+    const STACK: (&str, &str) = ("com.docker.stack.namespace", "stack");
+    let rows: [(&str, Option<&str>, &[(&str, &str)], &str); 8] = [
+        ("nothing said", None, &[], "default"),
+        ("stated by a file", Some("stated"), &[(NAMESPACE_LABEL, "label")], "stated"),
+        ("label before Compose", None, &[(NAMESPACE_LABEL, "label"), COMPOSE], "label"),
+        ("Compose before Swarm", None, &[STACK, COMPOSE], "shop"),
+        ("Swarm", None, &[STACK], "stack"),
+        ("empty label is absent", None, &[(NAMESPACE_LABEL, ""), COMPOSE], "shop"),
+        ("empty statement is absent", Some(""), &[STACK], "stack"),
+        ("all empty", None, &[(NAMESPACE_LABEL, "")], "default"),
+    ];
+    for (name, stated, labels, expected) in rows {
+        let mut container = container("c", labels, Vec::new());
+        container.stated_namespace = stated.map(str::to_owned);
+        assert_eq!(container.namespace(), expected, "{name}");
+    }
+}
+
+#[test]
+fn named_ports_come_from_the_label_and_unreadable_parts_are_returned() {
+    let rows: [(&str, &str, &[(&str, Protocol, u16)], &[&str]); 6] = [
+        ("two", "http=8080/tcp,dns=53/udp", &[("http", Protocol::TCP, 8080), ("dns", Protocol::UDP, 53)], &[]),
+        ("protocol defaults to TCP", "http=80", &[("http", Protocol::TCP, 80)], &[]),
+        ("blanks and case", " http = 80 / TCP , ", &[("http", Protocol::TCP, 80)], &[]),
+        ("SCTP", "ss7=2905/sctp", &[("ss7", Protocol::SCTP, 2905)], &[]),
+        (
+            "bad parts do not hide good ones",
+            "x,=1,http=80,y=0,z=70000,i=1/icmp",
+            &[("http", Protocol::TCP, 80)],
+            &["x", "=1", "y=0", "z=70000", "i=1/icmp"],
+        ),
+        ("empty", "", &[], &[]),
+    ];
+    for (name, text, expected, unreadable) in rows {
+        let (ports, bad) = container("c", &[(PORTS_LABEL, text)], Vec::new()).named_ports();
+        let ports: Vec<_> = ports.iter().map(|port| (port.name.as_str(), port.protocol, port.port)).collect();
+        assert_eq!(ports, expected, "{name}");
+        assert_eq!(bad, unreadable, "{name}");
+    }
+}
+
+#[test]
+fn a_container_cannot_forge_implicit_labels() {
+    let forged = [
+        (ORCHESTRATOR_LABEL, "x"),
+        (CONTAINER_LABEL, "x"),
+        (NETWORK_LABEL, "x"),
+        (IMAGE_LABEL, "x"),
+        ("pcns.team", "x"),
+        ("pcns.projectcalico.org/name", "x"),
+        ("org.projectcalico.label.dockgate.io/container", "x"),
+        ("org.projectcalico.label.dockgate.io/network", "x"),
+        ("org.projectcalico.label.pcns.team", "x"),
+    ];
+    let mut inventory = inventory(&[network("n")], &[container("c", &forged, vec![attachment("n", 2)])]);
+    inventory.namespaces.insert("default".to_owned(), BTreeMap::from([("team".to_owned(), "shop".to_owned())]));
+    let labels = &inventory.endpoints()[0].labels;
+    for (key, expected) in [
+        (NAMESPACE_LABEL, "default"),
+        (ORCHESTRATOR_LABEL, "docker"),
+        (CONTAINER_LABEL, "c-name"),
+        (NETWORK_LABEL, "n-name"),
+        (IMAGE_LABEL, "shop/web:1"),
+        ("pcns.team", "shop"),
+        ("pcns.projectcalico.org/name", "default"),
+        ("pcns.kubernetes.io/metadata.name", "default"),
+    ] {
+        assert_eq!(labels.get(key).map(String::as_str), Some(expected), "{key}");
+    }
+}
+
+#[test]
+fn an_endpoint_without_a_network_has_no_network_label() {
+    let mut host = container("c", &[(NETWORK_LABEL, "forged")], Vec::new());
+    host.unenforceable = Some(Unenforceable::HostNetwork);
+    let inventory = inventory(&[], &[host]);
+    let endpoints = inventory.endpoints();
+    assert_eq!(endpoints.len(), 1);
+    assert_eq!(endpoints[0].labels.get(NETWORK_LABEL), None);
+    assert_eq!(endpoints[0].name(), "c-name");
+}
+
+#[test]
+fn calicos_prefixed_labels_count_without_the_prefix_and_lose_to_plain_ones() {
+    let labels = [("org.projectcalico.label.tier", "db"), ("org.projectcalico.label.app", "old"), ("app", "new")];
+    let inventory = inventory(&[network("n")], &[container("c", &labels, vec![attachment("n", 2)])]);
+    let labels = &inventory.endpoints()[0].labels;
+    assert_eq!(labels["tier"], "db");
+    assert_eq!(labels["app"], "new");
+    assert_eq!(labels["org.projectcalico.label.tier"], "db");
+}
+
+#[test]
+fn endpoints_are_sorted_by_name_and_unknown_networks_are_left_out() {
+    let inventory = inventory(
+        &[network("n1"), network("n2")],
+        &[
+            container("b", &[], vec![attachment("n2", 2), attachment("n1", 3)]),
+            container("a", &[], vec![attachment("n1", 2), attachment("unknown", 9)]),
+            container("none", &[], Vec::new()),
+        ],
+    );
+    let names: Vec<_> = inventory.endpoints().iter().map(Endpoint::name).collect();
+    assert_eq!(names, ["a-name@n1-name", "b-name@n1-name", "b-name@n2-name"]);
+}
+
+#[test]
+fn a_network_without_a_bridge_is_reported_by_its_driver() {
+    let mut macvlan = network("n");
+    macvlan.driver = "macvlan".to_owned();
+    macvlan.bridge = None;
+    let inventory = inventory(&[macvlan], &[container("c", &[], vec![attachment("n", 2)])]);
+    assert_eq!(inventory.endpoints()[0].unenforceable, Some(Unenforceable::Driver("macvlan".to_owned())));
+}
+
+/// One row: its name, the world before, the change, whether it differs, the world after.
+type Row = (&'static str, Inventory, Change, bool, Inventory);
+
+#[test]
+fn each_change_does_what_it_says() {
+    let one = |attachments| inventory(&[network("n")], &[container("a", &[], attachments)]);
+    let two = |a, b| inventory(&[network("n")], &[container("a", &[], a), container("b", &[], b)]);
+    let only_v4 = Attachment { ipv6: None, endpoint_id: "new".to_owned(), ..attachment("n", 2) };
+    let rows: Vec<Row> = vec![
+        ("container created", inventory(&[], &[]), Change::Container(container("a", &[], vec![])), true, {
+            inventory(&[], &[container("a", &[], vec![])])
+        }),
+        ("container as known", one(vec![]), Change::Container(container("a", &[], vec![])), false, one(vec![])),
+        (
+            "container replaces attachments",
+            one(vec![attachment("n", 2)]),
+            Change::Container(container("a", &[], vec![pending("n")])),
+            true,
+            one(vec![pending("n")]),
+        ),
+        (
+            "container takes an address over",
+            two(vec![attachment("n", 2)], vec![]),
+            Change::Container(container("b", &[], vec![attachment("n", 2)])),
+            true,
+            two(vec![pending("n")], vec![attachment("n", 2)]),
+        ),
+        ("container gone", one(vec![]), Change::ContainerGone(ContainerId("a".into())), true, {
+            inventory(&[network("n")], &[])
+        }),
+        ("unknown container gone", one(vec![]), Change::ContainerGone(ContainerId("z".into())), false, one(vec![])),
+        ("network created", inventory(&[], &[]), Change::Network(network("n")), true, inventory(&[network("n")], &[])),
+        ("network as known", one(vec![]), Change::Network(network("n")), false, one(vec![])),
+        (
+            "network gone takes its attachments along",
+            one(vec![pending("n"), pending("other")]),
+            Change::NetworkGone(NetworkId("n".into())),
+            true,
+            inventory(&[], &[container("a", &[], vec![pending("other")])]),
+        ),
+        ("unknown network gone", one(vec![]), Change::NetworkGone(NetworkId("z".into())), false, one(vec![])),
+        (
+            "pending attachment gets its address",
+            one(vec![pending("n")]),
+            attached("a", attachment("n", 2)),
+            true,
+            one(vec![attachment("n", 2)]),
+        ),
+        (
+            "attached to one more network, in order",
+            one(vec![attachment("n", 2)]),
+            attached("a", attachment("m", 7)),
+            true,
+            one(vec![attachment("m", 7), attachment("n", 2)]),
+        ),
+        (
+            "attached as known",
+            one(vec![attachment("n", 2)]),
+            attached("a", attachment("n", 2)),
+            false,
+            one(vec![attachment("n", 2)]),
+        ),
+        ("unknown container attached", one(vec![]), attached("z", attachment("n", 2)), false, one(vec![])),
+        (
+            "address reused after a lost disconnect: the old holder loses both families",
+            two(vec![attachment("n", 2)], vec![pending("n")]),
+            attached("b", only_v4.clone()),
+            true,
+            two(vec![pending("n")], vec![only_v4]),
+        ),
+        (
+            "the same address on another network is no claim",
+            two(vec![attachment("m", 2)], vec![]),
+            attached("b", attachment("n", 2)),
+            true,
+            two(vec![attachment("m", 2)], vec![attachment("n", 2)]),
+        ),
+        ("detached stays pending", one(vec![attachment("n", 2)]), detached("a", "n"), true, one(vec![pending("n")])),
+        ("detached twice", one(vec![pending("n")]), detached("a", "n"), false, one(vec![pending("n")])),
+        ("detached from an unknown network", one(vec![]), detached("a", "z"), false, one(vec![])),
+        ("unreachable", one(vec![]), Change::Unreachable("gone".to_owned()), false, one(vec![])),
+    ];
+    for (name, mut world, change, differs, expected) in rows {
+        assert_eq!(world.apply(change), differs, "{name}");
+        assert_eq!(world, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_snapshot_replaces_everything_but_namespaces() {
+    let mut world = inventory(&[network("n")], &[container("a", &[], vec![])]);
+    world.namespaces.insert("shop".to_owned(), BTreeMap::new());
+    let snapshot = inventory(&[network("m")], &[]);
+    assert!(world.apply(Change::Snapshot(snapshot.clone())));
+    assert_eq!((&world.networks, &world.containers), (&snapshot.networks, &snapshot.containers));
+    assert!(world.namespaces.contains_key("shop"));
+    assert!(!world.apply(Change::Snapshot(snapshot)), "the same again differs in nothing");
+}

@@ -1,0 +1,267 @@
+//! YAML text to documents in which every value knows its place.
+//!
+//! Input: a [`SourceFile`]. Output: its [`Document`]s as JSON values with a line and column for every key and value,
+//! and findings about what could not be parsed. The documents of a file are parsed one by one, so that a syntax error
+//! in one hides nothing of the others.
+
+mod split;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_yaml::{DuplicateKeyPolicy, MessageFormatter, UserMessageFormatter, options::NonFiniteFloatPolicy};
+
+use super::codes;
+use super::field::{FieldPath, Step};
+use super::{Diagnostic, Location, SourceFile, Unreadable};
+
+use tree::{Children, Place, Places, Tree};
+
+/// Nesting beyond which a document is refused; the deepest field of any kind is below 16, and parsing one level takes some 32 KiB of stack.
+const MAX_DEPTH: usize = 32;
+/// Values, counted after aliases are expanded, beyond which a document is refused.
+const MAX_NODES: usize = 1_000_000;
+
+/// One document of a file, or one item of a `List`.
+#[derive(Clone, Debug)]
+pub struct Document {
+    file: PathBuf,
+    /// Path of this document within the one that stands in the file; not empty for items of a `List`.
+    prefix: FieldPath,
+    value: Value,
+    places: Places,
+}
+
+/// Parses a file. Empty documents are left out; those that are not mappings are findings.
+pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
+    let mut documents = Vec::new();
+    let mut diagnostics = Vec::new();
+    if let Some(unreadable) = &file.unreadable {
+        diagnostics.push(describe_unreadable(&file.path, unreadable));
+        return (documents, diagnostics);
+    }
+    for part in split::documents(&file.text) {
+        match serde_yaml::from_str_with_options::<serde_yaml::Spanned<Tree>>(part.text, options()) {
+            Ok(tree) => {
+                let (value, places) = Tree::of(tree, part.lines_before);
+                if value.is_null() {
+                    continue;
+                }
+                let document = Document { file: file.path.clone(), prefix: FieldPath::root(), value, places };
+                diagnostics.extend(document.duplicate_keys());
+                if document.value.is_object() {
+                    documents.push(document);
+                } else {
+                    diagnostics.push(document.finding(
+                        &codes::NOT_A_MAPPING,
+                        &FieldPath::root(),
+                        "a document must be a mapping",
+                    ));
+                }
+            }
+            Err(error) => diagnostics.push(describe_error(&file.path, &error, &part)),
+        }
+    }
+    (documents, diagnostics)
+}
+
+impl Document {
+    /// The file it stands in.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The document as JSON; of a key that stands twice, the first value.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The value at a path; `None` when there is none.
+    pub fn get(&self, path: &FieldPath) -> Option<&Value> {
+        path.steps().iter().try_fold(&self.value, |value, step| match step {
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+        })
+    }
+
+    /// The text at a dotted path of keys; `None` when there is none or it is not text.
+    pub fn text(&self, dotted: &str) -> Option<&str> {
+        self.get(&FieldPath::root().key(dotted))?.as_str()
+    }
+
+    /// Where the value at a path stands; where there is none, the closest place above it.
+    pub fn locate(&self, path: &FieldPath) -> Location {
+        let (places, _) = self.descend(path);
+        self.location(places.place)
+    }
+
+    /// Where the key at the end of a path stands; like [`Document::locate`] for items and absent keys.
+    pub fn locate_key(&self, path: &FieldPath) -> Location {
+        let (places, key) = self.descend(path);
+        self.location(key.unwrap_or(places.place))
+    }
+
+    /// A finding about the value at a path.
+    pub fn finding(&self, code: &codes::Code, path: &FieldPath, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(code, self.locate(path), &self.prefix.join(path), message)
+    }
+
+    /// A finding about the key at the end of a path.
+    pub fn key_finding(&self, code: &codes::Code, path: &FieldPath, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(code, self.locate_key(path), &self.prefix.join(path), message)
+    }
+
+    /// Reads the document as a wire type. Fails only where the type is stricter than its schema.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Diagnostic> {
+        T::deserialize(&self.value).map_err(|error| {
+            let message = format!("cannot be read as its kind: {error}");
+            self.finding(&codes::SHAPE, &FieldPath::root(), message)
+        })
+    }
+
+    /// The path that a JSON pointer into this document means.
+    pub fn path_of(&self, pointer: &str) -> FieldPath {
+        let mut value = Some(&self.value);
+        pointer
+            .split('/')
+            .skip(1)
+            .map(|segment| {
+                let segment = segment.replace("~1", "/").replace("~0", "~");
+                let step = match (value, segment.parse()) {
+                    (Some(Value::Array(_)), Ok(index)) => Step::Index(index),
+                    _ => Step::Key(segment),
+                };
+                value = value.and_then(|value| match &step {
+                    Step::Key(key) => value.get(key),
+                    Step::Index(index) => value.get(index),
+                });
+                step
+            })
+            .collect()
+    }
+
+    /// The items of a `List`, each a document of its own that still knows its place; `None` when there is no list under
+    /// `items`.
+    pub fn into_items(self) -> Option<Vec<Document>> {
+        let items = FieldPath::root().key("items");
+        let Value::Object(mut object) = self.value else { return None };
+        let Some(Value::Array(values)) = object.remove("items") else { return None };
+        let Children::Entries(entries) = self.places.children else { return None };
+        let places = entries.into_iter().find(|entry| entry.key == "items").map(|entry| entry.value.children);
+        let Some(Children::Items(places)) = places else { return None };
+        let documents = values.into_iter().zip(places).enumerate().map(|(index, (value, places))| Document {
+            file: self.file.clone(),
+            prefix: self.prefix.join(&items.index(index)),
+            value,
+            places,
+        });
+        Some(documents.collect())
+    }
+
+    /// The places at a path or the closest above it, and the place of the last key if the whole path exists.
+    fn descend(&self, path: &FieldPath) -> (&Places, Option<Place>) {
+        let mut places = &self.places;
+        let mut key_place = None;
+        for step in path.steps() {
+            let found = match (step, &places.children) {
+                (Step::Key(key), Children::Entries(entries)) => {
+                    entries.iter().find(|entry| entry.key == *key).map(|entry| (&entry.value, Some(entry.place)))
+                }
+                (Step::Index(index), Children::Items(items)) => items.get(*index).map(|item| (item, None)),
+                _ => None,
+            };
+            let Some((below, key)) = found else { return (places, None) };
+            (places, key_place) = (below, key);
+        }
+        (places, key_place)
+    }
+
+    fn location(&self, place: Place) -> Location {
+        Location { file: self.file.clone(), line: place.line, column: place.column }
+    }
+
+    fn duplicate_keys(&self) -> Vec<Diagnostic> {
+        let mut diagnostics = Vec::new();
+        self.places.walk(&FieldPath::root(), &mut |path, places| {
+            let Children::Entries(entries) = &places.children else { return };
+            for (position, entry) in entries.iter().enumerate() {
+                let Some(first) = entries[..position].iter().find(|first| first.key == entry.key) else { continue };
+                let message =
+                    format!("the key `{}` stands twice; the first is in line {}", entry.key, first.place.line);
+                let field = self.prefix.join(&path.literal_key(&entry.key));
+                diagnostics.push(Diagnostic::new(&codes::DUPLICATE_KEY, self.location(entry.place), &field, message));
+            }
+        });
+        diagnostics
+    }
+}
+
+fn options() -> serde_yaml::Options {
+    serde_yaml::options! {
+        // Found and reported by this module, all of them and with both places.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+        budget: serde_yaml::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES },
+    }
+}
+
+fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>) -> Diagnostic {
+    let place = error.location().map_or(Place { line: 1, column: 1 }, Place::from);
+    // The parser reports an unexpected end one line after the last.
+    let last_line = u32::try_from(part.text.lines().count().max(1)).unwrap_or(u32::MAX);
+    let line_in_part = place.line.min(last_line);
+    let error = match error {
+        serde_yaml::Error::AliasError { error, .. } => error,
+        other => other,
+    };
+    let message = UserMessageFormatter.format_message(error).escape_debug().to_string().replace("\\'", "'");
+    let (code, help) = match error {
+        serde_yaml::Error::Budget { .. }
+        | serde_yaml::Error::AliasReplayLimitExceeded { .. }
+        | serde_yaml::Error::AliasExpansionLimitExceeded { .. }
+        | serde_yaml::Error::AliasReplayStackDepthExceeded { .. } => (&codes::LIMIT, None),
+        _ if message.starts_with("unsupported tag") => {
+            (&codes::TAG, Some("put quotes around a value that begins with `!`"))
+        }
+        _ if message.starts_with("mapping values are not allowed") => {
+            (&codes::SYNTAX, Some("check the indentation, and put quotes around text that holds `: `"))
+        }
+        _ if message.starts_with("tabs disallowed") => (&codes::SYNTAX, Some("indent with spaces")),
+        _ => (&codes::SYNTAX, None),
+    };
+    let column = if code == &codes::TAG { tag_column(part.text, place) } else { place.column };
+    let location = Location { file: file.to_owned(), line: line_in_part + part.lines_before, column };
+    let diagnostic = Diagnostic::new(code, location, &FieldPath::root(), message);
+    match help {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    }
+}
+
+/// Where the tag begins that the parser reports behind its end.
+fn tag_column(text: &str, place: Place) -> u32 {
+    let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
+    let before = line.chars().take(place.column as usize).collect::<String>();
+    let column = before.rfind('!').map(|offset| before[..offset].chars().count() + 1);
+    column.and_then(|column| u32::try_from(column).ok()).unwrap_or(place.column)
+}
+
+fn describe_unreadable(file: &Path, unreadable: &Unreadable) -> Diagnostic {
+    let (code, line, column) = match unreadable {
+        Unreadable::Refused(_) => (&codes::UNREADABLE, 1, 1),
+        Unreadable::TooLarge { .. } => (&codes::TOO_LARGE, 1, 1),
+        Unreadable::NotUtf8 { line, column } => (&codes::NOT_UTF8, *line, *column),
+    };
+    let location = Location { file: file.to_owned(), line, column };
+    Diagnostic::new(code, location, &FieldPath::root(), unreadable.to_string())
+}
+
+#[cfg(test)]
+mod tests;

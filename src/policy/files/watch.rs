@@ -1,0 +1,157 @@
+//! A policy directory, sent whenever it changes.
+//!
+//! Input: the directory, and the wish to read it again. Output: its whole content each time it differs.
+//! The kernel's notifications make it quick; a slow poll makes it sure, since network filesystems send none, watches run
+//! out, and a directory that is replaced takes its watch with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::super::SourceFile;
+use super::{Error, scan};
+
+/// Time between two polls.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Multiple of the debounce time after which changes that never cease are read all the same.
+const PATIENCE: u32 = 10;
+/// Walks until the directories to watch are the ones that are watched.
+const SETTLE_ATTEMPTS: u32 = 5;
+
+type Content = Result<Vec<SourceFile>, Error>;
+
+/// Watches a directory: sends its whole content once at the start and again after every change, once no further change
+/// has come for `debounce`, but at the latest ten times that after the first. A directory that vanishes is sent as an
+/// error, and again as content when it is back. Ends when the receiver is dropped. A message on `reread` reads and sends
+/// again at once, changed or not.
+///
+/// Must be called within a tokio runtime.
+pub fn watch(directory: &Path, debounce: Duration, reread: mpsc::Receiver<()>) -> mpsc::Receiver<Content> {
+    let (sender, receiver) = mpsc::channel(1);
+    let (waker, wakes) = mpsc::channel(1);
+    let watching = Watching { paths: vec![directory.to_owned()], waker, watcher: None };
+    tokio::spawn(run(watching, wakes, debounce, reread, sender));
+    receiver
+}
+
+async fn run(
+    mut watching: Watching,
+    mut wakes: mpsc::Receiver<()>,
+    debounce: Duration,
+    mut reread: mpsc::Receiver<()>,
+    sender: mpsc::Sender<Content>,
+) {
+    let mut rereads = true;
+    let mut sent: Option<Result<Vec<SourceFile>, String>> = None;
+    let mut wanted = false;
+    loop {
+        let Ok((back, content)) = tokio::task::spawn_blocking(|| watching.read()).await else {
+            // The runtime is shutting down.
+            return;
+        };
+        watching = back;
+        let identity = content.as_ref().map_err(describe).cloned();
+        if wanted || sent.as_ref() != Some(&identity) {
+            sent = Some(identity);
+            if sender.send(content).await.is_err() {
+                return;
+            }
+        }
+        wanted = tokio::select! {
+            () = sender.closed() => return,
+            Some(()) = wakes.recv() => false,
+            request = reread.recv(), if rereads => {
+                rereads = request.is_some();
+                rereads
+            }
+            () = sleep(POLL_INTERVAL) => {
+                let Ok((back, content)) = tokio::task::spawn_blocking(|| watching.peek()).await else { return };
+                watching = back;
+                if sent.as_ref() == Some(&content.map_err(|error| describe(&error))) {
+                    continue;
+                }
+                false
+            }
+        };
+        if !wanted && !settled(&mut wakes, debounce).await {
+            return;
+        }
+    }
+}
+
+/// Waits until no wake has come for `debounce`, or [`PATIENCE`] is at its end. False when there can be no wakes any more.
+async fn settled(wakes: &mut mpsc::Receiver<()>, debounce: Duration) -> bool {
+    let latest = Instant::now() + debounce * PATIENCE;
+    while Instant::now() < latest {
+        match timeout(debounce, wakes.recv()).await {
+            Ok(Some(())) => {}
+            Ok(None) => return false,
+            Err(_) => return true,
+        }
+    }
+    true
+}
+
+/// An error in a form that can be compared.
+fn describe(error: &Error) -> String {
+    let Error::Read { source, .. } = error;
+    format!("{error}: {source}")
+}
+
+struct Watching {
+    paths: Vec<PathBuf>,
+    waker: mpsc::Sender<()>,
+    /// `None` where the kernel gives no notifications; then only the poll finds changes.
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl Watching {
+    /// Reads after the watches are in place, so that no change falls between the two.
+    fn read(mut self) -> (Watching, Content) {
+        let mut watched = None;
+        let mut attempt = 1;
+        loop {
+            let scan = scan::scan(&self.paths);
+            if watched.as_ref() == Some(&scan.directories) || attempt == SETTLE_ATTEMPTS {
+                return (self, scan.files);
+            }
+            // All of them and anew: the path of a watch that the kernel has dropped looks like any other.
+            self.watcher = self.start(&scan.directories);
+            watched = Some(scan.directories);
+            attempt += 1;
+        }
+    }
+
+    /// Reads without touching the watches.
+    fn peek(self) -> (Watching, Content) {
+        let content = scan::scan(&self.paths).files;
+        (self, content)
+    }
+
+    fn start<'a>(&self, directories: impl IntoIterator<Item = &'a PathBuf>) -> Option<RecommendedWatcher> {
+        let waker = self.waker.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let reading = |event: &notify::Event| matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+            // Our own reading is reported as well. A full channel holds a wake already.
+            if !event.as_ref().is_ok_and(reading) {
+                let _ = waker.try_send(());
+            }
+        });
+        let mut watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "no change notifications: the policy directory is polled"))
+            .ok()?;
+        for directory in directories {
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                tracing::warn!(directory = %directory.display(), %error, "cannot watch: the directory is polled");
+            }
+        }
+        Some(watcher)
+    }
+}
+
+#[cfg(test)]
+mod tests;

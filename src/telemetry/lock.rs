@@ -1,0 +1,141 @@
+//! One controller per state directory: an advisory lock on a file that carries the holder's process id.
+//!
+//! The kernel releases the lock when the process ends, however it ends; a file that is left behind means nothing.
+
+#![expect(clippy::disallowed_methods, reason = "the door to the state directory's lock")]
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// File name of the lock in the state directory.
+pub const LOCK_FILE: &str = "lock";
+
+/// Why the state directory could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is in use by {}", .directory.display(), holder_text(*.pid))]
+    Held {
+        /// The state directory.
+        directory: PathBuf,
+        /// The process that holds it, if it has written its id already.
+        pid: Option<u32>,
+    },
+    /// The directory or the file in it cannot be used.
+    #[error("cannot lock {}", .path.display())]
+    Unusable {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+fn holder_text(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// The right to speak and write for a state directory; given back when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    directory: PathBuf,
+    // Closing the file releases the lock.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the state directory, which is created for its owner alone if it does not exist.
+    pub fn acquire(directory: &Path) -> Result<Lock, LockError> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LockError::Unusable { path, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable(directory))?;
+        let path = directory.join(LOCK_FILE);
+        // Not truncated: until the lock is ours the content is the holder's.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unusable(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { directory: directory.to_owned(), pid: read_pid(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(LockError::Unusable { path, source }),
+        }
+        write_pid(&mut file).map_err(unusable(&path))?;
+        Ok(Lock { directory: directory.to_owned(), _file: file })
+    }
+
+    /// The state directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let lock = Lock::acquire(&state).unwrap();
+        let error = Lock::acquire(&state).unwrap_err();
+        assert!(matches!(error, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
+        assert_eq!(error.to_string(), format!("{} is in use by process {}", state.display(), std::process::id()));
+        drop(lock);
+        Lock::acquire(&state).unwrap();
+    }
+
+    #[test]
+    fn a_file_left_behind_means_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(LOCK_FILE), "4194304999 and more").unwrap();
+        let lock = Lock::acquire(directory.path()).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(lock.directory().join(LOCK_FILE)).unwrap(),
+            format!("{}\n", std::process::id())
+        );
+    }
+
+    #[test]
+    fn the_directory_is_created_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("a/b");
+        let _lock = Lock::acquire(&state).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&state), mode(&state.join(LOCK_FILE))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Lock::acquire(&file.join("state")).unwrap_err();
+        assert!(matches!(error, LockError::Unusable { .. }), "{error}");
+    }
+}

@@ -1,0 +1,317 @@
+//! What the compiled ruleset is like: few rules, stable names, closed gates. From YAML, without a kernel.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dockgate::compile::{Compiled, DenyAction, Options, compile};
+use dockgate::inventory::{
+    Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable,
+};
+use dockgate::net::{Family, InterfaceName, Protocol};
+use dockgate::policy::{PolicySet, Severity, SourceFile, load};
+use dockgate::ruleset::{Action, Hook, Match, SetName};
+use dockgate::verdict::{Decision, Packet, evaluate};
+
+const WEB_TO_API: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: allow-web-to-api}
+spec:
+  selector: app == 'api'
+  ingress: [{action: Allow, source: {selector: app == 'web'}}]
+";
+
+fn policies(text: &str) -> PolicySet {
+    let loaded = load(&[SourceFile::new("p.yaml", text)]);
+    let errors: Vec<_> = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    loaded.policies
+}
+
+fn bridge(name: &str) -> InterfaceName {
+    format!("br-{name}").parse().expect("interface name")
+}
+
+fn network(name: &str, third: u8) -> Network {
+    Network {
+        id: NetworkId(name.to_owned()),
+        name: name.to_owned(),
+        driver: "bridge".to_owned(),
+        bridge: Some(bridge(name)),
+        subnets: vec![
+            format!("10.{third}.0.0/16").parse().expect("subnet"),
+            format!("2001:db8:{third}::/64").parse().expect("subnet"),
+        ],
+        gateways: vec![],
+        internal: false,
+    }
+}
+
+fn container(name: &str, app: &str, network: &str, address: Option<(u8, u16)>) -> Container {
+    let ipv4 = |(third, host): (u8, u16)| {
+        let [high, low] = host.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(10, third, high, low))
+    };
+    let ipv6 = |(third, host): (u8, u16)| {
+        let third = u16::from_str_radix(&third.to_string(), 16).expect("digits are hexadecimal digits too");
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, third, 0, 0, 0, 0, host))
+    };
+    Container {
+        id: ContainerId(name.to_owned()),
+        name: name.to_owned(),
+        image: "busybox".to_owned(),
+        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        attachments: vec![Attachment {
+            network: NetworkId(network.to_owned()),
+            endpoint_id: name.to_owned(),
+            ipv4: address.map(ipv4),
+            ipv6: address.map(ipv6),
+            mac: None,
+        }],
+        unenforceable: None,
+        published: vec![],
+        stated_namespace: None,
+    }
+}
+
+fn inventory(networks: Vec<Network>, containers: Vec<Container>) -> Inventory {
+    Inventory {
+        networks: networks.into_iter().map(|network| (network.id.clone(), network)).collect(),
+        containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
+        namespaces: BTreeMap::new(),
+    }
+}
+
+/// One api and `webs` web containers on one network.
+fn shop(webs: u16) -> Inventory {
+    let api = container("api", "api", "front", Some((1, 2)));
+    let webs = (0..webs).map(|n| container(&format!("web-{n}"), "web", "front", Some((1, 100 + n))));
+    inventory(vec![network("front", 1)], webs.chain([api]).collect())
+}
+
+fn compiled(text: &str, inventory: &Inventory) -> Compiled {
+    compile(&policies(text), inventory, &Options::default())
+}
+
+fn tcp(source: &str, input: Option<&str>, destination: &str, output: Option<&str>) -> Packet {
+    Packet {
+        hook: Hook::Forward,
+        in_interface: input.map(bridge),
+        out_interface: output.map(bridge),
+        source: source.parse().expect("source"),
+        destination: destination.parse().expect("destination"),
+        protocol: Protocol::TCP,
+        source_port: Some(40_000),
+        destination_port: Some(80),
+        icmp: None,
+    }
+}
+
+#[test]
+fn scaling_a_service_changes_set_members_and_no_rule() {
+    let policy = format!("{WEB_TO_API}---{}", WEB_TO_API.replace("allow-web-to-api", "webs").replace("'api'", "'web'"));
+    let (before, after) = (compiled(&policy, &shop(1000)), compiled(&policy, &shop(1001)));
+    assert_eq!(before.ruleset.chains, after.ruleset.chains);
+    assert_eq!(before.ruleset.sets.keys().collect::<Vec<_>>(), after.ruleset.sets.keys().collect::<Vec<_>>());
+    let mut grown = 0;
+    for (name, set) in &after.ruleset.sets {
+        let added = set.members.difference(&before.ruleset.sets[name].members).count();
+        assert!(added <= 1 && before.ruleset.sets[name].members.is_subset(&set.members), "{name}");
+        grown += added;
+    }
+    assert_eq!(
+        grown, 6,
+        "of each family: the known endpoints, the class of the webs, the peers of both rules in one set"
+    );
+    let rules: usize = after.ruleset.chains.values().flat_map(BTreeMap::values).map(Vec::len).sum();
+    assert!(rules < 80, "{rules} rules for 1001 endpoints");
+}
+
+#[test]
+fn equal_worlds_give_equal_rulesets_and_without_policy_there_is_nothing() {
+    assert_eq!(compiled(WEB_TO_API, &shop(3)), compiled(WEB_TO_API, &shop(3)));
+    let nothing = compile(&PolicySet::default(), &shop(3), &Options::default()).ruleset;
+    assert!(nothing.sets.is_empty() && nothing.bridges.is_empty());
+    for family in Family::ALL {
+        assert_eq!(nothing.chains[&family].len(), 3, "the base chains");
+        assert!(nothing.chains[&family].values().all(Vec::is_empty));
+    }
+}
+
+#[test]
+fn a_network_is_closed_before_its_container_has_an_address() {
+    let world = inventory(vec![network("front", 1)], vec![container("api", "api", "front", None)]);
+    let ruleset = compiled(WEB_TO_API, &world).ruleset;
+    assert!(ruleset.bridges.contains(&bridge("front")));
+    for (source, destination) in [("10.1.0.9", "10.1.0.2"), ("2001:db8:1::9", "2001:db8:1::2")] {
+        let verdict = evaluate(&ruleset, &tcp(source, Some("front"), destination, Some("front")));
+        assert_eq!(verdict.decision, Decision::Deny, "{source}");
+        assert!(verdict.trace.last().expect("a rule").comment.starts_with("gate: unknown source"));
+    }
+    let host = Packet { hook: Hook::Output, ..tcp("10.1.0.1", None, "10.1.0.2", Some("front")) };
+    assert_eq!(evaluate(&ruleset, &host).decision, Decision::Deny, "nor does the host's proxy reach it");
+}
+
+#[test]
+fn the_gate_knows_each_address_on_its_own_network_only() {
+    let world = inventory(
+        vec![network("front", 1), network("back", 2), network("free", 3)],
+        vec![
+            container("api", "api", "front", Some((1, 2))),
+            container("web", "web", "front", Some((1, 3))),
+            container("db", "api", "back", Some((2, 2))),
+            container("other", "other", "free", Some((3, 2))),
+        ],
+    );
+    let ruleset = compiled(WEB_TO_API, &world).ruleset;
+    let rows = [
+        ("web reaches api", tcp("10.1.0.3", Some("front"), "10.1.0.2", Some("front")), Decision::Allow),
+        ("IPv6 too", tcp("2001:db8:1::3", Some("front"), "2001:db8:1::2", Some("front")), Decision::Allow),
+        ("web's address from another bridge", tcp("10.1.0.3", Some("back"), "10.1.0.2", Some("front")), Decision::Deny),
+        ("web's address from a free network", tcp("10.1.0.3", Some("free"), "10.1.0.2", Some("front")), Decision::Deny),
+        ("web's address from the outside", tcp("10.1.0.3", None, "10.1.0.2", Some("front")), Decision::Deny),
+        ("nobody's address", tcp("10.1.0.99", Some("front"), "203.0.113.9", None), Decision::Deny),
+        ("to nobody's address", tcp("10.1.0.2", Some("front"), "10.1.0.99", Some("front")), Decision::Deny),
+        ("to a link-local address", tcp("2001:db8:1::3", Some("front"), "fe80::2", Some("front")), Decision::Deny),
+        ("from a link-local address", tcp("fe80::3", Some("front"), "2001:db8:1::2", Some("front")), Decision::Deny),
+        ("a free network is left alone", tcp("10.3.0.99", Some("free"), "203.0.113.9", None), Decision::Allow),
+    ];
+    for (name, packet, decision) in rows {
+        let verdict = evaluate(&ruleset, &packet);
+        assert_eq!(verdict.decision, decision, "{name}: {:#?}", verdict.trace);
+    }
+}
+
+#[test]
+fn neighbour_discovery_passes_and_router_advertisements_do_not() {
+    let ruleset = compiled(WEB_TO_API, &shop(1)).ruleset;
+    let icmp = |icmp_type| Packet {
+        protocol: Protocol::ICMPV6,
+        source_port: None,
+        destination_port: None,
+        icmp: Some((icmp_type, 0)),
+        ..tcp("fe80::99", Some("front"), "fe80::2", Some("front"))
+    };
+    for (icmp_type, decision) in [
+        (135, Decision::Allow),
+        (136, Decision::Allow),
+        (143, Decision::Allow),
+        (134, Decision::Deny),
+        (137, Decision::Deny),
+        (128, Decision::Deny),
+    ] {
+        assert_eq!(evaluate(&ruleset, &icmp(icmp_type)).decision, decision, "type {icmp_type}");
+    }
+}
+
+#[test]
+fn what_reaches_every_endpoint_needs_every_class() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: api}
+spec: {selector: app == 'api', ingress: [{action: Allow, protocol: TCP, destination: {ports: [80, 81]}}]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: web}
+spec: {selector: app == 'web', ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]}
+";
+    let ruleset = compiled(policy, &shop(2)).ruleset;
+    for (destination, source) in [
+        ("224.0.0.251", "10.1.0.2"),
+        ("255.255.255.255", "10.1.0.2"),
+        ("10.1.255.255", "10.1.0.2"),
+        ("ff02::fb", "2001:db8:1::2"),
+    ] {
+        let to =
+            |port| Packet { destination_port: Some(port), ..tcp(source, Some("front"), destination, Some("front")) };
+        assert_eq!(evaluate(&ruleset, &to(80)).decision, Decision::Allow, "{destination}: both classes allow it");
+        assert_eq!(evaluate(&ruleset, &to(81)).decision, Decision::Deny, "{destination}: one class does not");
+    }
+}
+
+#[test]
+fn endpoints_out_of_reach_have_no_class_and_no_network() {
+    let mut shared = container("side", "api", "front", Some((1, 9)));
+    shared.unenforceable = Some(Unenforceable::SharedWith("web".to_owned()));
+    let mut macvlan = network("lan", 4);
+    macvlan.bridge = None;
+    let world =
+        inventory(vec![network("front", 1), macvlan], vec![shared, container("far", "api", "lan", Some((4, 2)))]);
+    assert!(compiled(WEB_TO_API, &world).ruleset.bridges.is_empty());
+}
+
+#[test]
+fn rules_name_policies_and_reject_answers() {
+    let options = Options { deny_action: DenyAction::Reject, ..Options::default() };
+    let compiled = compile(&policies(WEB_TO_API), &shop(1), &options);
+    let verdict = evaluate(&compiled.ruleset, &tcp("203.0.113.9", None, "10.1.0.2", Some("front")));
+    let last = verdict.trace.last().expect("a rule");
+    assert_eq!(last.action, Action::Reject);
+    assert_eq!(last.comment, "end of tier default after allow-web-to-api, ingress");
+    let allowed = evaluate(&compiled.ruleset, &tcp("10.1.0.100", Some("front"), "10.1.0.2", Some("front")));
+    assert_eq!(allowed.trace.last().expect("a rule").comment, "allow-web-to-api ingress[0]");
+    assert_eq!(compiled.origins["allow-web-to-api ingress[0]"].location.line, 7);
+}
+
+#[test]
+fn every_set_that_a_rule_names_exists_in_the_rules_family() {
+    let ruleset = compiled(WEB_TO_API, &shop(5)).ruleset;
+    for (family, chains) in &ruleset.chains {
+        for rule in chains.values().flatten() {
+            for condition in &rule.matches {
+                if let Match::Set { set, kind, .. } = condition {
+                    let found = ruleset.sets.get(set).unwrap_or_else(|| panic!("no set {set}"));
+                    assert_eq!((found.family, found.kind), (*family, *kind), "{set}");
+                }
+            }
+        }
+    }
+    assert!(ruleset.sets.contains_key(&SetName::known(Family::V6)));
+}
+
+#[test]
+fn a_published_port_is_judged_on_the_host_by_the_policy_of_its_container() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api}
+spec:
+  selector: app == 'api'
+  ingress:
+    - {action: Allow, protocol: TCP, source: {nets: ['2001:db8:9::/48']}, destination: {ports: [80]}}
+    - {action: Allow, protocol: TCP, source: {selector: app == 'web'}, destination: {ports: [http]}}
+";
+    let mut world = shop(1);
+    let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+    api.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+    let publish = |host_port, container_port| PublishedPort {
+        host_address: None,
+        host_port: Some(host_port),
+        container_port,
+        protocol: Protocol::TCP,
+    };
+    api.published = vec![publish(8080, 80), publish(8081, 81)];
+    let ruleset = compiled(policy, &world).ruleset;
+    let to_host = |source: &str, input: Option<&str>, port| Packet {
+        hook: Hook::Input,
+        destination_port: Some(port),
+        ..tcp(source, input, if source.contains(':') { "2001:db8:1::1" } else { "10.1.0.1" }, None)
+    };
+    let rows = [
+        ("an allowed client over IPv6", to_host("2001:db8:9::9", None, 8080), Decision::Allow),
+        ("another client over IPv6", to_host("2001:db8:8::9", None, 8080), Decision::Deny),
+        ("a client over IPv4", to_host("203.0.113.9", None, 8080), Decision::Deny),
+        ("an allowed container", to_host("10.1.0.100", Some("front"), 8080), Decision::Allow),
+        ("another container", to_host("10.3.0.2", Some("free"), 8080), Decision::Deny),
+        ("a port that no rule allows", to_host("10.1.0.100", Some("front"), 8081), Decision::Deny),
+        ("a port of the host's own", to_host("203.0.113.9", None, 22), Decision::Allow),
+    ];
+    for (name, packet, decision) in rows {
+        let verdict = evaluate(&ruleset, &packet);
+        assert_eq!(verdict.decision, decision, "{name}: {:#?}", verdict.trace);
+    }
+    let itself = Packet { in_interface: Some(InterfaceName::loopback()), ..to_host("203.0.113.9", None, 8080) };
+    assert_eq!(evaluate(&ruleset, &itself).decision, Decision::Allow, "the host itself");
+}

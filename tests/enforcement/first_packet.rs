@@ -1,0 +1,54 @@
+//! A container is covered before its first packet.
+//!
+//! The first and only thing that these containers do is to connect. They give up after a second, which is when TCP would
+//! try again: one lost first packet is one failed container.
+
+use std::thread;
+
+use crate::support::lab::IMAGE;
+use crate::support::{Engine, Lab};
+use crate::world::{OWNERS_EXAMPLE, Policies};
+
+const ROUNDS: usize = 50;
+
+/// What a container says that connects to api as its first action.
+fn first_words(lab: &Lab, app: &str, api: &str) -> String {
+    let label = format!("app={app}");
+    let connect = format!("nc -w 1 {api} 80 </dev/null; true");
+    lab.docker(&["run", "--rm", "--network", "shop", "--label", &label, IMAGE, "sh", "-c", &connect])
+}
+
+fn covered_before_the_first_packet(engine: Engine) {
+    let lab = Lab::start(engine);
+    println!("engine {}", lab.engine_version());
+    lab.network("shop", &["10.77.0.0/24"]);
+    let api = lab.container("api").network("shop").ip("10.77.0.200").label("app", "api").serve(&[80]).start();
+    assert_eq!(first_words(&lab, "other", "10.77.0.200"), "here", "without policy everybody gets through");
+    let policies = Policies::new(&lab);
+    policies.save("p.yaml", OWNERS_EXAMPLE);
+    let mut controller = lab.dockgate(&["run", "--policies", &policies.argument()]);
+    controller.wait_until_ready();
+    let (mut missed, mut leaked) = (0, 0);
+    for _ in 0..ROUNDS {
+        let (allowed, denied) = thread::scope(|scope| {
+            let denied = scope.spawn(|| first_words(&lab, "other", "10.77.0.200"));
+            let allowed = first_words(&lab, "web", "10.77.0.200");
+            (allowed, denied.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        missed += usize::from(allowed != "here");
+        leaked += usize::from(!denied.is_empty());
+    }
+    println!("{ROUNDS} rounds: {missed} allowed containers missed their first packet, {leaked} others got through");
+    assert_eq!((missed, leaked), (0, 0), "{}", controller.log());
+    assert_eq!(api.name(), "api");
+}
+
+#[test]
+fn on_the_first_engine() {
+    covered_before_the_first_packet(Engine::Installed);
+}
+
+#[test]
+fn on_the_newest_engine() {
+    covered_before_the_first_packet(Engine::Sid);
+}

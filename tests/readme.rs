@@ -1,0 +1,96 @@
+//! The documents are true where a machine can tell: commands and flags exist, links lead to files.
+
+#[path = "support/command_line.rs"]
+mod command_line;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use command_line::{Invocation, code_blocks, dockgate, root};
+
+/// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "helm-free-deploy/README.md"];
+
+fn text(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// The uses of the binary in the code blocks and in the inline code of a document.
+fn invocations(document: &str) -> Vec<Invocation> {
+    let text = text(document);
+    let blocks = code_blocks(&text, &["sh", "console"]).into_iter().flat_map(|block| Invocation::in_shell(&block));
+    let prose = text.split("```").step_by(2).collect::<String>();
+    let inline: Vec<&str> = prose.split('`').skip(1).step_by(2).collect();
+    blocks.chain(inline.into_iter().flat_map(Invocation::in_shell)).collect()
+}
+
+/// The targets of the Markdown links of a document that lead into the repository.
+fn relative_links(document: &str) -> Vec<String> {
+    text(document)
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+        .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        .map(|target| target.split('#').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_command_in_the_documents_exists_with_its_flags() {
+    for document in DOCUMENTS {
+        for invocation in invocations(document) {
+            if invocation.subcommand == "COMMAND" {
+                continue;
+            }
+            assert_eq!(invocation.unknown(), Vec::<String>::new(), "{document}: {invocation:?}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_command_and_no_other() {
+    let help = dockgate(&["--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let commands = help.split("Commands:").nth(1).unwrap_or_default();
+    let real: BTreeSet<String> = commands
+        .lines()
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect();
+    assert!(real.contains("run"), "{help}");
+
+    let readme = text("README.md");
+    let table = readme.split("## Commands").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let named: BTreeSet<String> = table
+        .lines()
+        .filter(|line| line.starts_with("| `dockgate"))
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .flat_map(Invocation::in_shell)
+        .map(|invocation| invocation.subcommand)
+        .collect();
+    assert_eq!(named, real);
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    for document in DOCUMENTS {
+        let directory = root().join(document).parent().map_or_else(PathBuf::new, PathBuf::from);
+        for link in relative_links(document) {
+            assert!(directory.join(&link).exists(), "{document} links to {link}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_policy_on_the_first_screen_is_the_example() {
+    let shown = code_blocks(&text("README.md"), &["yaml"]);
+    let example = text("examples/owner/allow-web-to-api.yaml");
+    let example = example.split_once('\n').map_or("", |(_, body)| body);
+    assert_eq!(shown.first().map(String::as_str), Some(example));
+}

@@ -1,0 +1,35 @@
+//! The laboratory: a real Docker engine, containers, an outside host and packet probes, all in namespaces of their own.
+//!
+//! Input: what a test asks for (`Lab::start`, containers, `Survey`). Output: a world that behaves as a real host does,
+//! and measurements of who reaches whom in it. Nothing here touches the machine's own firewall, interfaces or engine,
+//! and nothing stays behind: `Drop` removes a laboratory, and the next start removes what a killed test could not.
+//!
+//! Include it with `mod support;`. It needs root; `make test` takes care of that and of the packages.
+
+#![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
+#![allow(unused_imports, reason = "each test binary compiles this module and uses a part of it")]
+
+pub(crate) mod command;
+pub(crate) mod container;
+pub(crate) mod controller;
+pub(crate) mod engine;
+pub(crate) mod flow;
+pub(crate) mod lab;
+pub(crate) mod leftovers;
+pub(crate) mod matrix;
+pub(crate) mod namespace;
+pub(crate) mod policies;
+pub(crate) mod probe;
+pub(crate) mod responder;
+pub(crate) mod survey;
+
+pub(crate) use container::Container;
+pub(crate) use controller::Controller;
+pub(crate) use engine::{Engine, Options};
+pub(crate) use flow::Flow;
+pub(crate) use lab::Lab;
+pub(crate) use matrix::{Cell, Matrix};
+pub(crate) use namespace::Namespace;
+pub(crate) use probe::{Outcome, Probe};
+pub(crate) use responder::Responder;
+pub(crate) use survey::{Source, Survey, Target};
