@@ -3,12 +3,14 @@
 //! Input: arguments. Output: text on standard output, which is the answer; remarks and the log on standard error; and
 //! an exit code that is part of the answer: 0 yes or clean, 1 no or found something, 2 could not run.
 
+mod cleanup;
 mod completions;
 mod diagnostics;
 mod explain;
 mod failure;
 mod get;
 mod output;
+mod plan;
 mod run;
 mod status;
 mod validate;
@@ -75,8 +77,10 @@ enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
     Explain(explain::Arguments),
+    Plan(plan::Arguments),
     Get(get::Arguments),
     Status(status::Arguments),
+    Cleanup(cleanup::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -142,11 +146,13 @@ impl GlobalOptions {
 impl Command {
     async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         match self {
-            Command::Run(arguments) => arguments.execute(output).await,
+            Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
             Command::Explain(arguments) => arguments.execute(output).await,
+            Command::Plan(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,
+            Command::Cleanup(arguments) => arguments.execute(output),
             Command::Completions(arguments) => arguments.execute(output),
         }
     }

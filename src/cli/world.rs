@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
+use crate::dataplane::{self, Kernel, Variant};
 use crate::inventory::{self, Inventory, docker};
 use crate::policy::{self, Diagnostic, PolicySet, SourceFile, files};
 
@@ -74,6 +76,34 @@ impl PolicyArguments {
             }
             .into()
         })
+    }
+}
+
+/// Options that say how the kernel is reached.
+#[derive(Debug, Args)]
+pub(super) struct KernelArguments {
+    /// Use this implementation of iptables instead of the one that holds Docker's chains
+    #[arg(long, value_name = "VARIANT", env = "DOCKGATE_IPTABLES")]
+    pub(super) iptables: Option<Variant>,
+}
+
+impl KernelArguments {
+    /// The kernel of this network namespace; changes nothing.
+    pub(super) fn open(&self) -> Result<Kernel, dataplane::Error> {
+        Kernel::open(dataplane::Options { variant: self.iptables })
+    }
+}
+
+impl ValueEnum for Variant {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Variant::Nft, Variant::Legacy]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Variant::Nft => "nft",
+            Variant::Legacy => "legacy",
+        }))
     }
 }
 
