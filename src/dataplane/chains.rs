@@ -36,7 +36,8 @@ pub(super) fn parse(family: Family, saved: &str, state: &mut State) -> Result<()
     let mut complete = true;
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for line in saved.lines() {
-        if line.contains("Table `filter' is incompatible") {
+        // "# Table `filter' is incompatible, ..." or "# Table `filter' contains incompatible base-chains, ..."
+        if line.starts_with("# Table `filter'") && line.contains("incompatible") {
             return Err(Error::Incompatible);
         }
         match line {

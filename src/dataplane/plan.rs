@@ -114,22 +114,43 @@ fn is_judged(member: &Member, judged: &BTreeSet<InterfaceName>) -> bool {
 /// Everything but sets: chains, jumps, bridges.
 fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
     let anchors = observed.anchors(desired);
-    let mut stale: Vec<&Jump> = Vec::new();
-    for (jump, positions) in &observed.jumps {
-        if !(anchors.contains(jump) && observed.holds(jump)) {
-            stale.extend(positions.iter().map(|_| jump));
-        }
-    }
-    // A jump to a base chain that goes away has to go before it; a jump that is replaced goes after its replacement, so
-    // that there is no moment without one.
-    let (replaced, ended): (Vec<_>, Vec<_>) =
-        stale.into_iter().partition(|jump| anchors.iter().any(|a| (a.family, a.hook) == (jump.family, jump.hook)));
+    // A jump to a base chain that goes away has to go before it.
+    let ended = observed.jumps.iter().filter(|(jump, _)| !anchors.iter().any(|anchor| same_end(anchor, jump)));
 
-    let mut steps: Vec<Step> = ended.into_iter().cloned().map(Step::DeleteJump).collect();
+    let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
     steps.extend(Family::ALL.into_iter().filter_map(|family| restore(family, observed, desired)));
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
-    steps.extend(anchors.iter().filter(|anchor| !observed.holds(anchor)).cloned().map(Step::InsertJump));
-    steps.extend(replaced.into_iter().cloned().map(Step::DeleteJump));
+    steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
+    steps
+}
+
+fn same_end(one: &Jump, other: &Jump) -> bool {
+    (one.family, one.hook) == (other.family, other.hook)
+}
+
+fn deletions((jump, positions): (&Jump, &Vec<usize>)) -> impl Iterator<Item = Step> {
+    positions.iter().map(move |_| Step::DeleteJump(jump.clone()))
+}
+
+/// Brings the jumps to a base chain to exactly one, in first place, with no moment without one.
+fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
+    let held = observed.holds(anchor);
+    let copies = || observed.jumps.iter().filter(|(jump, _)| same_end(anchor, jump));
+    let misplaced = copies().filter(|(jump, _)| !(held && *jump == anchor)).flat_map(deletions);
+    if held {
+        return misplaced.collect();
+    }
+    let insert = Step::InsertJump(anchor.clone());
+    if !observed.jumps.contains_key(anchor) {
+        return [insert].into_iter().chain(misplaced).collect();
+    }
+    // To delete a copy by its text would hit the new one, so a jump with another text holds its place meanwhile.
+    let used: BTreeSet<u32> = copies().map(|(jump, _)| jump.serial).collect();
+    let serial = (1..).find(|serial| !used.contains(serial)).unwrap_or(u32::MAX);
+    let stopgap = Jump { serial, ..anchor.clone() };
+    let mut steps = vec![Step::InsertJump(stopgap.clone())];
+    steps.extend(misplaced);
+    steps.extend([insert, Step::DeleteJump(stopgap)]);
     steps
 }
 

@@ -28,12 +28,14 @@ pub struct Jump {
     pub hook: Hook,
     /// The foreign chain it stands in.
     pub chain: String,
-    /// Tells copies of the same jump apart, so that a stale copy can be deleted by its text: a deletion by number could
-    /// hit a foreign rule when somebody else changes the chain at the same moment.
+    /// Tells copies of the same jump apart, so that a misplaced copy can be deleted by its text while another one is in
+    /// force: a deletion by number could hit a foreign rule when somebody else changes the chain at the same moment.
     pub serial: u32,
 }
 
 impl Jump {
+    /// Serial of a jump that is to stay; any other is a stopgap while copies of it are removed.
+    pub(super) const LASTING: u32 = 1;
     const COMMENT: &'static str = "dockgate:";
 
     /// The rule as iptables arguments.
@@ -117,12 +119,13 @@ impl State {
         self
     }
 
-    /// The one jump to each base chain that `desired` has, as it is when it is right, else as it has to be made.
+    /// The one jump to each base chain that `desired` has.
     pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
         let mut anchors = Vec::new();
         for (family, named) in &desired.chains {
             for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
-                anchors.push(self.anchor(*family, hook));
+                let chain = self.anchor_chain(*family, hook).to_owned();
+                anchors.push(Jump { family: *family, hook, chain, serial: Jump::LASTING });
             }
         }
         anchors
@@ -131,17 +134,6 @@ impl State {
     /// Whether the jump is there, once, and in first place.
     pub(super) fn holds(&self, anchor: &Jump) -> bool {
         self.jumps.get(anchor).is_some_and(|positions| **positions == [FIRST])
-    }
-
-    fn anchor(&self, family: Family, hook: Hook) -> Jump {
-        let chain = self.anchor_chain(family, hook);
-        let ours = || self.jumps.iter().filter(move |(jump, _)| jump.family == family && jump.hook == hook);
-        if let Some((jump, _)) = ours().find(|(jump, positions)| jump.chain == chain && ***positions == [FIRST]) {
-            return jump.clone();
-        }
-        let used: BTreeSet<u32> = ours().map(|(jump, _)| jump.serial).collect();
-        let serial = (1..).find(|serial| !used.contains(serial)).unwrap_or(u32::MAX);
-        Jump { family, hook, chain: chain.to_owned(), serial }
     }
 
     /// Docker pushes foreign jumps in FORWARD below its own rules, but leaves the content of DOCKER-USER alone.

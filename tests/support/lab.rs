@@ -61,6 +61,11 @@ impl Lab {
         lab
     }
 
+    /// Its name, which everything of it carries.
+    pub(crate) fn name(&self) -> &str {
+        self.claim.name()
+    }
+
     /// The namespace that is the Docker host.
     pub(crate) fn host(&self) -> &Namespace {
         &self.host

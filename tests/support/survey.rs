@@ -52,6 +52,13 @@ pub(crate) struct Target {
     pub(crate) home: Option<Namespace>,
 }
 
+impl Target {
+    /// Addresses of a host on which a port is published: no server of its own, so no positive control.
+    pub(crate) fn published(name: &str, addresses: &[IpAddr], probe: Probe) -> Target {
+        Target { name: name.to_owned(), addresses: addresses.to_vec(), probes: vec![probe], home: None }
+    }
+}
+
 /// Sources and targets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {

@@ -1,0 +1,243 @@
+//! What the engine's answers mean: networks, their members, containers.
+//!
+//! Input: answers of `GET /networks/{id}` and `GET /containers/json`. Output: [`Network`]s, [`Attachment`]s and
+//! [`Container`]s whose attachments are all pending; [`Listing::assemble`] puts them together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerSummary, ContainerSummaryStateEnum, EndpointResource, IpamConfig, NetworkInspect, PortSummary,
+    PortSummaryTypeEnum,
+};
+use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptions};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable};
+use super::{Error, answer, answer_if_present};
+use crate::net::{Cidr, Protocol};
+
+/// Networks that are asked for at the same time while everything is listed: enough to hide the way to the engine, few
+/// enough that it can serve others.
+const PARALLEL_CALLS: usize = 4;
+/// The network through which the containers of Swarm's overlay networks reach the outside. No event tells of its members.
+pub(super) const SWARM_GATEWAY: &str = "docker_gwbridge";
+
+/// A network with its members; `None` if there is none of this id.
+pub(super) async fn network(docker: &Docker, id: &str) -> Result<Option<NetworkInspect>, Error> {
+    answer_if_present(docker.inspect_network(id, None::<InspectNetworkOptions>)).await
+}
+
+/// Those of these containers that exist.
+pub(super) async fn containers(docker: &Docker, ids: &BTreeSet<ContainerId>) -> Result<Vec<ContainerSummary>, Error> {
+    let filters = HashMap::from([("id", ids.iter().map(|id| id.0.as_str()).collect())]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    answer(docker.list_containers(Some(options))).await
+}
+
+/// Everything. Networks come first: an address that is given in between is one more than the container list knows, and its
+/// event is still to come.
+pub(super) async fn everything(docker: &Docker) -> Result<Listing, Error> {
+    let listed = answer(docker.list_networks(None::<ListNetworksOptions>)).await?;
+    let ids = listed.into_iter().filter_map(|network| network.id);
+    let networks: Vec<Option<NetworkInspect>> =
+        stream::iter(ids).map(async |id| network(docker, &id).await).buffered(PARALLEL_CALLS).try_collect().await?;
+    let options = ListContainersOptionsBuilder::default().all(true).build();
+    let containers = answer(docker.list_containers(Some(options))).await?;
+    Ok(Listing { networks: networks.into_iter().flatten().collect(), containers })
+}
+
+/// The engine's answers about everything.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) networks: Vec<NetworkInspect>,
+    pub(super) containers: Vec<ContainerSummary>,
+}
+
+/// What a listing amounts to.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    /// The networks and containers.
+    pub(super) inventory: Inventory,
+    /// Containers that name a network which is not there (see [`Described::unresolved`]).
+    pub(super) unresolved: BTreeSet<ContainerId>,
+}
+
+impl Listing {
+    pub(super) fn assemble(self) -> Assembled {
+        let mut inventory = Inventory::default();
+        let mut unresolved = BTreeSet::new();
+        let mut attachments: BTreeMap<ContainerId, Vec<Attachment>> = BTreeMap::new();
+        for inspected in &self.networks {
+            let Some(network) = describe_network(inspected) else { continue };
+            for (container, attachment) in members(inspected) {
+                attachments.entry(container).or_default().push(attachment);
+            }
+            inventory.networks.insert(network.id.clone(), network);
+        }
+        let names: BTreeMap<String, String> = self.containers.iter().filter_map(name_by_id).collect();
+        for summary in self.containers {
+            let known_name = |id: &str| names.get(id).cloned();
+            let Some(mut described) = describe_container(summary, &inventory.networks, known_name) else { continue };
+            for attachment in attachments.remove(&described.container.id).unwrap_or_default() {
+                replace(&mut described.container.attachments, attachment);
+            }
+            if described.unresolved {
+                unresolved.insert(described.container.id.clone());
+            }
+            inventory.containers.insert(described.container.id.clone(), described.container);
+        }
+        Assembled { inventory, unresolved }
+    }
+}
+
+/// Puts an attachment in the place of one to the same network, or adds it; keeps the order by network.
+pub(super) fn replace(attachments: &mut Vec<Attachment>, attachment: Attachment) {
+    attachments.retain(|known| known.network != attachment.network);
+    attachments.push(attachment);
+    attachments.sort_by(|a, b| a.network.cmp(&b.network));
+}
+
+/// The network itself; `None` if the answer lacks what every engine gives.
+pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
+    let id = inspected.id.clone()?;
+    let driver = inspected.driver.clone().unwrap_or_default();
+    let option = |key: &str| inspected.options.as_ref().and_then(|options| options.get(key));
+    let bridge = if driver == "bridge" {
+        let named = option("com.docker.network.bridge.name").filter(|name| !name.is_empty()).cloned();
+        named.or_else(|| Some(format!("br-{}", id.get(..12)?))).and_then(|name| name.parse().ok())
+    } else {
+        None
+    };
+    let pools: Vec<&IpamConfig> =
+        inspected.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten()).filter(|p| p.subnet.is_some()).collect();
+    let gateways =
+        if driver == "bridge" { pools.iter().filter_map(|pool| gateway(pool)).collect() } else { Vec::new() };
+    Some(Network {
+        name: inspected.name.clone().unwrap_or_else(|| id.clone()),
+        id: NetworkId(id),
+        driver,
+        bridge,
+        subnets: pools.iter().filter_map(|pool| pool.subnet.as_ref()?.parse().ok()).collect(),
+        gateways,
+        internal: inspected.internal.unwrap_or(false),
+    })
+}
+
+/// The host's address in a pool. Engines do not report one that nobody stated; the bridge driver then takes the first address
+/// of the range that containers get theirs from.
+fn gateway(pool: &IpamConfig) -> Option<IpAddr> {
+    if let Some(stated) = pool.gateway.as_deref().and_then(address) {
+        return Some(stated);
+    }
+    let subnet: Cidr = pool.subnet.as_ref()?.parse().ok()?;
+    let range: Option<Cidr> = pool.ip_range.as_ref().and_then(|range| range.parse().ok());
+    match range.map(Cidr::network).filter(|first| *first != subnet.network()) {
+        Some(first) => Some(first),
+        None => subnet.hosts().find(|host| *host != subnet.network()),
+    }
+}
+
+/// Reads `ADDRESS` or `ADDRESS/PREFIX`.
+fn address(text: &str) -> Option<IpAddr> {
+    text.split('/').next()?.parse().ok()
+}
+
+/// The attachments of a network's members that have an address.
+pub(super) fn members(inspected: &NetworkInspect) -> BTreeMap<ContainerId, Attachment> {
+    let Some(network) = &inspected.id else { return BTreeMap::new() };
+    let attachment = |endpoint: &EndpointResource| Attachment {
+        network: NetworkId(network.clone()),
+        endpoint_id: endpoint.endpoint_id.clone().unwrap_or_default(),
+        ipv4: endpoint.ipv4_address.as_deref().and_then(address),
+        ipv6: endpoint.ipv6_address.as_deref().and_then(address),
+        mac: endpoint.mac_address.clone().filter(|mac| !mac.is_empty()),
+    };
+    inspected
+        .containers
+        .iter()
+        .flatten()
+        .map(|(container, endpoint)| (ContainerId(container.clone()), attachment(endpoint)))
+        .filter(|(_, attachment)| !attachment.is_pending())
+        .collect()
+}
+
+/// A container as the list shows it.
+#[derive(Debug)]
+pub(super) struct Described {
+    /// The container; its attachments are all pending.
+    pub(super) container: Container,
+    /// Whether its processes run now, so that its attachments must have addresses.
+    pub(super) running: bool,
+    /// Whether it names a network that is not known: created a moment ago, or removed under a stopped container.
+    pub(super) unresolved: bool,
+}
+
+/// Reads a container of the list; `None` if the answer lacks what every engine gives.
+///
+/// `name_of` gives the name of another container by its id.
+pub(super) fn describe_container(
+    summary: ContainerSummary,
+    networks: &BTreeMap<NetworkId, Network>,
+    name_of: impl Fn(&str) -> Option<String>,
+) -> Option<Described> {
+    let (id, name) = name_by_id(&summary)?;
+    let mode = summary.host_config.and_then(|config| config.network_mode).unwrap_or_default();
+    let mut unenforceable = match mode.strip_prefix("container:") {
+        Some(other) => {
+            let short = || other.get(..12).unwrap_or(other).to_owned();
+            Some(Unenforceable::SharedWith(name_of(other).unwrap_or_else(short)))
+        }
+        None => (mode == "host").then_some(Unenforceable::HostNetwork),
+    };
+    let mut attachments = Vec::new();
+    let mut unresolved = false;
+    for (network_name, settings) in summary.network_settings.and_then(|s| s.networks).unwrap_or_default() {
+        // Before its first start a container knows a network by name only; a removed one keeps its id there.
+        let by_id = settings.network_id.and_then(|id| networks.get(&NetworkId(id)));
+        match by_id.or_else(|| networks.values().find(|network| network.name == network_name)) {
+            Some(network) if network.driver == "host" => unenforceable = Some(Unenforceable::HostNetwork),
+            Some(network) if network.driver == "null" => {}
+            Some(network) => replace(&mut attachments, Attachment::pending(network.id.clone())),
+            None => unresolved = true,
+        }
+    }
+    let mut published: Vec<PublishedPort> =
+        summary.ports.into_iter().flatten().filter_map(|port| published_port(&port)).collect();
+    published.sort();
+    published.dedup();
+    let running = matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
+    let container = Container {
+        id: ContainerId(id),
+        name,
+        image: summary.image.unwrap_or_default(),
+        labels: summary.labels.into_iter().flatten().collect(),
+        attachments,
+        unenforceable,
+        published,
+        stated_namespace: None,
+    };
+    Some(Described { container, running, unresolved })
+}
+
+/// Id and name without the slash. Legacy links add names with more than one slash.
+fn name_by_id(summary: &ContainerSummary) -> Option<(String, String)> {
+    let id = summary.id.clone()?;
+    let names = summary.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
+    let name = names.clone().find(|name| !name.contains('/')).map_or_else(|| id.clone(), str::to_owned);
+    Some((id, name))
+}
+
+/// A port of the list; `None` for one that the image exposes and nobody published.
+fn published_port(port: &PortSummary) -> Option<PublishedPort> {
+    let protocol = match port.typ? {
+        PortSummaryTypeEnum::TCP => Protocol::TCP,
+        PortSummaryTypeEnum::UDP => Protocol::UDP,
+        PortSummaryTypeEnum::SCTP => Protocol::SCTP,
+        PortSummaryTypeEnum::EMPTY => return None,
+    };
+    let host_port = port.public_port.filter(|port| *port != 0)?;
+    let host_address = port.ip.as_deref().and_then(address);
+    Some(PublishedPort { host_address, host_port: Some(host_port), container_port: port.private_port, protocol })
+}
