@@ -3,13 +3,17 @@
 //! Input: arguments. Output: text on standard output, which is the answer; remarks and the log on standard error; and
 //! an exit code that is part of the answer: 0 yes or clean, 1 no or found something, 2 could not run.
 
+mod cleanup;
 mod completions;
+mod crds;
 mod diagnostics;
 mod explain;
 mod failure;
 mod get;
 mod output;
+mod plan;
 mod run;
+mod schema;
 mod status;
 mod validate;
 mod world;
@@ -48,9 +52,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalOptions {
-    /// When to use colours; `auto` is on a terminal, and heeds NO_COLOR
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true,
-        value_parser = ["auto", "always", "never"], help = "When to use colours: auto, always or never")]
+    /// When to use colours; `auto` is: on a terminal that wants them
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
     color: String,
 
     /// Log more; twice for every detail
@@ -61,7 +64,7 @@ struct GlobalOptions {
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level")]
     quiet: u8,
 
-    /// Log this much, instead of what RUST_LOG says
+    /// Log this much, whatever `RUST_LOG` says
     #[arg(long, global = true, value_name = "LEVEL", env = "DOCKGATE_LOG_LEVEL")]
     log_level: Option<Level>,
 
@@ -75,8 +78,12 @@ enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
     Explain(explain::Arguments),
+    Plan(plan::Arguments),
     Get(get::Arguments),
     Status(status::Arguments),
+    Cleanup(cleanup::Arguments),
+    Crds(crds::Arguments),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -142,11 +149,15 @@ impl GlobalOptions {
 impl Command {
     async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         match self {
-            Command::Run(arguments) => arguments.execute(output).await,
+            Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
             Command::Explain(arguments) => arguments.execute(output).await,
+            Command::Plan(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,
+            Command::Cleanup(arguments) => arguments.execute(output),
+            Command::Crds(arguments) => arguments.execute(output),
+            Command::Schema(arguments) => arguments.execute(output),
             Command::Completions(arguments) => arguments.execute(output),
         }
     }

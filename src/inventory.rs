@@ -14,12 +14,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX};
+use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
+pub use crate::selector::ORCHESTRATOR_LABEL;
 pub use change::Change;
 
-/// Implicit label: always `docker` here.
-pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
 /// Implicit label: container name.
 pub const CONTAINER_LABEL: &str = "dockgate.io/container";
 /// Implicit label: Docker network name.
@@ -327,7 +326,7 @@ impl Inventory {
         labels.extend(self.namespace_labels(namespace));
         for (key, value) in [
             (NAMESPACE_LABEL, namespace),
-            (ORCHESTRATOR_LABEL, "docker"),
+            (ORCHESTRATOR_LABEL, ORCHESTRATOR),
             (CONTAINER_LABEL, container.name.as_str()),
             (IMAGE_LABEL, container.image.as_str()),
         ] {

@@ -3,11 +3,15 @@
 //! Input: the text of policy files. Output: a [`PolicySet`] and a list of [`Diagnostic`]s; the two never mix.
 //! Scoping by namespace is already folded into the selectors here, so that nothing downstream can forget it.
 
+mod check;
 pub mod codes;
 pub mod diagnostic;
 pub mod document;
 pub mod field;
 pub mod files;
+mod load;
+mod order;
+mod shape;
 mod store;
 
 use std::collections::BTreeMap;
@@ -20,6 +24,7 @@ use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::selector::Selector;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use load::load;
 pub use store::{Store, Update};
 
 /// A place in a policy file.
@@ -122,6 +127,9 @@ impl Ord for Order {
     }
 }
 
+/// Name of the tier of policies that name none, and of Kubernetes' policies.
+pub const DEFAULT_TIER: &str = "default";
+
 /// What happens to packets that a tier's policies select but do not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum DefaultAction {
@@ -129,6 +137,15 @@ pub enum DefaultAction {
     Deny,
     /// They go on to the next tier.
     Pass,
+}
+
+impl fmt::Display for DefaultAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DefaultAction::Deny => "Deny",
+            DefaultAction::Pass => "Pass",
+        })
+    }
 }
 
 /// A tier, checked.
@@ -350,9 +367,4 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Number of resources by kind, invalid ones included.
     pub resources: BTreeMap<String, usize>,
-}
-
-/// Parses and checks policy files. The daemon and `validate` both call this and nothing else.
-pub fn load(_files: &[SourceFile]) -> Loaded {
-    todo!()
 }

@@ -37,6 +37,10 @@ pub use error::Error;
 
 /// Label that carries a container's or network set's namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
+/// Label that says what runs an endpoint. It tells containers from network sets.
+pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
+/// The value of [`ORCHESTRATOR_LABEL`] on every container.
+pub const ORCHESTRATOR: &str = "docker";
 /// Prefix under which the labels of an endpoint's namespace are looked up.
 pub const NAMESPACE_PREFIX: &str = "pcns.";
 /// Deepest nesting of a selector that is parsed, counted in pairs of parentheses of the text and of the canonical form.

@@ -43,12 +43,12 @@ pub(super) fn render(diagnostics: &[Diagnostic], sources: &[SourceFile]) -> Stri
     let texts: BTreeMap<&Path, &str> =
         sources.iter().map(|source| (source.path.as_path(), source.text.as_str())).collect();
     let renderer = Renderer::styled();
-    let mut rendered = String::new();
+    let mut text = String::new();
     for diagnostic in diagnostics {
-        let text = texts.get(diagnostic.location.file.as_path()).copied().unwrap_or_default();
-        let _ = writeln!(rendered, "{}\n", render_one(&renderer, diagnostic, text));
+        let source = texts.get(diagnostic.location.file.as_path()).copied().unwrap_or_default();
+        let _ = writeln!(text, "{}\n", render_one(&renderer, diagnostic, source));
     }
-    rendered
+    text
 }
 
 fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str) -> String {

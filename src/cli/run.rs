@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use crate::compile::{self, DenyAction};
+use crate::compile::{DenyAction, Options};
 use crate::controller;
 
 use super::diagnostics::render;
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     deny_action: DenyAction,
 
     /// NFLOG group of Log rules
-    #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = 100)]
+    #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = Options::default().log_group)]
     log_group: u16,
 
     /// How often the kernel is compared with what it should hold
@@ -46,11 +46,11 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
+    pub(super) async fn execute(self) -> anyhow::Result<Outcome> {
         let options = controller::Options {
             policies: self.policies,
             state_directory: self.state_dir,
-            compile: compile::Options { deny_action: self.deny_action, log_group: self.log_group },
+            compile: Options { deny_action: self.deny_action, log_group: self.log_group },
             resync_interval: self.resync_interval,
             debounce: self.debounce,
         };
@@ -58,8 +58,8 @@ impl Arguments {
             Ok(()) => Ok(Outcome::Yes),
             Err(error) => {
                 if let controller::Error::Invalid { diagnostics, sources, .. } = &error {
-                    output.write_all(render(diagnostics, sources).as_bytes())?;
-                    output.flush()?;
+                    // Findings are told beside the failure; whether they can be written does not change it.
+                    let _ = write!(anstream::stderr(), "{}", render(diagnostics, sources));
                 }
                 Err(error.into())
             }

@@ -115,10 +115,7 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
         let name = format!("{}{at}", endpoint.container);
         writeln!(output, "  not reached {}: {}", printable(&name), printable(&endpoint.reason))?;
     }
-    let variant = kernel.variant.map_or("not known yet", |variant| match variant {
-        crate::dataplane::Variant::Nft => "iptables-nft",
-        crate::dataplane::Variant::Legacy => "iptables-legacy",
-    });
+    let variant = kernel.variant.map_or("not known yet".to_owned(), |variant| format!("iptables-{variant}"));
     let (applied, repairs) = (count_u64(kernel.applied, "change"), count_u64(kernel.repairs, "repair"));
     writeln!(output, "kernel       {variant}, {applied} applied, {repairs}")?;
     if let Some(error) = &kernel.last_error {

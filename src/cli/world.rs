@@ -1,10 +1,13 @@
 //! Where the read-only commands take their world from: the live engine or an Inventory file, and a policy directory.
 
+use std::io::ErrorKind::NotFound;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
+use crate::dataplane::{self, Kernel, Variant};
 use crate::inventory::{self, Inventory, docker};
 use crate::policy::{self, Diagnostic, PolicySet, SourceFile, files};
 
@@ -57,11 +60,15 @@ pub(super) struct PolicyArguments {
 impl PolicyArguments {
     /// The policies that were chosen; `None` if none were and the host has no default directory.
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
-        let default = || Some(PathBuf::from(DEFAULT_POLICIES)).filter(|path| path.is_dir());
-        let Some(path) = self.policies.clone().or_else(default) else { return Ok(None) };
-        let sources = files::read(std::slice::from_ref(&path))?;
+        let path = self.policies.as_deref().unwrap_or(Path::new(DEFAULT_POLICIES));
+        let sources = match files::read(&[path.to_owned()]) {
+            Err(files::Error::Read { source, .. }) if self.policies.is_none() && source.kind() == NotFound => {
+                return Ok(None);
+            }
+            sources => sources?,
+        };
         let loaded = policy::load(&sources);
-        refuse_errors("the policies", &path, &loaded.diagnostics, &sources)?;
+        refuse_errors("the policies", path, &loaded.diagnostics, &sources)?;
         Ok(Some(loaded.policies))
     }
 
@@ -74,6 +81,34 @@ impl PolicyArguments {
             }
             .into()
         })
+    }
+}
+
+/// Options that say how the kernel is reached.
+#[derive(Debug, Args)]
+pub(super) struct KernelArguments {
+    /// Use this implementation of iptables instead of the one that holds Docker's chains
+    #[arg(long, value_name = "VARIANT", env = "DOCKGATE_IPTABLES")]
+    pub(super) iptables: Option<Variant>,
+}
+
+impl KernelArguments {
+    /// The kernel of this network namespace; changes nothing.
+    pub(super) fn open(&self) -> Result<Kernel, dataplane::Error> {
+        Kernel::open(dataplane::Options { variant: self.iptables })
+    }
+}
+
+impl ValueEnum for Variant {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Variant::Nft, Variant::Legacy]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Variant::Nft => "nft",
+            Variant::Legacy => "legacy",
+        }))
     }
 }
 

@@ -235,3 +235,149 @@ fn deny_everything(policy: &Policy) -> Rule {
         location: policy.location.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId};
+    use crate::policy::PolicyKind;
+    use crate::ruleset::{Action, Hook};
+    use crate::verdict::{Decision, Packet, evaluate};
+
+    const POLICY: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: p}
+spec: {selector: app == 'api', ingress: [{action: Allow}]}
+";
+
+    fn core() -> Core {
+        Core::new(compile::Options::default(), Store::default())
+    }
+
+    fn files(text: &str) -> Event {
+        Event::Policies(Ok(vec![SourceFile::new("p.yaml", text)]))
+    }
+
+    fn vanished() -> Event {
+        Event::Policies(Err(files::Error::Read {
+            path: PathBuf::from("policies"),
+            source: io::ErrorKind::NotFound.into(),
+        }))
+    }
+
+    fn listing() -> Inventory {
+        let network = Network {
+            id: NetworkId("n".to_owned()),
+            name: "n".to_owned(),
+            driver: "bridge".to_owned(),
+            bridge: "br-n".parse().ok(),
+            subnets: vec!["10.0.0.0/24".parse().expect("subnet")],
+            gateways: vec![],
+            internal: false,
+        };
+        let api = Container {
+            id: ContainerId("api".to_owned()),
+            name: "api".to_owned(),
+            image: "i".to_owned(),
+            labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
+            attachments: vec![Attachment {
+                network: network.id.clone(),
+                endpoint_id: "e".to_owned(),
+                ipv4: "10.0.0.2".parse().ok(),
+                ipv6: None,
+                mac: None,
+            }],
+            unenforceable: None,
+            published: vec![],
+            stated_namespace: None,
+        };
+        Inventory {
+            networks: BTreeMap::from([(network.id.clone(), network)]),
+            containers: BTreeMap::from([(api.id.clone(), api)]),
+            namespaces: BTreeMap::new(),
+        }
+    }
+
+    fn snapshot() -> Event {
+        Event::Inventory(Change::Snapshot(listing()))
+    }
+
+    #[test]
+    fn nothing_is_wanted_before_policies_and_inventory_are_known() {
+        let mut by_policies = core();
+        by_policies.take(files(POLICY));
+        assert!(by_policies.compiled().is_none());
+        by_policies.take(Event::Inventory(Change::NetworkGone(NetworkId("x".to_owned()))));
+        assert!(by_policies.compiled().is_none(), "a change is not a listing");
+        assert_eq!(by_policies.take(snapshot()), Need::Observe);
+        assert!(by_policies.compiled().is_some());
+        let mut by_inventory = core();
+        by_inventory.take(snapshot());
+        assert!(by_inventory.compiled().is_none());
+        assert_eq!(by_inventory.take(files(POLICY)), Need::Apply);
+        assert_eq!(by_inventory.compiled(), by_policies.compiled());
+    }
+
+    #[test]
+    fn what_changes_nothing_needs_nothing_and_what_docker_rewrites_is_read_back() {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(snapshot());
+        assert_eq!(core.take(files(POLICY)), Need::Nothing);
+        assert_eq!(core.take(snapshot()), Need::Observe);
+        assert_eq!(core.take(Event::Inventory(Change::Unreachable("gone".to_owned()))), Need::Nothing);
+        assert_eq!(core.unreachable(), Some("gone"));
+        assert!(core.compiled().is_some(), "rules stay while the engine is away");
+        core.take(snapshot());
+        assert_eq!(core.unreachable(), None);
+    }
+
+    #[test]
+    fn a_directory_that_vanishes_keeps_its_policies_also_across_a_restart() {
+        let mut running = core();
+        running.take(files(POLICY));
+        running.take(snapshot());
+        let wanted = running.compiled().cloned();
+        assert_eq!(running.take(vanished()), Need::Nothing);
+        assert_eq!(running.compiled().cloned(), wanted);
+        assert!(running.policies().is_some_and(|state| state.unreadable.is_some()));
+
+        let mut restarted = Core::new(compile::Options::default(), Store::new(running.good().clone()));
+        restarted.take(vanished());
+        restarted.take(snapshot());
+        assert_eq!(restarted.compiled().cloned(), wanted);
+        assert!(restarted.policies().is_some_and(|state| !state.held.is_empty() && state.unreadable.is_some()));
+    }
+
+    #[test]
+    fn a_refused_policy_is_closed_and_not_left_out() {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(snapshot());
+        let packet = Packet {
+            hook: Hook::Forward,
+            in_interface: None,
+            out_interface: "br-n".parse().ok(),
+            source: "203.0.113.9".parse().expect("address"),
+            destination: "10.0.0.2".parse().expect("address"),
+            protocol: crate::net::Protocol::TCP,
+            source_port: Some(40_000),
+            destination_port: Some(80),
+            icmp: None,
+        };
+        let judged = |core: &Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet);
+        assert_eq!(judged(&core).decision, Decision::Allow);
+        let key = PolicyKey { kind: PolicyKind::NetworkPolicy, namespace: None, name: "p".to_owned() };
+        assert!(core.alone(&key).is_some());
+        assert!(core.refuse(BTreeSet::from([key.clone()])));
+        let verdict = judged(&core);
+        assert_eq!(verdict.decision, Decision::Deny);
+        assert_eq!(verdict.trace.last().map(|hit| &hit.action), Some(&Action::Drop));
+        assert!(!core.refuse(BTreeSet::from([key])), "nothing new");
+        core.take(files(&POLICY.replace("name: p", "name: q")));
+        assert_eq!(judged(&core).decision, Decision::Allow, "an edit is a new chance");
+    }
+}

@@ -82,8 +82,9 @@ codes! {
 
     NAME = "DG3001" Error "invalid name"
         "Names are DNS subdomains in lower case. Calico's policies take one label or `label.label`, tiers one label.";
-    NAMESPACE = "DG3002" Error "invalid or misplaced namespace"
-        "A namespace is a DNS label in lower case; resources that cover the whole host have none.";
+    NAMESPACE = "DG3002" Error "invalid namespace"
+        "A namespace is made of letters, digits, `-`, `_` and `.`, so that every Compose project and Swarm stack is one. \
+         An empty one is refused: a template that was not filled in would cover the whole host.";
     LABEL = "DG3003" Error "invalid label"
         "Label keys are qualified names, values at most 63 characters of letters, digits, `-`, `_` and `.`.";
     ANNOTATION = "DG3004" Error "invalid annotation"
@@ -136,12 +137,8 @@ codes! {
          Deny, because leaving it out could open what it closes.";
     DUPLICATE_RESOURCE = "DG3030" Error "resource defined twice"
         "Kind, namespace and name identify a resource; the first definition counts.";
-    SERVICE_MATCH = "DG3031" Error "invalid service match"
-        "A service match excludes every other criterion of its side.";
     INERT_RULES = "DG3101" Warning "rules without effect"
         "`types` does not list the direction of these rules, so they are never looked at.";
-    NO_EFFECT = "DG3102" Warning "field without effect"
-        "The field is accepted for compatibility and changes nothing on a Docker host.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";
@@ -154,8 +151,8 @@ codes! {
         "Docker has no Kubernetes services. Select the containers behind the service by label.";
     HTTP = "DG4003" Error "HTTP matches are not supported"
         "The kernel's packet filter sees no HTTP requests. Without the match the rule would allow more than it says.";
-    PACKET_STAGE = "DG4004" Error "doNotTrack and preDNAT are not supported"
-        "They concern host endpoints, before connection tracking and address translation.";
+    HOST_ENDPOINT = "DG4004" Error "host endpoints are not supported"
+        "`doNotTrack`, `preDNAT` and `applyOnForward` concern the host's own interfaces, which dockgate does not police.";
     UNSUPPORTED_KIND = "DG4005" Error "kind is not supported"
         "The kind exists in the API group, and dockgate cannot enforce it.";
 }

@@ -8,6 +8,7 @@ mod split;
 mod tree;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,7 +23,7 @@ use tree::{Children, Place, Places, Tree};
 /// Nesting beyond which a document is refused; the deepest field of any kind is below 16, and parsing one level takes some 32 KiB of stack.
 const MAX_DEPTH: usize = 32;
 /// Values, counted after aliases are expanded, beyond which a document is refused.
-const MAX_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 500_000;
 
 /// One document of a file, or one item of a `List`.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Document {
     prefix: FieldPath,
     value: Value,
     places: Places,
+    /// Text of the whole file.
+    source: Arc<str>,
 }
 
 /// Parses a file. Empty documents are left out; those that are not mappings are findings.
@@ -42,14 +45,16 @@ pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
         diagnostics.push(describe_unreadable(&file.path, unreadable));
         return (documents, diagnostics);
     }
-    for part in split::documents(&file.text) {
+    let source: Arc<str> = file.text.as_str().into();
+    for part in split::documents(&source) {
         match serde_yaml::from_str_with_options::<serde_yaml::Spanned<Tree>>(part.text, options()) {
             Ok(tree) => {
                 let (value, places) = Tree::of(tree, part.lines_before);
                 if value.is_null() {
                     continue;
                 }
-                let document = Document { file: file.path.clone(), prefix: FieldPath::root(), value, places };
+                let prefix = FieldPath::root();
+                let document = Document { file: file.path.clone(), prefix, value, places, source: source.clone() };
                 diagnostics.extend(document.duplicate_keys());
                 if document.value.is_object() {
                     documents.push(document);
@@ -101,6 +106,18 @@ impl Document {
     pub fn locate_key(&self, path: &FieldPath) -> Location {
         let (places, key) = self.descend(path);
         self.location(key.unwrap_or(places.place))
+    }
+
+    /// Where a byte of the text at a path stands. Where the file does not show the text as it is (escapes, folded lines,
+    /// an alias), the place of the value.
+    pub fn locate_within(&self, path: &FieldPath, text: &str, offset: usize) -> Location {
+        let location = self.locate(path);
+        let line = self.source.lines().nth(location.line as usize - 1).unwrap_or_default();
+        let value: String = line.chars().skip(location.column as usize - 1).collect();
+        let quote = usize::from(value.starts_with(['"', '\'']));
+        let Some(before) = text.get(..offset).filter(|_| value[quote..].starts_with(text)) else { return location };
+        let column = location.column as usize + quote + before.chars().count();
+        Location { column: u32::try_from(column).unwrap_or(location.column), ..location }
     }
 
     /// A finding about the value at a path.
@@ -156,6 +173,7 @@ impl Document {
             prefix: self.prefix.join(&items.index(index)),
             value,
             places,
+            source: self.source.clone(),
         });
         Some(documents.collect())
     }

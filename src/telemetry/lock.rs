@@ -48,29 +48,30 @@ pub struct Lock {
 impl Lock {
     /// Takes the state directory, which is created for its owner alone if it does not exist.
     pub fn acquire(directory: &Path) -> Result<Lock, LockError> {
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LockError::Unusable { path, source }
-        };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable(directory))?;
         let path = directory.join(LOCK_FILE);
-        // Not truncated: until the lock is ours the content is the holder's.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(unusable(&path))?;
+        Lock::take(directory, &path, options().open(&path).map_err(unusable(&path))?)
+    }
+
+    /// Takes the state directory if there is one; without one no controller has ever run on it.
+    pub fn acquire_existing(directory: &Path) -> Result<Option<Lock>, LockError> {
+        let path = directory.join(LOCK_FILE);
+        match options().open(&path) {
+            Ok(file) => Lock::take(directory, &path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LockError::Unusable { path, source }),
+        }
+    }
+
+    fn take(directory: &Path, path: &Path, mut file: File) -> Result<Lock, LockError> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held { directory: directory.to_owned(), pid: read_pid(&mut file) });
             }
-            Err(TryLockError::Error(source)) => return Err(LockError::Unusable { path, source }),
+            Err(TryLockError::Error(source)) => return Err(unusable(path)(source)),
         }
-        write_pid(&mut file).map_err(unusable(&path))?;
+        write_pid(&mut file).map_err(unusable(path))?;
         Ok(Lock { directory: directory.to_owned(), _file: file })
     }
 
@@ -78,6 +79,18 @@ impl Lock {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // Not truncated: until the lock is ours the content is the holder's.
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn unusable(path: &Path) -> impl Fn(io::Error) -> LockError {
+    let path = path.to_owned();
+    move |source| LockError::Unusable { path: path.clone(), source }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -128,6 +141,18 @@ mod tests {
         let _lock = Lock::acquire(&state).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&state), mode(&state.join(LOCK_FILE))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_not_made_only_to_be_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        assert!(Lock::acquire_existing(&state).unwrap().is_none());
+        assert!(!state.exists());
+        let lock = Lock::acquire(&state).unwrap();
+        assert!(matches!(Lock::acquire_existing(&state), Err(LockError::Held { .. })));
+        drop(lock);
+        assert!(Lock::acquire_existing(&state).unwrap().is_some());
     }
 
     #[test]

@@ -125,6 +125,7 @@ impl Daemon {
             "pidfile": directory.join("docker.pid"),
             "hosts": [format!("unix://{}", socket.display())],
             "storage-driver": driver,
+            "log-level": "warn",
             "userland-proxy": options.userland_proxy,
             // Control groups under a name of our own can be found, killed and removed without touching others.
             "exec-opts": ["native.cgroupdriver=cgroupfs"],

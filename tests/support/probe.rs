@@ -115,6 +115,12 @@ impl<'a> Volley<'a> {
             self.launch();
             self.collect_until(end);
         }
+        // An ICMP error that arrives while the kernel is still inside `connect` is kept aside and wakes nobody.
+        for flight in &self.flights {
+            if let Some(error) = flight.socket.take_error().ok().flatten() {
+                self.outcomes[flight.shot].get_or_insert(outcome_of(&error));
+            }
+        }
         self.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Blocked)).collect()
     }
 

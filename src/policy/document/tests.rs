@@ -65,7 +65,7 @@ fn broken_documents_are_found_at_their_place() {
         ("duplicate keys", "a: 1\nb: {c: 1, c: 2}\na: 2\n", vec![("DG1002", 3, 1), ("DG1002", 2, 11)]),
         ("sequence", "- a\n", vec![("DG1007", 1, 1)]),
         ("word", "a\n", vec![("DG1007", 1, 1)]),
-        ("second of three", "a: 1\n---\nb: [\n---\nc: }\n", vec![("DG1001", 3, 1), ("DG1001", 5, 4)]),
+        ("second of three", "a: 1\n---\nb: [\n---\nc: }\n", vec![("DG1001", 3, 4), ("DG1001", 5, 4)]),
         ("control character", "a: \u{7}\n", vec![("DG1001", 1, 4)]),
         ("null key", "~: 1\n", vec![("DG1001", 1, 1)]),
     ] {

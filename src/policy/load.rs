@@ -1,0 +1,251 @@
+//! Files to a policy set: every document is told its kind, checked, and put in its place.
+//!
+//! Input: [`SourceFile`]s. Output: [`Loaded`]. The result does not depend on the order of the files.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::check::{self, Resource};
+use super::diagnostic::did_you_mean;
+use super::document::{self, Document};
+use super::field::FieldPath;
+use super::{Diagnostic, Loaded, Location, NetworkSet, Policy, PolicySet, Severity, SourceFile, Tier, codes, order};
+use crate::api::{self, Kind};
+
+/// Kinds of `dockgate.io` that other commands use.
+const NOT_POLICY: [&str; 2] = ["Inventory", "PolicyTest"];
+
+/// Kinds of the API groups that cannot be enforced on a Docker host, each with what to do instead.
+const UNSUPPORTED: [(&str, &str, &str); 5] = [
+    ("projectcalico.org/v3", "HostEndpoint", "dockgate polices containers, not the host's own interfaces"),
+    ("projectcalico.org/v3", "Profile", "use a policy without a selector, which covers every container"),
+    ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "use a GlobalNetworkPolicy in the tier `kube-admin`"),
+    (
+        "policy.networking.k8s.io/v1alpha1",
+        "BaselineAdminNetworkPolicy",
+        "use a GlobalNetworkPolicy in the tier `kube-baseline`",
+    ),
+    ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", "use a GlobalNetworkPolicy in a tier"),
+];
+
+/// Parses and checks policy files. The daemon and `validate` both call this and nothing else.
+pub fn load(files: &[SourceFile]) -> Loaded {
+    let mut files: Vec<&SourceFile> = files.iter().collect();
+    files.sort();
+    load_in_order(files)
+}
+
+/// Like [`load`], but of two resources with one identity the one counts whose file comes first here.
+pub(super) fn load_in_order<'a>(files: impl IntoIterator<Item = &'a SourceFile>) -> Loaded {
+    let mut loader = Loader::default();
+    for file in files {
+        let (documents, diagnostics) = document::parse(file);
+        loader.diagnostics.extend(diagnostics);
+        documents.into_iter().for_each(|document| loader.document(document));
+    }
+    loader.finish()
+}
+
+#[derive(Default)]
+struct Loader {
+    policies: Vec<(Policy, Location)>,
+    network_sets: Vec<NetworkSet>,
+    tiers: Vec<Tier>,
+    /// Where each resource was first defined, by kind, namespace and name.
+    defined: BTreeMap<(&'static str, Option<String>, String), Location>,
+    resources: BTreeMap<String, usize>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Loader {
+    fn document(&mut self, document: Document) {
+        match classify(&document) {
+            Class::Known(kind) => self.resource(&document, kind),
+            Class::List => self.list(document),
+            Class::Other(diagnostics) => self.diagnostics.extend(diagnostics),
+        }
+    }
+
+    /// Checks the items of a list as if each were a document.
+    fn list(&mut self, document: Document) {
+        let root = FieldPath::root();
+        for name in document.value().as_object().into_iter().flatten().map(|(name, _)| name) {
+            if !["apiVersion", "kind", "metadata", "items"].contains(&name.as_str()) {
+                let message = format!("unknown field `{name}`");
+                let finding = document.key_finding(&codes::UNKNOWN_FIELD, &root.literal_key(name), message);
+                self.diagnostics.push(finding.with_help("the resources of a list stand under `items`"));
+            }
+        }
+        let items = root.key("items");
+        match document.get(&items) {
+            Some(Value::Array(_)) => {}
+            Some(_) => {
+                self.diagnostics.push(document.finding(&codes::WRONG_TYPE, &items, "expected a list"));
+                return;
+            }
+            None => {
+                self.diagnostics.push(document.finding(&codes::MISSING_FIELD, &items, "the field `items` is required"));
+                return;
+            }
+        }
+        for item in document.into_items().unwrap_or_default() {
+            if item.value().is_object() {
+                self.document(item);
+            } else {
+                self.diagnostics.push(item.finding(&codes::NOT_A_MAPPING, &root, "an item must be a mapping"));
+            }
+        }
+    }
+
+    fn resource(&mut self, document: &Document, kind: &'static Kind) {
+        *self.resources.entry(kind.name.to_owned()).or_default() += 1;
+        let shape = document.check(kind);
+        let is_first = self.is_first(document, kind);
+        if shape.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            self.diagnostics.extend(shape);
+            return;
+        }
+        let (resource, diagnostics) = check::check(document, kind);
+        self.diagnostics.extend(shape.into_iter().chain(diagnostics));
+        match resource.filter(|_| is_first) {
+            Some(Resource::Policy(policy, tier_place)) => self.policies.push((policy, tier_place)),
+            Some(Resource::NetworkSet(set)) => self.network_sets.push(set),
+            Some(Resource::Tier(tier)) => self.tiers.push(tier),
+            Some(Resource::Nothing) | None => {}
+        }
+    }
+
+    /// Whether no resource of this identity came before; reports it otherwise. An invalid one counts too: which of two
+    /// is meant is not for us to guess.
+    fn is_first(&mut self, document: &Document, kind: &'static Kind) -> bool {
+        let path = FieldPath::root().key("metadata.name");
+        let Some(name) = document.text("metadata.name") else { return true };
+        let namespace = document.text("metadata.namespace").map(str::to_owned);
+        let location = document.locate(&path);
+        let first = self.defined.entry((kind.name, namespace, name.to_owned())).or_insert_with(|| location.clone());
+        if *first == location {
+            return true;
+        }
+        let message = format!("{} `{name}` is defined already at {first}", kind.name);
+        let finding = document.finding(&codes::DUPLICATE_RESOURCE, &path, message);
+        self.diagnostics.push(finding.with_help("remove one of the two, or give it another name or namespace"));
+        false
+    }
+
+    fn finish(mut self) -> Loaded {
+        let places: Vec<Location> = self.policies.iter().map(|(_, place)| place.clone()).collect();
+        let mut policies: Vec<Policy> = self.policies.into_iter().map(|(policy, _)| policy).collect();
+        let tiers = order::tiers(self.tiers, &policies);
+        for (policy, place) in policies.iter().zip(places) {
+            let unknown = tiers.iter().any(|tier| tier.name == policy.tier && !tier.declared);
+            if unknown {
+                let known = tiers.iter().filter(|tier| tier.declared).map(|tier| tier.name.as_str());
+                let help = did_you_mean(&policy.tier, known).unwrap_or_else(|| "add a Tier of this name".to_owned());
+                let message = format!("there is no tier `{}`", policy.tier);
+                let path = FieldPath::root().key("spec.tier");
+                self.diagnostics.push(Diagnostic::new(&codes::UNKNOWN_TIER, place, &path, message).with_help(help));
+            }
+        }
+        order::sort_policies(&mut policies, &tiers);
+        self.network_sets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        Diagnostic::sort(&mut self.diagnostics);
+        Loaded {
+            policies: PolicySet { tiers, policies, network_sets: self.network_sets },
+            diagnostics: self.diagnostics,
+            resources: self.resources,
+        }
+    }
+}
+
+/// What a document is.
+enum Class {
+    Known(&'static Kind),
+    List,
+    /// Nothing that is loaded, for these reasons.
+    Other(Vec<Diagnostic>),
+}
+
+fn classify(document: &Document) -> Class {
+    let api_version = header(document, "apiVersion");
+    let kind = header(document, "kind");
+    match (api_version, kind) {
+        (Ok(None), Ok(None)) if document.value().get("services").is_some_and(Value::is_object) => {
+            let path = FieldPath::root();
+            Class::Other(vec![document.finding(&codes::NOT_POLICY, &path, "this is a Compose file, not a policy")])
+        }
+        (Ok(Some(api_version)), Ok(Some(kind))) => classify_as(document, api_version, kind),
+        (api_version, kind) => {
+            let missing = |name: &str, found: Result<Option<&str>, Diagnostic>| match found {
+                Ok(Some(_)) => None,
+                Ok(None) => {
+                    let message = format!("the field `{name}` is required");
+                    Some(document.finding(&codes::NO_KIND, &FieldPath::root().key(name), message))
+                }
+                Err(diagnostic) => Some(diagnostic),
+            };
+            Class::Other(missing("apiVersion", api_version).into_iter().chain(missing("kind", kind)).collect())
+        }
+    }
+}
+
+fn header<'d>(document: &'d Document, name: &str) -> Result<Option<&'d str>, Diagnostic> {
+    let path = FieldPath::root().key(name);
+    match document.get(&path) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(document.finding(&codes::WRONG_TYPE, &path, "expected text")),
+    }
+}
+
+fn classify_as(document: &Document, api_version: &str, kind: &str) -> Class {
+    let kind_path = FieldPath::root().key("kind");
+    if NOT_POLICY.contains(&kind) && api_version.starts_with("dockgate.io/") {
+        let message = format!("a resource of kind {kind} is not a policy");
+        return Class::Other(vec![document.finding(&codes::NOT_POLICY, &kind_path, message)]);
+    }
+    if let Some(known) = api::find(api_version, kind) {
+        return Class::Known(known);
+    }
+    let lists_known = kind.strip_suffix("List").is_some_and(|item| api::find(api_version, item).is_some());
+    if lists_known || (api_version, kind) == ("v1", "List") {
+        return Class::List;
+    }
+    if let Some((.., instead)) = UNSUPPORTED.iter().find(|(group, name, _)| (*group, *name) == (api_version, kind)) {
+        let message = format!("the kind {kind} is not supported");
+        return Class::Other(vec![document.finding(&codes::UNSUPPORTED_KIND, &kind_path, message).with_help(*instead)]);
+    }
+    Class::Other(vec![unknown(document, api_version, kind)])
+}
+
+/// A finding about a kind that is not known, or an API version that is not.
+fn unknown(document: &Document, api_version: &str, kind: &str) -> Diagnostic {
+    let kinds: Vec<&str> =
+        api::KINDS.iter().filter(|known| known.api_version == api_version).map(|known| known.kind).collect();
+    let homes: Vec<&str> =
+        api::KINDS.iter().filter(|known| known.kind == kind).map(|known| known.api_version).collect();
+    if kinds.is_empty() && api_version != "v1" {
+        let path = FieldPath::root().key("apiVersion");
+        let finding =
+            document.finding(&codes::UNKNOWN_API_VERSION, &path, format!("unknown apiVersion `{api_version}`"));
+        let known = || api::KINDS.iter().map(|kind| kind.api_version);
+        let help = match homes[..] {
+            [only] => Some(format!("{kind} belongs to `{only}`")),
+            _ => did_you_mean(api_version, known()),
+        };
+        return match help {
+            Some(help) => finding.with_help(help),
+            None => finding,
+        };
+    }
+    let path = FieldPath::root().key("kind");
+    let finding = document.finding(&codes::UNKNOWN_KIND, &path, format!("`{api_version}` has no kind `{kind}`"));
+    match (homes.first(), did_you_mean(kind, kinds)) {
+        (Some(home), _) => finding.with_help(format!("{kind} belongs to `{home}`")),
+        (None, Some(suggestion)) => finding.with_help(suggestion),
+        (None, None) => finding,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,529 @@
+//! The data plane against the real kernel, each test in a network namespace of its own, with both variants of iptables
+//! and both families. Needs root.
+
+mod namespace;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use dockgate::dataplane::{Error, Kernel, Options, Problem, State, Step, Variant, plan, removal};
+use dockgate::net::Family;
+use dockgate::ruleset::{Match, Ruleset, SetKind, SetName};
+
+use namespace::{assert_same, dump, in_namespace, run, sh};
+use world::{World, interface};
+
+/// Runs the test in a fresh namespace per variant.
+fn with_both_variants(test: impl Fn(Variant) + Sync) {
+    for variant in [Variant::Nft, Variant::Legacy] {
+        in_namespace(|| test(variant));
+    }
+}
+
+fn kernel(variant: Variant) -> Kernel {
+    Kernel::open(Options { variant: Some(variant) }).unwrap()
+}
+
+/// What a kernel that never held anything else holds after enforcing the ruleset.
+fn fresh_dump(variant: Variant, ruleset: &Ruleset, prepare: &str) -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    in_namespace(move || {
+        sh(prepare);
+        kernel(variant).repair(ruleset).unwrap();
+        sender.send(dump(variant)).unwrap();
+    });
+    receiver.recv().unwrap()
+}
+
+/// A host as an engine leaves it, with rules of other people.
+fn docker_host(variant: Variant) -> String {
+    let mut script = "ip link add br-a type bridge; ip link add br-b type bridge; \
+         ipset create blocklist hash:net; ipset add blocklist 192.0.2.0/24; "
+        .to_owned();
+    for command in ["iptables", "ip6tables"] {
+        script += &format!(
+            "{command}-{variant}-restore --noflush <<'END'\n*filter\n:DOCKER - [0:0]\n:DOCKER-USER - [0:0]\n:OTHER - [0:0]\n\
+             -A FORWARD -j DOCKER-USER\n-A FORWARD -o br-a -j DOCKER\n\
+             -A DOCKER-USER -m comment --comment \"a \\\"quoted\\\" word\" -p tcp --dport 9 -j DROP\n\
+             -A DOCKER-USER -j RETURN\n-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -j OTHER\nCOMMIT\nEND\n"
+        );
+    }
+    script
+}
+
+fn assert_settled(variant: Variant, desired: &Ruleset) {
+    let observed = kernel(variant).observe().unwrap();
+    assert_eq!(plan(&observed, desired), [], "a fresh kernel recognises everything ({variant})");
+}
+
+#[test]
+fn a_second_apply_is_empty_and_a_restart_recognises_everything() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        for reject in [false, true] {
+            let desired = World { reject, ..World::default() }.ruleset();
+            let mut kernel = kernel(variant);
+            let outcome = kernel.repair(&desired).unwrap();
+            assert!(!outcome.steps.is_empty());
+            assert_eq!(outcome.problems, []);
+            assert_eq!(kernel.enforce(&desired).unwrap().steps, [], "from memory");
+            let observed = kernel.observe().unwrap();
+            assert_eq!(observed.after(&desired), observed, "the state that was expected is the one that is there");
+            assert_settled(variant, &desired);
+        }
+    });
+}
+
+#[test]
+fn the_end_does_not_depend_on_the_way() {
+    with_both_variants(|variant| {
+        let prepare = docker_host(variant);
+        sh(&prepare);
+        let one = World::default().ruleset();
+        let other = World { bridges: vec!["br-a", "br-b"], replicas: 5, port: 81, reject: true }.ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&one).unwrap();
+        let first = dump(variant);
+        assert_same(&first, &fresh_dump(variant, &one, &prepare), "fresh");
+        kernel.enforce(&other).unwrap();
+        assert_same(&dump(variant), &fresh_dump(variant, &other, &prepare), "on the way");
+        assert_settled(variant, &other);
+        kernel.enforce(&one).unwrap();
+        assert_same(&dump(variant), &first, "and back");
+    });
+}
+
+#[test]
+fn a_crash_between_any_two_steps_is_repaired_by_the_next_start() {
+    with_both_variants(|variant| {
+        let prepare = docker_host(variant);
+        let old = World::default().ruleset();
+        let new = World { bridges: vec!["br-a", "br-b"], replicas: 2, port: 81, reject: true }.ruleset();
+        for (from, to) in [(None, &old), (Some(&old), &new), (Some(&new), &old)] {
+            let expected = fresh_dump(variant, to, &prepare);
+            for survived in 0.. {
+                let mut finished = false;
+                in_namespace(|| {
+                    sh(&prepare);
+                    let mut crashing = kernel(variant);
+                    if let Some(from) = from {
+                        crashing.repair(from).unwrap();
+                    }
+                    let steps = plan(&crashing.observe().unwrap(), to);
+                    finished = survived >= steps.len();
+                    crashing.apply(&steps[..survived.min(steps.len())]).unwrap();
+                    drop(crashing);
+                    kernel(variant).repair(to).unwrap();
+                    assert_same(&dump(variant), &expected, &format!("crash after {survived} steps"));
+                });
+                if finished {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn removal_leaves_the_kernel_as_it_was() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let before = dump(variant);
+        let mut kernel = kernel(variant);
+        kernel.repair(&World::default().ruleset()).unwrap();
+        kernel.repair(&World { bridges: vec!["br-a", "br-b"], ..World::default() }.ruleset()).unwrap();
+        assert_ne!(dump(variant), before);
+        let observed = kernel.observe().unwrap();
+        assert_eq!(kernel.apply(&removal(&observed)).unwrap(), []);
+        assert_same(&dump(variant), &before, "after removal");
+        let observed = kernel.observe().unwrap();
+        assert_eq!(removal(&observed), []);
+    });
+}
+
+#[test]
+fn tables_that_came_with_us_go_with_us() {
+    in_namespace(|| {
+        let everything = || sh("iptables-nft-save; ip6tables-nft-save; nft list ruleset; ipset list");
+        sh("ip link add br-a type bridge");
+        let desired = World::default().ruleset();
+        for (name, by_others, left) in [
+            ("as it was", "", ""),
+            ("a rule of others in INPUT", "ip6tables-nft -A INPUT -s 2001:db8::1 -j DROP", "2001:db8::1"),
+            ("a chain of others", "iptables-nft -N OTHER", "OTHER"),
+        ] {
+            assert_eq!(everything(), "", "{name}");
+            let mut kernel = kernel(Variant::Nft);
+            kernel.repair(&desired).unwrap();
+            assert_settled(Variant::Nft, &desired);
+            sh(by_others);
+            let observed = kernel.observe().unwrap();
+            assert_eq!(kernel.apply(&removal(&observed)).unwrap(), [], "{name}");
+            let after = everything();
+            assert!(after.contains(left) && !after.contains("DG-"), "{name}: {after}");
+            assert_eq!(after.is_empty(), by_others.is_empty(), "{name}: {after}");
+            assert_eq!(removal(&kernel.observe().unwrap()), [], "{name}");
+            sh("nft flush ruleset");
+        }
+    });
+}
+
+#[test]
+fn foreign_rules_are_left_byte_for_byte() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let foreign = || {
+            let ours = |line: &&str| !line.contains("DG-") && !line.contains("dg-");
+            dump(variant).lines().filter(ours).collect::<Vec<_>>().join("\n")
+        };
+        let before = foreign();
+        let mut kernel = kernel(variant);
+        for replicas in [1, 4, 0] {
+            kernel.enforce(&World { replicas, ..World::default() }.ruleset()).unwrap();
+            assert_same(&foreign(), &before, "foreign rules");
+        }
+    });
+}
+
+/// The rules of a chain, without `-A CHAIN`.
+fn rules(variant: Variant, command: &str, chain: &str) -> Vec<String> {
+    let prefix = format!("-A {chain} ");
+    let listing = run(&format!("{command}-{variant}"), &["-S", chain]);
+    listing.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn anchors_are_repaired_in_first_place_and_stay_single() {
+    with_both_variants(|variant| {
+        let prepare = docker_host(variant);
+        sh(&prepare);
+        let desired = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&desired).unwrap();
+        let good = dump(variant);
+        assert!(rules(variant, "iptables", "DOCKER-USER")[0].ends_with("-j DG-FORWARD"));
+        assert!(!rules(variant, "iptables", "FORWARD").iter().any(|rule| rule.contains("DG-FORWARD")));
+        let jump = |serial: u32, hook: &str| format!("-m comment --comment dockgate:{serial} -j DG-{hook}");
+        let (first, second) = (jump(1, "FORWARD"), jump(2, "FORWARD"));
+        let table = [
+            ("deleted", format!("iptables-{variant} -D DOCKER-USER {first}")),
+            ("a copy at the end", format!("iptables-{variant} -A DOCKER-USER {first}")),
+            ("a copy in FORWARD", format!("ip6tables-{variant} -I FORWARD {first}")),
+            ("copies everywhere", format!("for i in 1 2 3; do ip6tables-{variant} -I DOCKER-USER 2 {first}; done")),
+            ("a stopgap left behind", format!("iptables-{variant} -I DOCKER-USER {second}")),
+            (
+                "only a stopgap",
+                format!("iptables-{variant} -I DOCKER-USER {second}; iptables-{variant} -D DOCKER-USER {first}"),
+            ),
+        ];
+        for (name, damage) in table {
+            sh(&damage);
+            assert_ne!(dump(variant), good, "{name}");
+            assert!(!kernel.repair(&desired).unwrap().steps.is_empty(), "{name}");
+            assert_same(&dump(variant), &good, name);
+            assert_eq!(kernel.repair(&desired).unwrap().steps, [], "{name}");
+        }
+        for (name, chain) in
+            [("above in DOCKER-USER", "DOCKER-USER"), ("above in INPUT", "INPUT"), ("OUTPUT", "OUTPUT")]
+        {
+            sh(&format!("iptables-{variant} -I {chain} -s 192.0.2.1 -j ACCEPT"));
+            kernel.repair(&desired).unwrap();
+            sh(&format!("iptables-{variant} -D {chain} -s 192.0.2.1 -j ACCEPT"));
+            assert_same(&dump(variant), &good, name);
+        }
+        sh(&format!("iptables-{variant} -F; ip6tables-{variant} -F"));
+        kernel.repair(&desired).unwrap();
+        assert!(rules(variant, "iptables", "FORWARD")[0].ends_with("-j DG-FORWARD"), "nothing jumps to DOCKER-USER");
+        sh(&format!(
+            "iptables-{variant} -F; ip6tables-{variant} -F; ipset destroy blocklist; ip link del br-a; ip link del br-b"
+        ));
+        for command in ["iptables", "ip6tables"] {
+            sh(&format!(
+                "{command}-{variant} -X DOCKER; {command}-{variant} -X DOCKER-USER; {command}-{variant} -X OTHER"
+            ));
+        }
+        sh(&prepare);
+        kernel.repair(&desired).unwrap();
+        assert_same(&dump(variant), &good, "rebuilt from nothing");
+    });
+}
+
+#[test]
+fn there_is_never_a_moment_without_an_anchor() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let desired = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&desired).unwrap();
+        sh(&format!("iptables-{variant} -I DOCKER-USER -j RETURN"));
+        sh(&format!("iptables-{variant} -A DOCKER-USER -m comment --comment dockgate:1 -j DG-FORWARD"));
+        let steps = plan(&kernel.observe().unwrap(), &desired);
+        assert!(steps.len() > 3, "{steps:?}");
+        for step in &steps {
+            kernel.apply(std::slice::from_ref(step)).unwrap();
+            let rules = rules(variant, "iptables", "DOCKER-USER");
+            assert!(rules[0].ends_with("-j DG-FORWARD"), "after {step}: {rules:?}");
+        }
+        assert_settled(variant, &desired);
+    });
+}
+
+#[test]
+fn a_thousand_members_change_no_rule() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let world = |replicas| World { replicas, ..World::default() }.ruleset();
+        let rules = || dump(variant).split("== sets").next().unwrap().to_owned();
+        let mut kernel = kernel(variant);
+        kernel.repair(&world(3)).unwrap();
+        let before = rules();
+        let mut desired = world(3);
+        for replica in 3..1000 {
+            world::add_replica(&mut desired, "br-a", replica);
+            let steps = kernel.enforce(&desired).unwrap().steps;
+            assert!(matches!(&steps[..], [Step::Sets(lines)] if lines.len() == 4), "{steps:?}");
+        }
+        assert_eq!(desired, world(1000));
+        assert_eq!(rules(), before);
+        assert_settled(variant, &world(1000));
+        kernel.enforce(&world(3)).unwrap();
+        assert_eq!(rules(), before);
+        assert_settled(variant, &world(3));
+    });
+}
+
+#[test]
+fn a_member_is_in_the_kernel_when_the_call_returns() {
+    in_namespace(|| {
+        let mut kernel = kernel(Variant::Nft);
+        kernel.apply(&[Step::Sets(vec!["create dg-4-x hash:ip family inet".to_owned()])]).unwrap();
+        let mut times: Vec<Duration> = (0..500)
+            .map(|index| {
+                let address = format!("192.0.{}.{}", index / 250, index % 250);
+                let begin = Instant::now();
+                kernel.apply(&[Step::Sets(vec![format!("add dg-4-x {address} -exist")])]).unwrap();
+                let took = begin.elapsed();
+                if index % 50 == 0 {
+                    run("ipset", &["test", "dg-4-x", &address]);
+                }
+                took
+            })
+            .collect();
+        times.sort();
+        let median = times[times.len() / 2];
+        // A process per change takes at least a millisecond; measured here are some 50 µs.
+        assert!(median < Duration::from_millis(1), "{median:?}");
+        println!("one member: {median:?} (median), {:?} (99 of 100)", times[times.len() * 99 / 100]);
+    });
+}
+
+#[test]
+fn drift_and_odd_sets_are_repaired() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let desired = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&desired).unwrap();
+        let good = dump(variant);
+        let class = SetName::of_content(Family::V4, SetKind::Ip, "web", "br-a");
+        let jumps = format!(
+            "iptables-{variant} -D INPUT -m comment --comment dockgate:1 -j DG-INPUT; \
+             iptables-{variant} -F DG-INPUT; iptables-{variant} -X DG-INPUT"
+        );
+        let unused = "ipset create dg-4-left-behind hash:ip; ipset add dg-4-left-behind 192.0.2.1".to_owned();
+        let table = [
+            ("a rule deleted", format!("ip6tables-{variant} -D DG-FORWARD 2")),
+            ("a rule inserted", format!("iptables-{variant} -I DG-FORWARD -j ACCEPT")),
+            ("a rule replaced", format!("iptables-{variant} -R DG-FORWARD 1 -j ACCEPT")),
+            ("a chain flushed", format!("iptables-{variant} -F DG-FORWARD")),
+            (
+                "a chain of nobody",
+                format!("iptables-{variant} -N DG-nobody; iptables-{variant} -A DG-nobody -j ACCEPT"),
+            ),
+            ("a base chain removed", jumps),
+            ("a set of nobody", unused),
+            ("a set of another kind of nobody", "ipset create dg-x bitmap:port range 1-9; ipset add dg-x 7".to_owned()),
+            ("a member deleted", format!("ipset del {class} 172.18.0.2")),
+            ("a member added", format!("ipset add {class} 192.0.2.1")),
+            ("a set flushed", "ipset flush dg-6-known".to_owned()),
+        ];
+        for (name, damage) in table {
+            sh(&damage);
+            assert_ne!(dump(variant), good, "{name}");
+            assert_eq!(kernel.repair(&desired).unwrap().problems, [], "{name}");
+            assert_same(&dump(variant), &good, name);
+        }
+        let replace = |set: &str, create: &str| {
+            let observed = kernel_state(variant);
+            let mut other = self::kernel(variant);
+            other.apply(&removal(&observed)).unwrap();
+            sh(&format!("ipset create {set} {create}"));
+            // The rules are back and use the set as it is, so that it cannot simply be destroyed.
+            let mut desired = desired.clone();
+            desired.sets.retain(|name, _| name.as_str() != set);
+            other.apply(&plan(&State { odd_sets: [].into(), ..kernel_state(variant) }, &desired)).unwrap();
+        };
+        for (name, set, create) in [
+            ("another type", class.as_str(), "hash:net"),
+            ("another family", class.as_str(), "hash:ip family inet6"),
+            ("an option", "dg-4-known", "hash:net,iface timeout 5"),
+            ("too small", "dg-4-known", "hash:net,iface maxelem 10"),
+        ] {
+            if create.contains("inet6") {
+                // No rule of the other family could use it.
+                kernel.apply(&removal(&kernel_state(variant))).unwrap();
+                sh(&format!("ipset create {set} {create}"));
+            } else {
+                replace(set, create);
+            }
+            assert_eq!(kernel.repair(&desired).unwrap().problems, [], "{name}");
+            assert_same(&dump(variant), &good, name);
+        }
+    });
+}
+
+fn kernel_state(variant: Variant) -> State {
+    kernel(variant).observe().unwrap()
+}
+
+#[test]
+fn a_foreign_rule_that_leads_to_a_chain_of_ours_is_reported_and_blocks_nothing() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let desired = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&desired).unwrap();
+        let chain = rules(variant, "iptables", "DG-FORWARD")
+            .iter()
+            .find_map(|rule| rule.split_once("-j DG-ingress").map(|(_, rest)| format!("DG-ingress{rest}")))
+            .unwrap();
+        sh(&format!("iptables-{variant} -A OTHER -s 192.0.2.1 -j {chain}"));
+        sh(&format!("iptables-{variant} -A OTHER -m set --match-set dg-4-known src,src -j ACCEPT"));
+        let observed = kernel.observe().unwrap();
+        let problems = kernel.apply(&removal(&observed)).unwrap();
+        assert!(matches!(&problems[..], [Problem::SetInUse { set, .. }] if set == "dg-4-known"), "{problems:?}");
+        let observed = kernel.observe().unwrap();
+        let problems = observed.problems(&Ruleset::default());
+        assert!(matches!(&problems[..], [Problem::ForeignReference { chain: c, .. }] if *c == chain), "{problems:?}");
+        assert_eq!(kernel.repair(&desired).unwrap().problems.len(), 1);
+        assert_settled(variant, &desired);
+    });
+}
+
+#[test]
+fn bridges_are_filtered_in_the_namespace_of_the_thread() {
+    in_namespace(|| {
+        sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+        sh("ip link add br-a type bridge");
+        let switches = || sh("ip -d link show br-a | grep -o 'nf_call_ip6*tables [01]'");
+        assert_eq!(switches(), "nf_call_iptables 0\nnf_call_ip6tables 0\n");
+        let desired = World { bridges: vec!["br-a", "br-gone"], ..World::default() }.ruleset();
+        let mut kernel = kernel(Variant::Nft);
+        let problems = kernel.repair(&desired).unwrap().problems;
+        assert!(
+            matches!(&problems[..], [Problem::UnfilteredBridge { bridge, .. }] if *bridge == interface("br-gone")),
+            "{problems:?}"
+        );
+        assert!(problems[0].to_string().contains("No such device"), "{}", problems[0]);
+        assert_eq!(switches(), "nf_call_iptables 1\nnf_call_ip6tables 1\n");
+        sh("ip link set br-a type bridge nf_call_ip6tables 0; ip link add br-gone type bridge");
+        let outcome = kernel.repair(&desired).unwrap();
+        assert_eq!(outcome.problems, []);
+        assert_eq!(outcome.steps.len(), 2);
+        assert_eq!(switches(), "nf_call_iptables 1\nnf_call_ip6tables 1\n");
+        assert_eq!(kernel.repair(&desired).unwrap().steps, []);
+    });
+}
+
+#[test]
+fn the_variant_is_the_one_that_holds_dockers_chains() {
+    let detected = |prepare: &str| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        in_namespace(move || {
+            sh(prepare);
+            let before = sh("cat /proc/net/ip_tables_names; nft list tables");
+            sender.send(Kernel::open(Options::default()).map(|kernel| kernel.variant())).unwrap();
+            assert_eq!(sh("cat /proc/net/ip_tables_names; nft list tables"), before, "looking creates no table");
+        });
+        receiver.recv().unwrap()
+    };
+    let nft = "iptables-nft -N DOCKER-USER; ";
+    let legacy = "iptables-legacy -N DOCKER; ";
+    let legacy_ipv6 = "ip6tables-legacy -N DOCKER-FORWARD; ";
+    assert_eq!(detected(nft).unwrap(), Variant::Nft);
+    assert_eq!(detected(legacy).unwrap(), Variant::Legacy);
+    assert_eq!(detected(legacy_ipv6).unwrap(), Variant::Legacy);
+    assert!(matches!(detected(&format!("{nft}{legacy_ipv6}")), Err(Error::BothVariants)));
+    let plain = if sh("iptables --version").contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
+    assert_eq!(detected("").unwrap(), plain);
+}
+
+#[test]
+fn a_table_that_iptables_cannot_show_is_an_error() {
+    in_namespace(|| {
+        sh("nft add table ip filter; nft add chain ip filter x; nft add rule ip filter x meta mark set 5");
+        let error = kernel(Variant::Nft).observe().unwrap_err();
+        assert!(error.to_string().contains("iptables-nft-save"), "{error}");
+    });
+    in_namespace(|| {
+        sh("nft add table ip filter; nft 'add chain ip filter INPUT { type filter hook input priority 10; }'");
+        let error = kernel(Variant::Nft).observe().unwrap_err();
+        assert!(matches!(error, Error::Listing { family: Family::V4, .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let good = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&good).unwrap();
+        let held = dump(variant);
+        let mut bad = World { port: 81, ..World::default() }.ruleset();
+        let chains = bad.chains.get_mut(&Family::V6).unwrap();
+        let broken =
+            chains.values_mut().find(|rules| rules.iter().any(|rule| rule.comment == "end of tier default")).unwrap();
+        // The kernel has no net of the other family.
+        broken[3].matches.push(Match::Net {
+            side: dockgate::ruleset::Side::Destination,
+            net: "10.0.0.0/8".parse().unwrap(),
+            negated: false,
+        });
+        broken[3].comment = "default/culprit ingress[0]".to_owned();
+        let told = |error: Error| {
+            let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            assert!(text.contains("cannot change the IPv6 chains"), "{text}");
+            assert!(text.contains("default/culprit ingress[0]"), "{text}");
+        };
+        told(kernel.test(&bad).unwrap_err());
+        assert_same(&dump(variant), &held, "a test changes nothing");
+        told(kernel.enforce(&bad).unwrap_err());
+        kernel.test(&good).unwrap();
+        kernel.enforce(&good).unwrap();
+        assert_same(&dump(variant), &held, "the failure is forgotten");
+    });
+}
+
+#[test]
+fn a_killed_ipset_process_is_replaced() {
+    in_namespace(|| {
+        let mut kernel = kernel(Variant::Nft);
+        let ruleset = |replicas| {
+            let mut ruleset = World { replicas, ..World::default() }.ruleset();
+            ruleset.bridges.clear();
+            ruleset
+        };
+        kernel.repair(&ruleset(1)).unwrap();
+        kernel.enforce(&ruleset(2)).unwrap();
+        // The children of this thread: only the long-lived process is left of them.
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        let children: Vec<&str> = children.split_whitespace().collect();
+        assert_eq!(children.len(), 1);
+        run("kill", &["-9", children[0]]);
+        kernel.enforce(&ruleset(3)).unwrap();
+        kernel.enforce(&ruleset(4)).unwrap();
+        assert_settled(Variant::Nft, &ruleset(4));
+    });
+}
