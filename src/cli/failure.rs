@@ -39,11 +39,7 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             return Some(failure.help.clone());
         }
         if cause.is::<docker::Error>() {
-            return Some(
-                "is the engine running, and may you use it? DOCKER_HOST names another engine, and --inventory FILE \
-                 needs none"
-                    .to_owned(),
-            );
+            return Some("the commands that only read take --inventory FILE instead of an engine".to_owned());
         }
         if let Some(LockError::Held { .. }) = cause.downcast_ref() {
             return Some("stop that controller, or name another state directory with --state-dir".to_owned());
