@@ -111,6 +111,7 @@ fn colours_are_for_terminals_or_on_request() {
         ("on request", vec!["validate", "broken.yaml", "--color", "always"], true),
         ("never", vec!["--color", "never", "validate", "broken.yaml"], false),
         ("an error", vec!["validate", "nowhere", "--color=always"], true),
+        ("findings beside an error", vec!["get", "policies", "--policies", "broken.yaml", "--color=always"], true),
     ] {
         let answer = files.run(&arguments);
         assert_eq!(format!("{}{}", answer.stdout, answer.stderr).contains('\u{1b}'), coloured, "{name}: {answer:?}");
