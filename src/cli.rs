@@ -5,6 +5,7 @@
 
 mod cleanup;
 mod completions;
+mod crds;
 mod diagnostics;
 mod explain;
 mod failure;
@@ -12,6 +13,7 @@ mod get;
 mod output;
 mod plan;
 mod run;
+mod schema;
 mod status;
 mod validate;
 mod world;
@@ -50,9 +52,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalOptions {
-    /// When to use colours; `auto` is on a terminal, and heeds NO_COLOR
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true,
-        value_parser = ["auto", "always", "never"], help = "When to use colours: auto, always or never")]
+    /// When to use colours; `auto` is: on a terminal that wants them
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
     color: String,
 
     /// Log more; twice for every detail
@@ -63,7 +64,7 @@ struct GlobalOptions {
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level")]
     quiet: u8,
 
-    /// Log this much, instead of what RUST_LOG says
+    /// Log this much, whatever `RUST_LOG` says
     #[arg(long, global = true, value_name = "LEVEL", env = "DOCKGATE_LOG_LEVEL")]
     log_level: Option<Level>,
 
@@ -81,6 +82,8 @@ enum Command {
     Get(get::Arguments),
     Status(status::Arguments),
     Cleanup(cleanup::Arguments),
+    Crds(crds::Arguments),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -153,6 +156,8 @@ impl Command {
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,
             Command::Cleanup(arguments) => arguments.execute(output),
+            Command::Crds(arguments) => arguments.execute(output),
+            Command::Schema(arguments) => arguments.execute(output),
             Command::Completions(arguments) => arguments.execute(output),
         }
     }

@@ -227,6 +227,17 @@ pub(super) fn structural(definition: &CustomResourceDefinition) -> Value {
     definition
 }
 
+/// What [`structural`] gave, as a definition again.
+pub(super) fn typed(structural: Value) -> CustomResourceDefinition {
+    serde_json::from_value(structural)
+        .expect("a definition stays one when descriptions, formats and numbers in its schema are rewritten")
+}
+
+/// A JSON value as the text of a YAML file.
+pub(super) fn yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).expect("keys of a JSON value are texts, so it has a YAML form")
+}
+
 /// Rewrites a schema of a CRD and all within it: descriptions on one line, formats that Kubernetes knows, and numbers that
 /// are whole written as such.
 fn structural_schema(schema: &mut Map<String, Value>) {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::compile::{self, Options};
 use crate::net::{Family, Protocol};
-use crate::verdict::path::{End, Traffic, paths};
+use crate::verdict::path::{self, End, Traffic, paths};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -61,7 +61,7 @@ impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let policies = self.policies.require()?;
         let inventory = self.world.inventory().await?;
-        let find = |text: &str| End::find(&inventory, text).map_err(|error| self.unknown_end(error));
+        let find = |text: &str| End::find(&inventory, text).map_err(|error| self.unknown_end(&error));
         let (from, to) = (find(&self.from)?, find(&self.to)?);
         let families = self.ip_version.map_or(Family::ALL.to_vec(), |family| vec![family]);
         let traffic = self.traffic();
@@ -69,7 +69,7 @@ impl Arguments {
         let compiled = compile::compile(&policies, &inventory, &Options::default());
         let verdicts = answer::judge(&compiled, &ways);
         let answer = answer::Answer::new(
-            answer::Question { from: &self.from, to: &self.to, traffic },
+            &answer::Question { from: &self.from, to: &self.to, traffic },
             &policies,
             &compiled,
             &ways,
@@ -89,7 +89,7 @@ impl Arguments {
         }
     }
 
-    fn unknown_end(&self, error: crate::verdict::path::Error) -> anyhow::Error {
+    fn unknown_end(&self, error: &path::Error) -> anyhow::Error {
         let source = if self.world.inventory.is_some() { " with the same --inventory" } else { "" };
         Failure {
             message: error.to_string(),

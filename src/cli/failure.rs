@@ -1,6 +1,7 @@
 //! How a command that could not run says so: the chain of causes once, and what to do about it where that is known.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
 
@@ -25,7 +26,7 @@ pub fn report(error: &anyhow::Error, colour: ColorChoice) {
     let mut stream = AutoStream::new(io::stderr(), colour);
     let mut text = format!("{BAD}error{BAD:#}: {}\n", printable(&format!("{error:#}")));
     if let Some(help) = remedy(error) {
-        text.push_str(&format!("{REMARK}help{REMARK:#}: {}\n", printable(&help)));
+        let _ = writeln!(text, "{REMARK}help{REMARK:#}: {}", printable(&help));
     }
     // When standard error is closed there is nobody left to tell; the exit code still says it.
     let _ = stream.write_all(text.as_bytes());

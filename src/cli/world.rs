@@ -1,5 +1,6 @@
 //! Where the read-only commands take their world from: the live engine or an Inventory file, and a policy directory.
 
+use std::io::ErrorKind::NotFound;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -59,11 +60,15 @@ pub(super) struct PolicyArguments {
 impl PolicyArguments {
     /// The policies that were chosen; `None` if none were and the host has no default directory.
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
-        let default = || Some(PathBuf::from(DEFAULT_POLICIES)).filter(|path| path.is_dir());
-        let Some(path) = self.policies.clone().or_else(default) else { return Ok(None) };
-        let sources = files::read(std::slice::from_ref(&path))?;
+        let path = self.policies.as_deref().unwrap_or(Path::new(DEFAULT_POLICIES));
+        let sources = match files::read(&[path.to_owned()]) {
+            Err(files::Error::Read { source, .. }) if self.policies.is_none() && source.kind() == NotFound => {
+                return Ok(None);
+            }
+            sources => sources?,
+        };
         let loaded = policy::load(&sources);
-        refuse_errors("the policies", &path, &loaded.diagnostics, &sources)?;
+        refuse_errors("the policies", path, &loaded.diagnostics, &sources)?;
         Ok(Some(loaded.policies))
     }
 

@@ -354,9 +354,9 @@ impl Ends<'_> {
     fn ways<'a>(&self, sources: &[Point<'a>], destinations: &[Point<'a>]) -> Vec<Path<'a>> {
         match (self.from, self.to) {
             (End::Host(_), End::Host(_)) => vec![],
-            (_, End::Host(address)) => sources.iter().filter_map(|source| self.to_host(source, *address)).collect(),
+            (_, End::Host(address)) => sources.iter().filter_map(|source| self.host_bound(source, *address)).collect(),
             (End::Host(address), _) => {
-                destinations.iter().filter_map(|destination| self.from_host(destination, *address)).collect()
+                destinations.iter().filter_map(|destination| self.host_sent(destination, *address)).collect()
             }
             _ => self.forwarded(sources, destinations),
         }
@@ -385,13 +385,13 @@ impl Ends<'_> {
         Some(self.path(Hook::Forward, route, source, destination))
     }
 
-    fn to_host<'a>(&self, source: &Point<'a>, address: Option<IpAddr>) -> Option<Path<'a>> {
+    fn host_bound<'a>(&self, source: &Point<'a>, address: Option<IpAddr>) -> Option<Path<'a>> {
         let (network, _) = source.bridge?;
         let host = self.host(network, address)?;
         Some(self.path(Hook::Input, Route::ToHost { from: network.name.clone() }, source, &host))
     }
 
-    fn from_host<'a>(&self, destination: &Point<'a>, address: Option<IpAddr>) -> Option<Path<'a>> {
+    fn host_sent<'a>(&self, destination: &Point<'a>, address: Option<IpAddr>) -> Option<Path<'a>> {
         let (network, _) = destination.bridge?;
         let host = self.host(network, address)?;
         Some(self.path(Hook::Output, Route::FromHost { to: network.name.clone() }, &host, destination))

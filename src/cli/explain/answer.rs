@@ -97,9 +97,9 @@ struct OutOfReach {
 }
 
 impl<'a> Answer<'a> {
-    /// Judges every way. The verdicts must outlive the answer, so they come from [`judge`].
+    /// Puts the verdicts of [`judge`], one for every way, into words.
     pub(super) fn new(
-        question: Question<'a>,
+        question: &Question<'a>,
         policies: &PolicySet,
         compiled: &'a Compiled,
         ways: &'a Paths<'a>,

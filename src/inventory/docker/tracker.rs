@@ -129,6 +129,9 @@ pub(super) struct Tracker {
     containers_asked: BTreeSet<ContainerId>,
     /// Attachments of containers that are not known yet.
     waiting: BTreeMap<ContainerId, Vec<Attachment>>,
+    /// Containers whose process has ended and whose addresses Docker is about to free: it still shows them for some
+    /// milliseconds, and the container as running.
+    dying: BTreeSet<ContainerId>,
     /// Containers that name a network which is not known: asked again when a network comes.
     unresolved: BTreeSet<ContainerId>,
     touched: Option<Touched>,
@@ -146,6 +149,7 @@ impl Tracker {
             containers_to_ask: BTreeSet::new(),
             containers_asked: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            dying: BTreeSet::new(),
             unresolved,
             touched: None,
         }
@@ -179,6 +183,7 @@ impl Tracker {
         self.touch(&event);
         match event {
             Event::ContainerChanged(id) => {
+                self.dying.remove(&id);
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDied(id) => {
@@ -186,6 +191,7 @@ impl Tracker {
                 for network in self.addressed_networks(&id) {
                     self.emit(Change::Detached { container: id.clone(), network });
                 }
+                self.dying.insert(id.clone());
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDestroyed(id) => {
@@ -210,6 +216,7 @@ impl Tracker {
                 }
             }
             Event::Connected { container, network } => {
+                self.dying.remove(&container);
                 // A container that is created and started at once is asked for already.
                 if !self.world.containers.contains_key(&container) && !self.containers_asked.contains(&container) {
                     self.containers_to_ask.insert(container.clone());
@@ -217,6 +224,7 @@ impl Tracker {
                 self.networks_to_ask.entry(network).or_default().insert(container);
             }
             Event::Disconnected { container, network } => {
+                self.dying.remove(&container);
                 if let Some(asked) = self.networks_asked.get_mut(&network) {
                     asked.overtaken.insert(container.clone());
                 }
@@ -328,7 +336,7 @@ impl Tracker {
             replace(&mut container.attachments, attachment);
         }
         let renamed = known.is_none_or(|known| known.name != container.name);
-        if running {
+        if running && !self.dying.contains(&id) {
             self.ask_for_missing_addresses(&container);
         }
         self.emit(Change::Container(container));
@@ -394,6 +402,7 @@ impl Tracker {
 
     fn remove_container(&mut self, id: &ContainerId) {
         self.waiting.remove(id);
+        self.dying.remove(id);
         self.unresolved.remove(id);
         if self.emit(Change::ContainerGone(id.clone())) {
             self.ask_for_sharing_containers();

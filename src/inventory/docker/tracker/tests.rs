@@ -420,15 +420,28 @@ fn what_is_gone_already_is_no_error() {
 }
 
 #[test]
-fn a_late_end_of_an_earlier_life_is_healed() {
+fn a_late_end_of_an_earlier_attachment_is_healed() {
     let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
     scene.engine.start("a");
     scene.settle();
-    scene.engine.log.push_back(Event::ContainerDied(container_id("a")));
+    scene.engine.log.push_back(Event::Disconnected { container: container_id("a"), network: network_id("n") });
     scene.event();
     assert_eq!(scene.address("a", "n"), None, "closed until it is known better");
     scene.settle();
     assert_eq!(scene.address("a", "n"), ipv4(2));
+}
+
+#[test]
+fn a_dying_container_is_not_attached_again_while_docker_still_shows_it() {
+    let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
+    scene.engine.start("a");
+    scene.settle();
+    scene.changes.clear();
+    scene.tracker.event(Event::ContainerDied(container_id("a")));
+    while scene.call() | scene.arrive(0) {}
+    scene.engine.stop("a");
+    scene.settle();
+    assert!(matches!(scene.changes.as_slice(), [Change::Detached { .. }]), "{:?}", scene.changes);
 }
 
 #[test]
