@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::command;
 
 /// How long an engine may take to answer after its start.
@@ -122,6 +125,7 @@ impl Daemon {
             "pidfile": directory.join("docker.pid"),
             "hosts": [format!("unix://{}", socket.display())],
             "storage-driver": driver,
+            "log-level": "warn",
             "userland-proxy": options.userland_proxy,
             // Control groups under a name of our own can be found, killed and removed without touching others.
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
@@ -174,6 +178,13 @@ impl Daemon {
     /// The process id of dockerd.
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Asks dockerd to end, as an init system does, and waits until it has: its containers end with it.
+    pub(crate) fn stop(&mut self) {
+        let process = i32::try_from(self.process.id()).expect("process ids of Linux fit");
+        kill(Pid::from_raw(process), Signal::SIGTERM).expect("dockerd runs and is ours");
+        self.process.wait().expect("dockerd is a child of this process");
     }
 
     /// Lets the engine run on when the handle is dropped.
