@@ -182,9 +182,11 @@ impl Daemon {
         self.kept = true;
     }
 
-    /// The last lines of the engine's log.
+    /// The last complaints in the engine's log. (containerd's shims write what they do into it too, whatever the level.)
     pub(crate) fn log_tail(&self, lines: usize) -> String {
-        tail(&self.directory.join("dockerd.log"), lines)
+        let log = tail(&self.directory.join("dockerd.log"), usize::MAX);
+        let complaints: Vec<&str> = log.lines().filter(|line| !line.contains("level=info")).collect();
+        complaints[complaints.len().saturating_sub(lines)..].join("\n")
     }
 }
 
