@@ -101,10 +101,7 @@ impl Kind {
 
     /// The custom resource definition; `None` for a kind that every cluster has.
     pub fn crd(&self) -> Option<CustomResourceDefinition> {
-        (!self.built_in).then(|| {
-            serde_json::from_value(schema::structural(&(self.definition)()))
-                .expect("a definition stays one when texts and numbers in its schema are rewritten")
-        })
+        (!self.built_in).then(|| schema::typed(schema::structural(&(self.definition)())))
     }
 
     /// The JSON Schema (draft 7) of a whole document of this kind. It refers to nothing outside itself and refuses every
@@ -129,10 +126,7 @@ pub fn crd_file_name(kind: &Kind) -> Option<String> {
 /// A kind's CRD as the text of a YAML file; `None` for a kind that every cluster has.
 pub fn crd_yaml(kind: &Kind) -> Option<String> {
     // Written from the rewritten value, not from the typed definition, whose bounds are floating-point numbers.
-    (!kind.built_in).then(|| {
-        let definition = schema::structural(&(kind.definition)());
-        serde_yaml::to_string(&definition).expect("a JSON value has a YAML form")
-    })
+    (!kind.built_in).then(|| schema::yaml(&schema::structural(&(kind.definition)())))
 }
 
 /// The file name of a kind's JSON Schema in `crds/schemas/`.
@@ -148,8 +142,7 @@ pub fn schema_json(kind: &Kind) -> String {
 /// The file name in `crds/schemas/` of the schema that chooses among those of the kinds.
 pub const ANY_SCHEMA_FILE_NAME: &str = "any.json";
 
-/// A JSON Schema for files that mix kinds, as the text of a file. It refers to the schemas of the kinds by file name.
+/// A JSON Schema for files that mix kinds, as the text of a file. It refers to nothing outside itself.
 pub fn any_schema_json() -> String {
-    let kinds = KINDS.iter().map(|kind| (kind.api_version, kind.kind, schema_file_name(kind)));
-    format!("{:#}\n", schema::any_document(kinds))
+    format!("{:#}\n", schema::any_document(KINDS.iter().map(|kind| (kind, kind.json_schema()))))
 }

@@ -112,6 +112,8 @@ pub enum Step {
     InsertJump(Jump),
     /// Deletes one copy of a jump of ours from a foreign chain.
     DeleteJump(Jump),
+    /// Ends a filter table that exists because of us and that nobody else uses.
+    DeleteTable(Family),
     /// Destroys sets that no rule of ours uses any more.
     Destroy(Vec<String>),
 }
@@ -125,6 +127,7 @@ impl Step {
             Step::FilterBridge(bridge) => format!("have bridge {bridge} filtered"),
             Step::InsertJump(jump) => format!("insert the {} jump in {}", jump.family, jump.chain),
             Step::DeleteJump(jump) => format!("delete the {} jump in {}", jump.family, jump.chain),
+            Step::DeleteTable(family) => format!("delete the {family} filter table"),
             Step::Destroy(_) => "destroy sets".to_owned(),
         }
     }
@@ -151,6 +154,7 @@ impl fmt::Display for Step {
             Step::DeleteJump(jump) => {
                 write!(f, "{} -w -t filter -D {} {}", command(jump.family), jump.chain, jump.rule())
             }
+            Step::DeleteTable(family) => write!(f, "nft delete table {} filter", nft_family(*family)),
             Step::Destroy(names) => {
                 let lines: Vec<String> = names.iter().map(|name| format!("ipset destroy {name}")).collect();
                 f.write_str(&lines.join("\n"))
@@ -163,5 +167,12 @@ fn command(family: Family) -> &'static str {
     match family {
         Family::V4 => "iptables",
         Family::V6 => "ip6tables",
+    }
+}
+
+fn nft_family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     }
 }

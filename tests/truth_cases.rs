@@ -567,7 +567,7 @@ fn the_verdict_names_policy_rule_file_and_line() {
     assert_eq!(origin.policy.to_string(), "a/p");
     assert_eq!(origin.rule, Some(0));
     let lines: Vec<_> = SETS.lines().chain(["---"]).collect();
-    assert_eq!(origin.location.to_string(), format!("case.yaml:{}:7", lines.len() + 7));
+    assert_eq!(origin.location.to_string(), format!("case.yaml:{}:7", lines.len() + 8));
 }
 
 #[test]

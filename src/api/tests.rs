@@ -1,6 +1,7 @@
 //! What the schemas and the types say of the same documents must be the same.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,13 +40,38 @@ fn documents() -> Vec<(&'static Kind, Value)> {
         include_str!("documents/kubernetes.yaml"),
         include_str!("documents/dockgate.yaml"),
     ]
-    .iter()
-    .flat_map(|text| serde_yaml::from_multiple::<Value>(text).unwrap())
-    .map(|document| {
-        let text = |name: &str| document[name].as_str().unwrap().to_owned();
-        (find(&text("apiVersion"), &text("kind")).unwrap(), document)
-    })
+    .into_iter()
+    .flat_map(documents_in)
     .collect()
+}
+
+fn documents_in(text: &str) -> Vec<(&'static Kind, Value)> {
+    let documents = serde_yaml::from_multiple::<Value>(text).unwrap();
+    let with_kind = |document: Value| {
+        let text = |name: &str| document[name].as_str().unwrap_or_default();
+        let kind = find(text("apiVersion"), text("kind")).unwrap_or_else(|| panic!("no kind: {document}"));
+        (kind, document)
+    };
+    documents.into_iter().map(with_kind).collect()
+}
+
+/// Every document of `examples/`, with its file.
+fn examples() -> Vec<(PathBuf, &'static Kind, Value)> {
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+    let is_resource = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("compose.yaml")
+    };
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
+        .into_iter()
+        .filter(is_resource)
+        .flat_map(|path| {
+            let documents = documents_in(&std::fs::read_to_string(&path).unwrap());
+            documents.into_iter().map(move |(kind, document)| (path.clone(), kind, document))
+        })
+        .collect()
 }
 
 fn validator(kind: &Kind) -> jsonschema::Validator {
@@ -114,6 +140,18 @@ fn every_document_is_valid_and_comes_back_as_it_was() {
         let errors: Vec<String> = validator(kind).iter_errors(&document).map(|error| error.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new(), "{}", kind.name);
         assert_eq!(reader(kind)(document.clone()).unwrap(), document, "{}", kind.name);
+    }
+}
+
+#[test]
+fn the_examples_are_valid_and_readable() {
+    let examples = examples();
+    assert!(!examples.is_empty());
+    for (path, kind, document) in examples {
+        let errors: Vec<String> = validator(kind).iter_errors(&document).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{}", path.display());
+        let written = reader(kind)(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(validator(kind).is_valid(&written), "{}", path.display());
     }
 }
 

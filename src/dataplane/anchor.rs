@@ -13,17 +13,21 @@ const TABLE: &str = "filter";
 
 /// Puts a jump into first place.
 pub(super) fn insert(variant: Variant, jump: &Jump) -> Result<(), Error> {
-    attempt(variant, jump, "-I", |iptables, jump| iptables.insert(TABLE, &jump.chain, &jump.rule(), 1).map_err(text))
+    attempt(variant, jump, "-I", |iptables, jump| {
+        iptables.insert(TABLE, &jump.chain, &jump.rule(), 1).map_err(|error| error.to_string())
+    })
 }
 
 /// Deletes one copy of a jump. That it is gone already is no error.
 pub(super) fn delete(variant: Variant, jump: &Jump) -> Result<(), Error> {
     attempt(variant, jump, "-D", |iptables, jump| {
         let Err(error) = iptables.delete(TABLE, &jump.chain, &jump.rule()) else { return Ok(()) };
-        if iptables.exists(TABLE, &jump.chain, &jump.rule()).map_err(text)? { Err(text(error)) } else { Ok(()) }
+        let stays = iptables.exists(TABLE, &jump.chain, &jump.rule()).map_err(|error| error.to_string())?;
+        if stays { Err(error.to_string()) } else { Ok(()) }
     })
 }
 
+/// Runs `work` with a time limit. It reports in text, because the package's errors cannot leave their thread.
 fn attempt(
     variant: Variant,
     jump: &Jump,
@@ -45,9 +49,4 @@ fn attempt(
         None => "it does not end".to_owned(),
     };
     Err(Error::Jump { command, complaint: complaint.trim().to_owned() })
-}
-
-/// The package's errors cannot leave the thread they came up in.
-fn text(error: Box<dyn std::error::Error>) -> String {
-    error.to_string()
 }

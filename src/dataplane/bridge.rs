@@ -8,6 +8,8 @@
 //! namespace, `/proc/sys/net/bridge/bridge-nf-call-iptables`, is left alone: it concerns the bridges of others too, and
 //! whoever turns it off leaves a bridge that has its own switch on as it is.
 
+#![expect(clippy::disallowed_methods, reason = "the door to the kernel's bridges")]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

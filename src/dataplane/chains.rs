@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::dataplane::render::HASH_MARK;
 use crate::dataplane::state::{DOCKER_USER, Jump, State};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::CHAIN_PREFIX;
+use crate::ruleset::{CHAIN_PREFIX, Hook};
 
 /// Chains by which Docker is recognised, over all engine versions that have an iptables backend.
 const DOCKER_CHAINS: [&str; 3] = ["DOCKER", DOCKER_USER, "DOCKER-FORWARD"];
@@ -30,10 +30,16 @@ pub(super) fn has_docker(saved: &str) -> bool {
     saved.lines().any(|line| chain_head(line).is_some_and(|name| DOCKER_CHAINS.contains(&name)))
 }
 
+/// Whether the listing has a filter table at all.
+pub(super) fn has_filter_table(saved: &str) -> bool {
+    saved.lines().any(|line| line == "*filter")
+}
+
 /// Reads the filter table of a family into the state.
 pub(super) fn parse(family: Family, saved: &str, state: &mut State) -> Result<(), Error> {
     let mut in_filter = false;
     let mut complete = true;
+    let mut bare = true;
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for line in saved.lines() {
         // "# Table `filter' is incompatible, ..." or "# Table `filter' contains incompatible base-chains, ..."
@@ -45,24 +51,47 @@ pub(super) fn parse(family: Family, saved: &str, state: &mut State) -> Result<()
             "COMMIT" if in_filter => (in_filter, complete) = (false, true),
             _ if !in_filter => {}
             _ => {
-                if let Some(name) = chain_head(line).filter(|name| name.starts_with(CHAIN_PREFIX)) {
-                    state.chains.entry(family).or_default().entry(name.to_owned()).or_default();
+                if let Some(name) = chain_head(line) {
+                    if name.starts_with(CHAIN_PREFIX) {
+                        state.chains.entry(family).or_default().entry(name.to_owned()).or_default();
+                    } else {
+                        bare &= is_untouched(line);
+                    }
                 } else if let Some(rule) = line.strip_prefix("-A ") {
                     let mut words = words(rule);
                     if !words.is_empty() {
                         let chain = words.remove(0);
-                        parse_rule(family, &chain, &words, line, &mut positions, state);
+                        bare &= parse_rule(family, &chain, &words, line, &mut positions, state) == Owner::Us;
                     }
                 }
             }
         }
     }
-    if complete { Ok(()) } else { Err(Error::Truncated) }
+    if !complete {
+        return Err(Error::Truncated);
+    }
+    if bare {
+        state.bare_tables.insert(family);
+    }
+    Ok(())
 }
 
 /// The chain that a line like `:NAME POLICY [0:0]` declares.
 fn chain_head(line: &str) -> Option<&str> {
     line.strip_prefix(':')?.split(' ').next()
+}
+
+/// Whether a chain is as the kernel makes it: `:INPUT ACCEPT [0:0]`.
+fn is_untouched(head: &str) -> bool {
+    let built_in = Hook::ALL.iter().any(|hook| chain_head(head) == Some(hook.kernel_chain()));
+    built_in && head.split(' ').nth(1) == Some("ACCEPT")
+}
+
+/// Whose a rule is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Us,
+    Others,
 }
 
 fn parse_rule(
@@ -72,19 +101,19 @@ fn parse_rule(
     line: &str,
     positions: &mut BTreeMap<String, usize>,
     state: &mut State,
-) {
+) -> Owner {
     if chain.starts_with(CHAIN_PREFIX) {
         let hash = value_of(rule, &["--comment"]).and_then(hash_of).map(str::to_owned);
         state.chains.entry(family).or_default().entry(chain.to_owned()).or_default().push(hash);
         let interfaces = rule.windows(2).filter(|pair| pair[0] == "-i" || pair[0] == "-o");
         state.interfaces.extend(interfaces.filter_map(|pair| pair[1].parse::<InterfaceName>().ok()));
-        return;
+        return Owner::Us;
     }
     let position = positions.entry(chain.to_owned()).or_default();
     *position += 1;
     if let Some(jump) = Jump::recognise(family, chain, rule) {
         state.jumps.entry(jump).or_default().push(*position);
-        return;
+        return Owner::Us;
     }
     if let Some(target) = value_of(rule, &["-j", "-g"]).filter(|target| target.starts_with(CHAIN_PREFIX)) {
         state.pinned.insert((family, target.to_owned()), line.to_owned());
@@ -94,6 +123,7 @@ fn parse_rule(
         let above = *position - 1 - ours.map(|(_, positions)| positions.len()).sum::<usize>();
         state.docker_user.entry(family).or_insert(above);
     }
+    Owner::Others
 }
 
 /// The word after the first of these options.
@@ -133,4 +163,77 @@ fn words(line: &str) -> Vec<String> {
         words.push(word);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(lines: &str) -> State {
+        let mut state = State::default();
+        let saved =
+            format!("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:OUTPUT ACCEPT [0:0]\n{lines}\nCOMMIT\n");
+        parse(Family::V4, &saved, &mut state).unwrap();
+        state
+    }
+
+    #[test]
+    fn our_chains_are_read_with_their_hashes_in_order() {
+        let state = parsed(
+            ":DG-FORWARD - [0:0]\n:OTHER - [0:0]\n\
+             -A DG-FORWARD -i br-a -m comment --comment \"a [x] dg:one\" -j DROP\n\
+             -A DG-FORWARD -j ACCEPT\n\
+             -A DG-FORWARD -o br-b -m comment --comment \"dg:two\" -j DROP\n\
+             -A OTHER -i br-c -j DROP",
+        );
+        let hashes = vec![Some("one".to_owned()), None, Some("two".to_owned())];
+        assert_eq!(state.chains, [(Family::V4, [("DG-FORWARD".to_owned(), hashes)].into())].into());
+        assert_eq!(state.interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["br-a", "br-b"]);
+    }
+
+    #[test]
+    fn jumps_are_ours_only_to_the_letter() {
+        let state = parsed(
+            "-A INPUT -s 192.0.2.1/32 -j DG-INPUT\n\
+             -A INPUT -m comment --comment \"dockgate:1\" -j DG-INPUT\n\
+             -A INPUT -p tcp -j ACCEPT\n\
+             -A INPUT -m comment --comment dockgate:1 -j DG-INPUT\n\
+             -A INPUT -m comment --comment dockgate:x -j DG-INPUT",
+        );
+        let jumps: Vec<_> =
+            state.jumps.iter().map(|(jump, positions)| (jump.chain.as_str(), positions.clone())).collect();
+        assert_eq!(jumps, [("INPUT", vec![2, 4])]);
+        let pinned = state.pinned.get(&(Family::V4, "DG-INPUT".to_owned())).unwrap();
+        assert!(pinned.contains("dockgate:x"), "{pinned}");
+    }
+
+    #[test]
+    fn rules_above_docker_user_are_counted_without_ours() {
+        let ours = "-A FORWARD -m comment --comment \"dockgate:1\" -j DG-FORWARD";
+        for (name, lines, above) in [
+            ("first", "-A FORWARD -j DOCKER-USER".to_owned(), Some(0)),
+            ("below ours", format!("{ours}\n-A FORWARD -j DOCKER-USER"), Some(0)),
+            ("below another", format!("{ours}\n-A FORWARD -j ACCEPT\n-A FORWARD -j DOCKER-USER"), Some(1)),
+            ("conditional", "-A FORWARD -i eth0 -j DOCKER-USER".to_owned(), None),
+            ("none", ours.to_owned(), None),
+        ] {
+            assert_eq!(parsed(&lines).docker_user.get(&Family::V4).copied(), above, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_listing_that_ends_early_is_no_listing() {
+        for text in ["*filter\n:INPUT ACCEPT [0:0]\n", "# Table `filter' is incompatible, use 'nft' tool.\n"] {
+            assert!(parse(Family::V4, text, &mut State::default()).is_err(), "{text}");
+        }
+        assert_eq!(parse(Family::V4, "", &mut State::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_line_is_split_as_a_shell_would() {
+        assert_eq!(
+            words(r#"-A X --comment "a \"b\" \\ c" -j "" Y"#),
+            ["-A", "X", "--comment", r#"a "b" \ c"#, "-j", "", "Y"]
+        );
+    }
 }

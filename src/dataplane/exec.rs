@@ -3,6 +3,8 @@
 //! Input: a command with its standard input. Output: what it printed, or an error that says what was run, how it ended
 //! and what it complained of. Every command has a time limit: one that hangs must not hang policy.
 
+#![expect(clippy::disallowed_methods, reason = "the door to processes")]
+
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -175,11 +177,10 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
 /// `Error occurred at line: 6`, `Error in line 2: ...`.
 fn named_line(complaint: &str) -> Option<usize> {
     let lower = complaint.to_lowercase();
-    let after = lower.split("line").skip(1).find_map(|rest| {
+    lower.split("line").skip(1).find_map(|rest| {
         let digits: String = rest.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
-    });
-    after
+    })
 }
 
 fn one_line(text: &str) -> String {

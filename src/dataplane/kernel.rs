@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::plan::{plan, plan_sets};
 use crate::dataplane::process::Ipset;
-use crate::dataplane::state::{Problem, State};
-use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, preflight, sets};
+use crate::dataplane::state::{Problem, State, TABLE_MARK};
+use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, nft_family, preflight, sets};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{Chain, ChainName, Ruleset};
 
@@ -63,10 +63,18 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = State::default();
-        for family in Family::ALL {
-            let saved = exec::run(Commands::of(self.variant, family).save, &["-t", "filter"], "")?;
+        let mut state = State { without: preflight::without(self.variant), ..State::default() };
+        for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
+            let save = Commands::of(self.variant, family).save;
+            let saved = exec::run(save, &["-t", "filter"], "")?;
             chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+            // A table that does not exist is listed as an empty one when it is named.
+            let empty = state.bare_tables.contains(&family) && !state.chains.contains_key(&family);
+            // The full listing also fails for reasons that are in other tables.
+            let absent = || exec::run(save, &[], "").is_ok_and(|all| !chains::has_filter_table(&all));
+            if empty && self.variant == Variant::Nft && absent() {
+                state.absent_tables.insert(family);
+            }
         }
         sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
@@ -153,6 +161,7 @@ impl Kernel {
                 }
                 Ok(())
             }
+            Step::DeleteTable(family) => self.delete_table(*family),
             Step::Destroy(names) => {
                 for set in names {
                     if let Err(error) = self.ipset.apply(&[format!("destroy {set}")]) {
@@ -162,6 +171,26 @@ impl Kernel {
                 Ok(())
             }
         }
+    }
+
+    /// Ends a filter table that holds nothing but our mark and the chains that our jumps stood in. Where somebody else has
+    /// begun to use it meanwhile the kernel refuses, and only the mark goes.
+    fn delete_table(&mut self, family: Family) -> Result<(), exec::Error> {
+        let transaction = |chains: &[&str]| {
+            let lines: String = chains.iter().map(|chain| format!("-X {chain}\n")).collect();
+            let restore = Commands::of(self.variant, family).restore;
+            exec::run(restore, &["--noflush", "-w", LOCK_WAIT], &format!("*filter\n{lines}COMMIT\n"))
+        };
+        if transaction(&[TABLE_MARK, "INPUT", "FORWARD", "OUTPUT"]).is_err() {
+            return transaction(&[TABLE_MARK]).map(drop);
+        }
+        let family = nft_family(family);
+        // Without the `nft` command the table stays, empty: iptables has no word for it.
+        let listed = exec::run("nft", &["list", "table", family, "filter"], "");
+        if listed.is_ok_and(|table| table.split_whitespace().eq(["table", family, "filter", "{", "}"])) {
+            exec::run("nft", &["delete", "table", family, "filter"], "")?;
+        }
+        Ok(())
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dataplane::Step;
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
-use crate::dataplane::state::{Jump, State};
+use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName};
+use crate::ruleset::{AddressSet, ChainName, Match, Member, Ruleset, SetName};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
@@ -68,45 +68,66 @@ struct SetChanges {
 
 impl SetChanges {
     /// Compares sets. On an interface that no rule in force names, being known changes nothing yet; there an address
-    /// becomes known before the first rule does, so that it costs its owner no packet.
+    /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet.
     fn between(observed: &State, desired: &Ruleset) -> SetChanges {
-        let mut forgotten = Vec::new();
-        let mut added = Vec::new();
-        let mut known_early = Vec::new();
-        let mut known_late = Vec::new();
-        let mut removed = Vec::new();
+        let judged_after = interfaces(desired);
+        let mut changes = Changes::default();
         for (name, set) in &desired.sets {
             let present = observed.sets.get(name.as_str());
-            let known = *name == SetName::known(set.family);
             if present.is_none() {
-                added.push(create_line(name, set));
-            }
-            if present.is_some_and(|present| present.members == set.members) {
-                continue;
+                changes.created.push(create_line(name, set));
             }
             let nothing = BTreeSet::new();
             let members = present.map_or(&nothing, |present| &present.members);
+            if *members == set.members {
+                continue;
+            }
+            let known = *name == SetName::known(set.family);
             for member in set.members.difference(members) {
-                let batch = match (known, present) {
-                    (false, _) => &mut added,
-                    (true, Some(_)) if is_judged(member, &observed.interfaces) => &mut known_late,
-                    (true, _) => &mut known_early,
+                let batch = match known {
+                    false => &mut changes.added,
+                    true if is_on(member, &observed.interfaces) && present.is_some() => &mut changes.known_late,
+                    true => &mut changes.known_early,
                 };
                 batch.push(member_line("add", name.as_str(), member));
             }
-            let batch = if known { &mut forgotten } else { &mut removed };
-            batch.extend(members.difference(&set.members).map(|member| member_line("del", name.as_str(), member)));
+            for member in members.difference(&set.members) {
+                let batch = match known {
+                    false => &mut changes.removed,
+                    true if is_on(member, &judged_after) => &mut changes.forgotten_early,
+                    true => &mut changes.forgotten_late,
+                };
+                batch.push(member_line("del", name.as_str(), member));
+            }
         }
-        forgotten.extend(added);
-        forgotten.extend(known_early);
-        known_late.extend(removed);
-        SetChanges { before: forgotten, after: known_late }
+        changes.in_order()
     }
 }
 
-fn is_judged(member: &Member, judged: &BTreeSet<InterfaceName>) -> bool {
+/// The changes of set members by what they are.
+#[derive(Default)]
+struct Changes {
+    created: Vec<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
+    known_early: Vec<String>,
+    known_late: Vec<String>,
+    forgotten_early: Vec<String>,
+    forgotten_late: Vec<String>,
+}
+
+impl Changes {
+    fn in_order(self) -> SetChanges {
+        SetChanges {
+            before: [self.forgotten_early, self.created, self.known_early, self.added].concat(),
+            after: [self.known_late, self.removed, self.forgotten_late].concat(),
+        }
+    }
+}
+
+fn is_on(member: &Member, interfaces: &BTreeSet<InterfaceName>) -> bool {
     match member {
-        Member::NetInterface { interface, .. } => judged.contains(interface),
+        Member::NetInterface { interface, .. } => interfaces.contains(interface),
         Member::Ip(_) | Member::Net(_) | Member::IpPort { .. } => true,
     }
 }
@@ -118,7 +139,12 @@ fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
     let ended = observed.jumps.iter().filter(|(jump, _)| !anchors.iter().any(|anchor| same_end(anchor, jump)));
 
     let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
-    steps.extend(Family::ALL.into_iter().filter_map(|family| restore(family, observed, desired)));
+    for family in Family::ALL {
+        steps.extend(restore(family, observed, desired));
+        if ends_table(family, observed, desired) {
+            steps.push(Step::DeleteTable(family));
+        }
+    }
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
     steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
     steps
@@ -146,7 +172,7 @@ fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
     }
     // To delete a copy by its text would hit the new one, so a jump with another text holds its place meanwhile.
     let used: BTreeSet<u32> = copies().map(|(jump, _)| jump.serial).collect();
-    let serial = (1..).find(|serial| !used.contains(serial)).unwrap_or(u32::MAX);
+    let serial = used.last().map_or(Jump::LASTING, |highest| highest.wrapping_add(1));
     let stopgap = Jump { serial, ..anchor.clone() };
     let mut steps = vec![Step::InsertJump(stopgap.clone())];
     steps.extend(misplaced);
@@ -154,12 +180,19 @@ fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
     steps
 }
 
+/// Whether the filter table of a family goes away with the last of our chains, as it came with the first.
+fn ends_table(family: Family, observed: &State, desired: &Ruleset) -> bool {
+    let made = observed.chains.get(&family).is_some_and(|named| named.contains_key(TABLE_MARK));
+    made && observed.bare_tables.contains(&family) && observed.filtered(desired).all(|(wanted, _)| *wanted != family)
+}
+
 /// One transaction that brings all chains of a family to what they should be; `None` when they are.
 fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> {
     let nothing = BTreeMap::new();
     let present = observed.chains.get(&family).unwrap_or(&nothing);
     let no_chains = BTreeMap::new();
-    let wanted = desired.chains.get(&family).unwrap_or(&no_chains);
+    let wanted = observed.filtered(desired).find(|(of, _)| **of == family).map_or(&no_chains, |(_, named)| named);
+    let names: BTreeSet<&str> = wanted.keys().map(ChainName::as_str).collect();
 
     let mut heads = Vec::new();
     let mut lines = Vec::new();
@@ -174,7 +207,14 @@ fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> 
             lines.extend(rendered.into_iter().map(|line| line.text));
         }
     }
-    for (name, hashes) in present.iter().filter(|(name, _)| !wanted.keys().any(|w| w.as_str() == *name)) {
+    let keeps_mark = !wanted.is_empty() || ends_table(family, observed, desired);
+    if !wanted.is_empty() && observed.absent_tables.contains(&family) {
+        heads.push(TABLE_MARK);
+    }
+    for (name, hashes) in present.iter().filter(|(name, _)| !names.contains(name.as_str())) {
+        if name == TABLE_MARK && keeps_mark && hashes.is_empty() {
+            continue;
+        }
         if !observed.pinned.contains_key(&(family, name.clone())) {
             heads.push(name);
             lines.push(format!("-X {name}"));
@@ -185,17 +225,10 @@ fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> 
     if heads.is_empty() {
         return None;
     }
-    let mut input = String::from("*filter\n");
-    for head in heads {
-        // Creates the chain, or empties it if it exists.
-        input.push_str(&format!(":{head} - [0:0]\n"));
-    }
-    for line in lines {
-        input.push_str(&line);
-        input.push('\n');
-    }
-    input.push_str("COMMIT\n");
-    Some(Step::Restore { family, input })
+    // A head creates the chain, or empties it if it exists.
+    let heads = heads.into_iter().map(|head| format!(":{head} - [0:0]"));
+    let input: Vec<String> = heads.chain(lines).collect();
+    Some(Step::Restore { family, input: format!("*filter\n{}\nCOMMIT\n", input.join("\n")) })
 }
 
 /// The desired ruleset under other names for the sets that the kernel holds in a form that cannot be changed in place.
@@ -228,3 +261,6 @@ fn around_odd_sets(observed: &State, desired: &Ruleset) -> Option<Ruleset> {
     }
     Some(detour)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,9 @@
 //! Input: the machine. Output: the variant, or everything that is missing, each with what to do about it. All of it is
 //! found before the first change, so that nothing is left half done.
 
+#![expect(clippy::disallowed_methods, reason = "the door to what the machine has")]
+
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -80,7 +83,7 @@ fn holds_docker(variant: Variant) -> Result<bool, Error> {
     for family in Family::ALL {
         let save = Commands::of(variant, family).save;
         if in_path(save)
-            && has_filter_table(variant, family)
+            && may_have_filter_table(variant, family)
             && chains::has_docker(&exec::run(save, &["-t", "filter"], "")?)
         {
             return Ok(true);
@@ -89,8 +92,9 @@ fn holds_docker(variant: Variant) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Listing a legacy table creates it, so the kernel is asked first. `iptables-nft-save` creates nothing.
-fn has_filter_table(variant: Variant, family: Family) -> bool {
+/// Whether there is something to list. Listing a legacy table creates it, so the kernel is asked first;
+/// `iptables-nft-save` creates nothing.
+pub(super) fn may_have_filter_table(variant: Variant, family: Family) -> bool {
     // Not `/proc/net`, which is that of the process's first thread.
     let tables = match (variant, family) {
         (Variant::Nft, _) => return true,
@@ -107,6 +111,13 @@ fn default_variant() -> Result<Variant, Error> {
     }
     let version = exec::run("iptables", &["--version"], "")?;
     Ok(if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy })
+}
+
+/// The families that this kernel has no packets of and this variant cannot filter: IPv6 when the kernel was started
+/// without it. `ip6tables-legacy` works through an IPv6 socket, `ip6tables-nft` does not.
+pub(super) fn without(variant: Variant) -> BTreeSet<Family> {
+    let absent = variant == Variant::Legacy && !Path::new("/proc/thread-self/net/if_inet6").exists();
+    absent.then_some(Family::V6).into_iter().collect()
 }
 
 fn has_net_admin() -> bool {

@@ -6,7 +6,10 @@
 //! it succeeded, and its standard output is buffered. So each batch ends with a command that is certain to be refused
 //! with a complaint that quotes a number of ours: once that complaint is read, every line before it has been executed.
 
-use std::io::{Read, Write};
+#![expect(clippy::disallowed_methods, reason = "the door to the ipset process")]
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStderr, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
@@ -56,12 +59,6 @@ impl Ipset {
         };
         process.apply(batch)
     }
-
-    /// The process id of the long-lived process, if it runs.
-    #[cfg(test)]
-    pub(super) fn process_id(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.child.id())
-    }
 }
 
 fn restore(lines: &[String]) -> Result<(), Error> {
@@ -99,7 +96,8 @@ impl Interactive {
         let mark = format!("dockgate-batch-{}-end", self.batches);
         let mut input = batch.join("\n");
         // No set type has this name, which ipset finds out without asking the kernel.
-        input.push_str(&format!("\ncreate {mark} {mark}\n"));
+        // Writing to a String cannot fail.
+        let _ = write!(input, "\ncreate {mark} {mark}\n");
         self.stdin.write_all(input.as_bytes()).map_err(|_| Error::Silent)?;
         let complaints = self.read_until(&mark)?;
         if complaints.is_empty() { Ok(()) } else { Err(Error::Refused(complaints.join("; "))) }

@@ -96,9 +96,9 @@ fn rejections(family: Family, conditions: Conditions<'_>) -> Vec<Parts> {
         Protocols::Only(_) => vec![part(&conditions, unreachable)],
         Protocols::Except(excluded) if excluded.contains(&Protocol::TCP) => vec![part(&conditions, unreachable)],
         Protocols::Except(_) => {
-            let rest = part(&conditions, unreachable);
+            let others = part(&conditions, unreachable);
             let tcp = Conditions { protocols: Protocols::Only(Protocol::TCP), ..conditions };
-            vec![part(&tcp, reset), rest]
+            vec![part(&tcp, reset), others]
         }
     }
 }

@@ -114,3 +114,66 @@ fn protocol_number(text: &str) -> Option<u8> {
     };
     named.map(Protocol::number).or_else(|| text.parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_recognised_as_ipset_shows_them() {
+        let saved = "\
+create blocklist hash:net family inet hashsize 1024 maxelem 65536 bucketsize 12 initval 0x1
+add blocklist 192.0.2.0/24
+create dg-4-a hash:ip family inet hashsize 1024 maxelem 1048576 bucketsize 12 initval 0xbd7627b4
+add dg-4-a 192.0.2.1
+create dg-4-n hash:net family inet hashsize 1024 maxelem 1048576
+add dg-4-n 192.0.2.1
+add dg-4-n 128.0.0.0/1
+create dg-6-p hash:ip,port family inet6 hashsize 1024 maxelem 1048576
+add dg-6-p 2001:db8::1,tcp:80
+add dg-6-p 2001:db8::1,udplite:53
+add dg-6-p 2001:db8::1,47:0
+create dg-6-i hash:net,iface family inet6 hashsize 1024 maxelem 1048576
+add dg-6-i 2001:db8::1,br-a
+add dg-6-i 2001:db8::/64,br-b
+";
+        let mut state = State::default();
+        parse(saved, &mut state);
+        assert_eq!(state.odd_sets, BTreeSet::new());
+        let members: Vec<String> = state
+            .sets
+            .iter()
+            .flat_map(|(name, set)| set.members.iter().map(move |member| member_line("add", name, member)))
+            .collect();
+        assert_eq!(
+            members,
+            [
+                "add dg-4-a 192.0.2.1 -exist",
+                "add dg-4-n 128.0.0.0/1 -exist",
+                "add dg-4-n 192.0.2.1/32 -exist",
+                "add dg-6-i 2001:db8::/64,br-b -exist",
+                "add dg-6-i 2001:db8::1/128,br-a -exist",
+                "add dg-6-p 2001:db8::1,6:80 -exist",
+                "add dg-6-p 2001:db8::1,47:0 -exist",
+                "add dg-6-p 2001:db8::1,136:53 -exist",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_we_would_not_have_made_is_odd() {
+        for (name, saved) in [
+            ("another type", "create dg-x bitmap:port range 1-9"),
+            ("a timeout", "create dg-x hash:ip family inet hashsize 1024 maxelem 1048576 timeout 5"),
+            ("counters", "create dg-x hash:ip family inet hashsize 1024 maxelem 1048576 counters"),
+            ("too small", "create dg-x hash:ip family inet hashsize 1024 maxelem 65536"),
+            ("no family", "create dg-x hash:ip hashsize 1024 maxelem 1048576"),
+            ("an exception", "create dg-x hash:net family inet maxelem 1048576\nadd dg-x 192.0.2.1 nomatch"),
+            ("a bridge port", "create dg-x hash:net,iface family inet maxelem 1048576\nadd dg-x 192.0.2.1"),
+        ] {
+            let mut state = State::default();
+            parse(saved, &mut state);
+            assert!(state.odd_sets.contains("dg-x") && state.sets.is_empty(), "{name}: {state:?}");
+        }
+    }
+}

@@ -16,6 +16,9 @@ use crate::ruleset::{AddressSet, Chain, ChainName, Hook, Match, Ruleset, SetName
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
 
+/// An empty chain in a filter table that did not exist before us, which tells the removal to end the table too.
+pub(super) const TABLE_MARK: &str = "DG-made-this-table";
+
 /// Position of an anchor that is right.
 const FIRST: usize = 1;
 
@@ -69,6 +72,12 @@ pub struct State {
     pub interfaces: BTreeSet<InterfaceName>,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
     pub jumps: BTreeMap<Jump, Vec<usize>>,
+    /// Families whose filter table does not exist yet. Only iptables-nft can undo its creation.
+    pub absent_tables: BTreeSet<Family>,
+    /// Families whose filter table holds nothing of others.
+    pub bare_tables: BTreeSet<Family>,
+    /// Families that cannot be filtered here, and of which this kernel has no packets.
+    pub without: BTreeSet<Family>,
     /// Where FORWARD jumps to DOCKER-USER: the number of foreign rules above that jump.
     pub docker_user: BTreeMap<Family, usize>,
     /// Our chains to which a foreign rule leads, with that rule. The kernel does not delete such a chain.
@@ -82,17 +91,21 @@ impl State {
     #[must_use]
     pub fn after(&self, desired: &Ruleset) -> State {
         let mut chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
-        for (family, named) in &desired.chains {
+        for (family, named) in self.filtered(desired) {
             let hashes = |(name, rules): (&ChainName, &Chain)| {
                 let lines = render::chain(*family, name.as_str(), rules);
                 (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
             };
-            chains.insert(*family, named.iter().map(hashes).collect());
+            let mut hashes: BTreeMap<String, _> = named.iter().map(hashes).collect();
+            if self.made_table(*family) {
+                hashes.insert(TABLE_MARK.to_owned(), Vec::new());
+            }
+            chains.insert(*family, hashes);
         }
         for (family, name) in self.pinned.keys() {
             chains.entry(*family).or_default().entry(name.clone()).or_default();
         }
-        chains.retain(|_, named| !named.is_empty());
+        let made: BTreeSet<Family> = chains.keys().copied().collect();
         let filtered = self.filtered_bridges.union(&desired.bridges).cloned().collect();
         State {
             sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
@@ -100,6 +113,9 @@ impl State {
             chains,
             interfaces: interfaces(desired),
             jumps: self.anchors(desired).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
+            absent_tables: self.absent_tables.difference(&made).copied().collect(),
+            bare_tables: self.bare_tables.clone(),
+            without: self.without.clone(),
             docker_user: self.docker_user.clone(),
             pinned: self.pinned.clone(),
             filtered_bridges: filtered,
@@ -119,10 +135,24 @@ impl State {
         self
     }
 
+    /// The desired chains of the families that can be filtered here; of a family without chains, none.
+    pub(super) fn filtered<'a>(
+        &'a self,
+        desired: &'a Ruleset,
+    ) -> impl Iterator<Item = (&'a Family, &'a BTreeMap<ChainName, Chain>)> {
+        desired.chains.iter().filter(|(family, named)| !named.is_empty() && !self.without.contains(family))
+    }
+
+    /// Whether the filter table of a family exists because of us, or will do so.
+    pub(super) fn made_table(&self, family: Family) -> bool {
+        self.absent_tables.contains(&family)
+            || self.chains.get(&family).is_some_and(|named| named.contains_key(TABLE_MARK))
+    }
+
     /// The one jump to each base chain that `desired` has.
     pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
         let mut anchors = Vec::new();
-        for (family, named) in &desired.chains {
+        for (family, named) in self.filtered(desired) {
             for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
                 let chain = self.anchor_chain(*family, hook).to_owned();
                 anchors.push(Jump { family: *family, hook, chain, serial: Jump::LASTING });

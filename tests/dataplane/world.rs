@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use dockgate::net::{Family, InterfaceName, PortRange, Protocol};
+use dockgate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
 use dockgate::ruleset::{
     Action, AddressSet, Chain, ChainName, ConnectionState, Hook, Match, Member, Rule, Ruleset, SetKind, SetName, Side,
 };
@@ -54,16 +54,17 @@ impl World {
         ];
         for (index, bridge) in self.bridges.iter().enumerate() {
             let members: Vec<IpAddr> = (0..self.replicas).map(|replica| address(family, index, replica)).collect();
-            known.extend(members.iter().map(|member| Member::NetInterface {
-                net: dockgate::net::Cidr::host(*member),
-                interface: interface(bridge),
-            }));
+            known.extend(
+                members
+                    .iter()
+                    .map(|member| Member::NetInterface { net: Cidr::host(*member), interface: interface(bridge) }),
+            );
             let class = SetName::of_content(family, SetKind::Ip, "web", bridge);
             add(ruleset, &class, family, SetKind::Ip, members.iter().copied().map(Member::Ip));
             let blocked = SetName::of_content(family, SetKind::Net, "blocked", bridge);
             let blocks = ["198.51.100.0/24", "203.0.113.7/32", "128.0.0.0/1", "2001:db8:bad::/48", "2001:db8::7/128"];
             let blocks = blocks.iter().map(|block| block.parse().unwrap());
-            let blocks = blocks.filter(|block: &dockgate::net::Cidr| block.family() == family);
+            let blocks = blocks.filter(|block: &Cidr| block.family() == family);
             add(ruleset, &blocked, family, SetKind::Net, blocks.map(Member::Net));
             let named = SetName::of_content(family, SetKind::IpPort, "metrics", bridge);
             let services = [Protocol::TCP, Protocol::UDP, Protocol::SCTP].into_iter().zip(&members);
@@ -135,7 +136,7 @@ impl World {
                     Match::Protocol { protocol: family.icmp(), negated: false },
                     Match::Icmp { icmp_type: if family == Family::V4 { 8 } else { 128 }, code: None, negated: false },
                     Match::Net { side: Side::Source, net: network(family), negated: false },
-                    Match::Net { side: Side::Source, net: block(address(family, 0, 9)), negated: true },
+                    Match::Net { side: Side::Source, net: Cidr::host(address(family, 0, 9)), negated: true },
                 ],
                 Action::Return,
                 &"x".repeat(300),
@@ -151,6 +152,17 @@ impl World {
             rule(vec![], Action::Log { group: 100, prefix: "default/web \"deny\"".to_owned() }, "-t log"),
             rule(vec![], deny, "end of tier default"),
         ]
+    }
+}
+
+/// Adds one more replica to the class of the first bridge.
+pub(crate) fn add_replica(ruleset: &mut Ruleset, bridge: &str, replica: u16) {
+    for family in Family::ALL {
+        let address = address(family, 0, replica);
+        let class = SetName::of_content(family, SetKind::Ip, "web", bridge);
+        let known = Member::NetInterface { net: Cidr::host(address), interface: interface(bridge) };
+        ruleset.sets.get_mut(&class).unwrap().members.insert(Member::Ip(address));
+        ruleset.sets.get_mut(&SetName::known(family)).unwrap().members.insert(known);
     }
 }
 
@@ -176,11 +188,7 @@ pub(crate) fn interface(name: &str) -> InterfaceName {
     name.parse().unwrap()
 }
 
-fn block(address: IpAddr) -> dockgate::net::Cidr {
-    dockgate::net::Cidr::host(address)
-}
-
-fn network(family: Family) -> dockgate::net::Cidr {
+fn network(family: Family) -> Cidr {
     match family {
         Family::V4 => "172.16.0.0/12".parse().unwrap(),
         Family::V6 => "2001:db8::/32".parse().unwrap(),

@@ -130,9 +130,8 @@ fn the_kernel_does_what_verdict_says() {
             addresses.insert((container.name().to_owned(), address.is_ipv6()), address);
         }
     }
-    let baseline = survey.measure();
-    let closed = baseline.cells.iter().filter(|(_, outcome)| !outcome.is_open()).count();
-    assert_eq!(closed, 0, "without policy everything is open:\n{baseline}");
+    // Without policy everything is open.
+    survey.expect(|_| true);
 
     let inventory = listed(&lab);
     let mut kernel = lab.host().run(|| Kernel::open(dataplane::Options::default())).expect("a kernel that can enforce");

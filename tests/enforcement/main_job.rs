@@ -54,12 +54,11 @@ fn is_web(name: &str) -> bool {
 }
 
 /// What the owner's example means: web reaches api, nothing else does, api reaches nobody, the rest is untouched.
-/// From the outside nobody reaches a container directly, with or without policy: that is Docker's doing.
 fn by_the_owners_example(cell: &Cell) -> bool {
     match (cell.source.as_str(), cell.target.as_str()) {
-        ("outside", _) | ("api", _) if cell.target != "api" || cell.source == "outside" => false,
         // A container's own address does not leave it.
         (source, target) if source == target => true,
+        ("api", _) => false,
         (source, "api" | "published") => is_web(source),
         _ => true,
     }
@@ -71,13 +70,19 @@ fn the_owners_example_is_enforced() {
     let policies = Policies::new(&shop.lab);
     let open = shop.survey().measure();
     println!("without policy:\n{open}");
-    let as_before = |cell: &Cell| open.cells.get(cell).is_some_and(|outcome| outcome.is_open());
+    open.assert(|cell| cell.source != "outside" || open.cells[cell].is_open());
+    // From the outside Docker itself keeps containers closed, in the families and engines in which it does. A replica
+    // fares as the first of its kind.
+    let docker_allows = |cell: &Cell| {
+        let first = |name: &str| name.trim_end_matches("-2").to_owned();
+        open.outcome(&first(&cell.source), &first(&cell.target), cell.probe, cell.address.is_ipv6()).is_open()
+    };
     let untouched = packet_filter(&shop.lab);
 
     policies.save(FILE, OWNERS_EXAMPLE);
     let mut controller = shop.lab.dockgate(&["run", "--policies", &policies.argument(), "--resync-interval", "1s"]);
     controller.wait_until_ready();
-    let expected = |cell: &Cell| by_the_owners_example(cell) && as_before(cell);
+    let expected = |cell: &Cell| by_the_owners_example(cell) && docker_allows(cell);
     println!("with the owner's example:\n{}", shop.survey().expect(expected));
     let enforced = rules(&shop.lab);
     assert!(enforced.contains("allow-web-to-api ingress[0]"), "rules name policy and rule:\n{enforced}");
@@ -85,15 +90,11 @@ fn the_owners_example_is_enforced() {
     // A new replica of web is let in, another new container is not; no rule changes for it.
     shop.add("web-2", "web");
     shop.add("other-2", "other");
-    let with_new = |cell: &Cell| {
-        let is_new = |name: &str| name.ends_with("-2");
-        by_the_owners_example(cell) && (is_new(&cell.source) || is_new(&cell.target) || as_before(cell))
-    };
-    shop.survey().expect(with_new);
+    shop.survey().expect(expected);
     assert_eq!(rules(&shop.lab), enforced, "containers come without a change of rules");
 
     shop.container("api").restart();
-    shop.survey().expect(with_new);
+    shop.survey().expect(expected);
 
     // A broken edit: enforced as before, and the status says where it is broken.
     policies.save(FILE, &OWNERS_EXAMPLE.replace("app == 'web'", "app = 'web'"));
@@ -102,7 +103,7 @@ fn the_owners_example_is_enforced() {
         let said = String::from_utf8_lossy(&status.stdout).into_owned();
         status.status.code() == Some(1) && said.contains(&format!("{FILE}:11:"))
     });
-    shop.survey().expect(with_new);
+    shop.survey().expect(expected);
 
     policies.save(FILE, OWNERS_EXAMPLE);
     controller.wait_until_ready();
@@ -110,14 +111,14 @@ fn the_owners_example_is_enforced() {
     policies.remove(FILE);
     wait_for("the rules to go with their policy", || !rules(&shop.lab).contains("allow-web-to-api"));
     controller.wait_until_ready();
-    shop.survey().expect(|cell| cell.source != "outside" || cell.target == "published");
+    shop.survey().expect(docker_allows);
 
     // Stopped: the rules stay. Cleaned up: as it was.
     policies.save(FILE, OWNERS_EXAMPLE);
     wait_for("the policy to be back", || rules(&shop.lab).contains("allow-web-to-api"));
     let state = controller.state().to_string_lossy().into_owned();
     assert!(controller.stop().success());
-    shop.survey().expect(with_new);
+    shop.survey().expect(expected);
     for name in ["web-2", "other-2"] {
         let index = shop.containers.iter().position(|container| container.name() == name).expect("it is there");
         shop.containers.swap_remove(index).remove();
@@ -126,12 +127,12 @@ fn the_owners_example_is_enforced() {
     assert!(cleanup.status.success(), "{}", String::from_utf8_lossy(&cleanup.stderr));
     let after = packet_filter(&shop.lab);
     assert!(!after.contains("DG-") && !after.contains("dg-"), "{after}");
-    assert_eq!(without_addresses_of_api(&after), without_addresses_of_api(&untouched));
-    shop.survey().expect(as_before);
+    assert_eq!(in_any_order(&after), in_any_order(&untouched));
+    shop.survey().expect(docker_allows);
 }
 
 /// Docker writes api's published port anew when it is restarted, at another place of the same chain.
-fn without_addresses_of_api(filter: &str) -> Vec<&str> {
+fn in_any_order(filter: &str) -> Vec<&str> {
     let mut lines: Vec<_> = filter.lines().collect();
     lines.sort_unstable();
     lines

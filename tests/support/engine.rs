@@ -16,6 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::command;
 
 /// How long an engine may take to answer after its start.
@@ -178,6 +181,13 @@ impl Daemon {
     /// The process id of dockerd.
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Asks dockerd to end, as an init system does, and waits until it has: its containers end with it.
+    pub(crate) fn stop(&mut self) {
+        let process = i32::try_from(self.process.id()).expect("process ids of Linux fit");
+        kill(Pid::from_raw(process), Signal::SIGTERM).expect("dockerd runs and is ours");
+        self.process.wait().expect("dockerd is a child of this process");
     }
 
     /// Lets the engine run on when the handle is dropped.

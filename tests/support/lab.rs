@@ -36,6 +36,7 @@ pub(crate) struct Lab {
     client: Client,
     host: Namespace,
     outside: Namespace,
+    options: Options,
     // Dropped in this order: first dockerd, then what it left.
     daemon: Daemon,
     claim: Claim,
@@ -48,12 +49,14 @@ impl Lab {
         let claim = Claim::new();
         let (name, directory) = (claim.name(), claim.directory());
         connect_hosts(name, &claim.outside());
-        let daemon = Daemon::start(&options.into(), name, &directory, (MARK, name));
+        let options = options.into();
+        let daemon = Daemon::start(&options, name, &directory, (MARK, name));
         let lab = Lab {
             client: daemon.client(),
             host: Namespace::open(Path::new("/run/netns").join(name)).expect("the namespace was made above"),
             outside: Namespace::open(Path::new("/run/netns").join(claim.outside()))
                 .expect("the namespace was made above"),
+            options,
             daemon,
             claim,
         };
@@ -101,6 +104,14 @@ impl Lab {
     /// The engine's version, e.g. `20.10.24+dfsg1`.
     pub(crate) fn engine_version(&self) -> String {
         self.docker(&["version", "--format", "{{.Server.Version}}"])
+    }
+
+    /// Ends the engine as an init system does, and starts it again. Its networks and containers are the same.
+    pub(crate) fn restart_engine(&mut self) {
+        self.daemon.stop();
+        let name = self.claim.name();
+        self.daemon = Daemon::start(&self.options, name, &self.claim.directory(), (MARK, name));
+        self.client = self.daemon.client();
     }
 
     /// The engine's address, as `DOCKER_HOST` takes it.

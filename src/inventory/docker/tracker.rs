@@ -55,6 +55,17 @@ impl Event {
     pub(super) const ACTIONS: [&str; 9] =
         ["create", "start", "rename", "update", "die", "destroy", "connect", "disconnect", "remove"];
 
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Event::ContainerChanged(container)
+            | Event::ContainerDied(container)
+            | Event::ContainerDestroyed(container)
+            | Event::Connected { container, .. }
+            | Event::Disconnected { container, .. } => Subject::Container(container),
+            Event::NetworkCreated(network) | Event::NetworkDestroyed(network) => Subject::Network(network),
+        }
+    }
+
     /// Reads a message; `None` if it does not concern the inventory.
     pub(super) fn read(message: EventMessage) -> Option<Event> {
         let actor = message.actor?;
@@ -79,6 +90,12 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// What an event is about.
+enum Subject<'a> {
+    Container(&'a ContainerId),
+    Network(&'a NetworkId),
 }
 
 /// A question for the engine.
@@ -129,6 +146,11 @@ pub(super) struct Tracker {
     containers_asked: BTreeSet<ContainerId>,
     /// Attachments of containers that are not known yet.
     waiting: BTreeMap<ContainerId, Vec<Attachment>>,
+    /// Containers whose process has ended and whose addresses Docker is about to free: it still shows them for some
+    /// milliseconds, and the container as running.
+    dying: BTreeSet<ContainerId>,
+    /// Containers with an event since the last [`Tracker::tick`], and those with one in the interval before.
+    stirred: [BTreeSet<ContainerId>; 2],
     /// Containers that name a network which is not known: asked again when a network comes.
     unresolved: BTreeSet<ContainerId>,
     touched: Option<Touched>,
@@ -146,6 +168,8 @@ impl Tracker {
             containers_to_ask: BTreeSet::new(),
             containers_asked: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            dying: BTreeSet::new(),
+            stirred: Default::default(),
             unresolved,
             touched: None,
         }
@@ -177,8 +201,10 @@ impl Tracker {
     /// Takes an event.
     pub(super) fn event(&mut self, event: Event) {
         self.touch(&event);
+        self.stir(&event);
         match event {
             Event::ContainerChanged(id) => {
+                self.dying.remove(&id);
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDied(id) => {
@@ -186,6 +212,7 @@ impl Tracker {
                 for network in self.addressed_networks(&id) {
                     self.emit(Change::Detached { container: id.clone(), network });
                 }
+                self.dying.insert(id.clone());
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDestroyed(id) => {
@@ -210,6 +237,7 @@ impl Tracker {
                 }
             }
             Event::Connected { container, network } => {
+                self.dying.remove(&container);
                 // A container that is created and started at once is asked for already.
                 if !self.world.containers.contains_key(&container) && !self.containers_asked.contains(&container) {
                     self.containers_to_ask.insert(container.clone());
@@ -217,6 +245,7 @@ impl Tracker {
                 self.networks_to_ask.entry(network).or_default().insert(container);
             }
             Event::Disconnected { container, network } => {
+                self.dying.remove(&container);
                 if let Some(asked) = self.networks_asked.get_mut(&network) {
                     asked.overtaken.insert(container.clone());
                 }
@@ -244,6 +273,15 @@ impl Tracker {
             }
             Answer::Containers(asked, found) => self.containers_answered(asked, found),
         }
+    }
+
+    /// Says that some time has passed. Containers that had no event for a whole interval are looked at once more: the list
+    /// lags behind the events, by milliseconds or, on a busy engine, by more.
+    pub(super) fn tick(&mut self) {
+        let [recent, rested] = mem::take(&mut self.stirred);
+        self.dying.retain(|id| !rested.contains(id));
+        self.containers_to_ask.extend(rested);
+        self.stirred = [BTreeSet::new(), recent];
     }
 
     /// Says that everything is being listed from now on.
@@ -328,7 +366,7 @@ impl Tracker {
             replace(&mut container.attachments, attachment);
         }
         let renamed = known.is_none_or(|known| known.name != container.name);
-        if running {
+        if running && !self.dying.contains(&id) {
             self.ask_for_missing_addresses(&container);
         }
         self.emit(Change::Container(container));
@@ -394,6 +432,7 @@ impl Tracker {
 
     fn remove_container(&mut self, id: &ContainerId) {
         self.waiting.remove(id);
+        self.dying.remove(id);
         self.unresolved.remove(id);
         if self.emit(Change::ContainerGone(id.clone())) {
             self.ask_for_sharing_containers();
@@ -410,16 +449,17 @@ impl Tracker {
 
     fn touch(&mut self, event: &Event) {
         let Some(touched) = &mut self.touched else { return };
-        match event {
-            Event::ContainerChanged(id) | Event::ContainerDied(id) | Event::ContainerDestroyed(id) => {
-                touched.containers.insert(id.clone());
-            }
-            Event::NetworkCreated(id) | Event::NetworkDestroyed(id) => {
-                touched.networks.insert(id.clone());
-            }
-            Event::Connected { container, .. } | Event::Disconnected { container, .. } => {
-                touched.containers.insert(container.clone());
-            }
+        match event.subject() {
+            Subject::Container(id) => touched.containers.insert(id.clone()),
+            Subject::Network(id) => touched.networks.insert(id.clone()),
+        };
+    }
+
+    fn stir(&mut self, event: &Event) {
+        if let Subject::Container(id) = event.subject() {
+            let [recent, rested] = &mut self.stirred;
+            rested.remove(id);
+            recent.insert(id.clone());
         }
     }
 

@@ -1,0 +1,151 @@
+//! The order of steps: what a crash or a packet between two of them would find.
+
+use super::*;
+use crate::dataplane::Step;
+use crate::net::Cidr;
+use crate::ruleset::{Action, Hook, Rule, SetKind};
+
+/// A ruleset with one class whose members are known on `bridge`; a rule for the bridge only if it is `governed`.
+fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    let interface: InterfaceName = bridge.parse().unwrap();
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+    let addresses = || members.iter().map(|member| member.parse().unwrap());
+    let known = |address| Member::NetInterface { net: Cidr::host(address), interface: interface.clone() };
+    let set = |kind, members| AddressSet { family: Family::V4, kind, members };
+    ruleset.sets.insert(class, set(SetKind::Ip, addresses().map(Member::Ip).collect()));
+    ruleset.sets.insert(SetName::known(Family::V4), set(SetKind::NetInterface, addresses().map(known).collect()));
+    let gate =
+        Rule { matches: vec![Match::InInterface(interface.clone())], action: Action::Drop, comment: bridge.to_owned() };
+    let rules = if governed { vec![gate] } else { Vec::new() };
+    ruleset.chains.insert(Family::V4, [(ChainName::base(Hook::Forward), rules)].into());
+    ruleset
+}
+
+fn held(ruleset: &Ruleset) -> State {
+    State::default().after(ruleset)
+}
+
+/// A word per step, and the lines of the set steps.
+fn outline(steps: &[Step]) -> Vec<String> {
+    let word = |step: &Step| match step {
+        Step::Sets(lines) => lines.iter().map(|line| line.replace(" -exist", "")).collect(),
+        Step::Restore { .. } => vec!["restore".to_owned()],
+        Step::FilterBridge(bridge) => vec![format!("filter {bridge}")],
+        Step::InsertJump(jump) => vec![format!("insert {}", jump.serial)],
+        Step::DeleteJump(jump) => vec![format!("delete {}", jump.serial)],
+        Step::DeleteTable(_) => vec!["delete table".to_owned()],
+        Step::Destroy(_) => vec!["destroy".to_owned()],
+    };
+    steps.iter().flat_map(word).collect()
+}
+
+#[test]
+fn an_address_becomes_known_last_and_unknown_first() {
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+    let (one, both) = (ruleset("br-a", &["192.0.2.1"], true), ruleset("br-a", &["192.0.2.1", "192.0.2.2"], true));
+    assert_eq!(
+        outline(&plan(&held(&one), &both)),
+        [format!("add {class} 192.0.2.2"), "add dg-4-known 192.0.2.2/32,br-a".to_owned()]
+    );
+    assert_eq!(
+        outline(&plan(&held(&both), &one)),
+        ["del dg-4-known 192.0.2.2/32,br-a".to_owned(), format!("del {class} 192.0.2.2")]
+    );
+    assert_eq!(plan(&held(&one), &one), []);
+}
+
+#[test]
+fn a_change_of_rules_stands_between_members_that_come_and_members_that_go() {
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+    let old = ruleset("br-a", &["192.0.2.1"], true);
+    let mut new = ruleset("br-a", &["192.0.2.2"], true);
+    new.chains.values_mut().flat_map(BTreeMap::values_mut).flatten().for_each(|rule| rule.action = Action::Return);
+    assert_eq!(
+        outline(&plan(&held(&old), &new)),
+        [
+            "del dg-4-known 192.0.2.1/32,br-a".to_owned(),
+            format!("add {class} 192.0.2.2"),
+            "restore".to_owned(),
+            "add dg-4-known 192.0.2.2/32,br-a".to_owned(),
+            format!("del {class} 192.0.2.1"),
+        ]
+    );
+}
+
+#[test]
+fn a_network_that_becomes_governed_or_free_loses_no_packet() {
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+    let (free, governed) = (ruleset("br-a", &[], false), ruleset("br-a", &["192.0.2.1"], true));
+    assert_eq!(
+        outline(&plan(&held(&free), &governed)),
+        ["add dg-4-known 192.0.2.1/32,br-a".to_owned(), format!("add {class} 192.0.2.1"), "restore".to_owned()]
+    );
+    assert_eq!(
+        outline(&plan(&held(&governed), &free)),
+        ["restore".to_owned(), format!("del {class} 192.0.2.1"), "del dg-4-known 192.0.2.1/32,br-a".to_owned()]
+    );
+}
+
+#[test]
+fn the_first_rules_come_with_full_sets_and_the_jump_comes_last() {
+    let new = ruleset("br-a", &["192.0.2.1"], true);
+    let steps = outline(&plan(&State::default(), &new));
+    let place = |what: &str| steps.iter().position(|step| step.starts_with(what)).unwrap();
+    assert!(place("create") < place("add") && place("add") < place("restore") && place("restore") < place("insert"));
+    assert_eq!(steps.last().unwrap(), "insert 1");
+    assert_eq!(outline(&removal(&held(&new))), ["delete 1", "restore", "destroy"]);
+}
+
+#[test]
+fn jumps_are_replaced_before_they_are_deleted() {
+    let desired = ruleset("br-a", &[], true);
+    let good = held(&desired);
+    let right = good.jumps.keys().next().unwrap().clone();
+    let stopgap = Jump { serial: 2, ..right.clone() };
+    let elsewhere = Jump { chain: "DOCKER-USER".to_owned(), ..right.clone() };
+    let table: Vec<(&str, Vec<(&Jump, Vec<usize>)>, Vec<&str>)> = vec![
+        ("right", vec![(&right, vec![1])], vec![]),
+        ("missing", vec![], vec!["insert 1"]),
+        ("below another rule", vec![(&right, vec![2])], vec!["insert 2", "delete 1", "insert 1", "delete 2"]),
+        ("twice", vec![(&right, vec![1, 3])], vec!["insert 2", "delete 1", "delete 1", "insert 1", "delete 2"]),
+        ("a stopgap first", vec![(&stopgap, vec![1])], vec!["insert 1", "delete 2"]),
+        ("a stopgap second", vec![(&right, vec![1]), (&stopgap, vec![2])], vec!["delete 2"]),
+        (
+            "both in the wrong order",
+            vec![(&right, vec![2]), (&stopgap, vec![1])],
+            vec!["insert 3", "delete 1", "delete 2", "insert 1", "delete 3"],
+        ),
+        ("in another chain", vec![(&elsewhere, vec![1])], vec!["insert 1", "delete 1"]),
+    ];
+    for (name, jumps, expected) in table {
+        let jumps = jumps.into_iter().map(|(jump, positions)| (jump.clone(), positions)).collect();
+        assert_eq!(outline(&plan(&State { jumps, ..good.clone() }, &desired)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_family_that_cannot_be_filtered_is_left_out() {
+    let mut desired = ruleset("br-a", &["192.0.2.1"], true);
+    desired.chains.insert(Family::V6, desired.chains[&Family::V4].clone());
+    let state = State { without: [Family::V6].into(), ..State::default() };
+    let steps = plan(&state, &desired);
+    let of_v6 = |step: &&Step| match step {
+        Step::Restore { family, .. } => *family == Family::V6,
+        Step::InsertJump(jump) => jump.family == Family::V6,
+        _ => false,
+    };
+    assert_eq!(steps.iter().filter(of_v6).count(), 0);
+    assert_eq!(plan(&state.after(&desired), &desired), []);
+}
+
+#[test]
+fn a_table_that_came_with_us_goes_with_us_unless_others_use_it() {
+    let desired = ruleset("br-a", &[], true);
+    let absent = State { absent_tables: [Family::V4].into(), bare_tables: [Family::V4].into(), ..State::default() };
+    let after = absent.after(&desired);
+    assert_eq!(plan(&after, &desired), []);
+    assert_eq!(outline(&removal(&after)), ["delete 1", "restore", "delete table", "destroy"]);
+    let shared = State { bare_tables: BTreeSet::new(), ..after };
+    assert_eq!(outline(&removal(&shared)), ["delete 1", "restore", "destroy"]);
+}
