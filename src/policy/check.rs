@@ -85,7 +85,7 @@ fn dispatch(document: &Document, kind: &Kind, findings: &mut Findings<'_>) -> Ch
 }
 
 fn read<T: DeserializeOwned>(document: &Document, findings: &mut Findings<'_>) -> Checked<T> {
-    document.deserialize().map_err(|diagnostic| findings.report(diagnostic))
+    document.deserialize().map_err(|diagnostic| findings.report(*diagnostic))
 }
 
 /// The path of the spec, from which most paths start.

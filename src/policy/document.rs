@@ -131,10 +131,10 @@ impl Document {
     }
 
     /// Reads the document as a wire type. Fails only where the type is stricter than its schema.
-    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Diagnostic> {
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Box<Diagnostic>> {
         T::deserialize(&self.value).map_err(|error| {
             let message = format!("cannot be read as its kind: {error}");
-            self.finding(&codes::SHAPE, &FieldPath::root(), message)
+            Box::new(self.finding(&codes::SHAPE, &FieldPath::root(), message))
         })
     }
 

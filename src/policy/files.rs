@@ -4,6 +4,8 @@
 //! A file or directory that is there and cannot be read is never treated as absent: its policies would vanish, and with
 //! them what they deny.
 
+#![expect(clippy::disallowed_methods, reason = "the filesystem door of policies")]
+
 mod scan;
 mod watch;
 

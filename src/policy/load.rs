@@ -42,7 +42,9 @@ pub(super) fn load_in_order<'a>(files: impl IntoIterator<Item = &'a SourceFile>)
     for file in files {
         let (documents, diagnostics) = document::parse(file);
         loader.diagnostics.extend(diagnostics);
-        documents.into_iter().for_each(|document| loader.document(document));
+        for document in documents {
+            loader.document(document);
+        }
     }
     loader.finish()
 }
@@ -176,25 +178,25 @@ fn classify(document: &Document) -> Class {
         }
         (Ok(Some(api_version)), Ok(Some(kind))) => classify_as(document, api_version, kind),
         (api_version, kind) => {
-            let missing = |name: &str, found: Result<Option<&str>, Diagnostic>| match found {
+            let missing = |name: &str, found: Result<Option<&str>, Box<Diagnostic>>| match found {
                 Ok(Some(_)) => None,
                 Ok(None) => {
                     let message = format!("the field `{name}` is required");
                     Some(document.finding(&codes::NO_KIND, &FieldPath::root().key(name), message))
                 }
-                Err(diagnostic) => Some(diagnostic),
+                Err(diagnostic) => Some(*diagnostic),
             };
             Class::Other(missing("apiVersion", api_version).into_iter().chain(missing("kind", kind)).collect())
         }
     }
 }
 
-fn header<'d>(document: &'d Document, name: &str) -> Result<Option<&'d str>, Diagnostic> {
+fn header<'d>(document: &'d Document, name: &str) -> Result<Option<&'d str>, Box<Diagnostic>> {
     let path = FieldPath::root().key(name);
     match document.get(&path) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(document.finding(&codes::WRONG_TYPE, &path, "expected text")),
+        Some(_) => Err(Box::new(document.finding(&codes::WRONG_TYPE, &path, "expected text"))),
     }
 }
 

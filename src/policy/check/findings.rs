@@ -95,11 +95,13 @@ impl<'a> Findings<'a> {
 
 /// All values, if all are valid. Every item is checked, so that every finding is made.
 pub(super) fn all<T>(items: impl IntoIterator<Item = Checked<T>>) -> Checked<Vec<T>> {
-    items.into_iter().fold(Ok(Vec::new()), |values, item| match (values, item) {
-        (Ok(mut values), Ok(value)) => {
-            values.push(value);
-            Ok(values)
+    let mut all = Ok(Vec::new());
+    for item in items {
+        match (item, &mut all) {
+            (Ok(value), Ok(values)) => values.push(value),
+            (Err(reported), Ok(_)) => all = Err(reported),
+            (_, Err(_)) => {}
         }
-        (Err(reported), _) | (_, Err(reported)) => Err(reported),
-    })
+    }
+    all
 }

@@ -62,18 +62,14 @@ fn protocol(
     written: Option<&int_or_string::Protocol>,
 ) -> Checked<Option<Protocol>> {
     let Some(written) = written.map(ToString::to_string) else { return Ok(None) };
-    match written.parse() {
-        Ok(protocol) => Ok(Some(protocol)),
-        Err(_) => {
-            const NAMES: [&str; 6] = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"];
-            let help = match NAMES.iter().find(|name| name.eq_ignore_ascii_case(&written)) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("use {} or a number from 1 to 255", NAMES.join(", ")),
-            };
-            let message = format!("`{written}` is not a protocol");
-            Err(findings.value_with_help(&codes::PROTOCOL, path, message, help))
-        }
-    }
+    written.parse().map(Some).map_err(|_| {
+        const NAMES: [&str; 6] = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"];
+        let help = match NAMES.iter().find(|name| name.eq_ignore_ascii_case(&written)) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("use {} or a number from 1 to 255", NAMES.join(", ")),
+        };
+        findings.value_with_help(&codes::PROTOCOL, path, format!("`{written}` is not a protocol"), help)
+    })
 }
 
 /// Checks an ICMP match; an empty one is none. Without an ICMP protocol the kernel would refuse the rule, or apply it to

@@ -55,10 +55,14 @@ impl Places {
         match &self.children {
             Children::None => {}
             Children::Items(items) => {
-                items.iter().enumerate().for_each(|(index, item)| item.walk(&path.index(index), visit));
+                for (index, item) in items.iter().enumerate() {
+                    item.walk(&path.index(index), visit);
+                }
             }
             Children::Entries(entries) => {
-                entries.iter().for_each(|entry| entry.value.walk(&path.literal_key(&entry.key), visit));
+                for entry in entries {
+                    entry.value.walk(&path.literal_key(&entry.key), visit);
+                }
             }
         }
     }

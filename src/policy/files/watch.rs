@@ -32,15 +32,15 @@ type Content = Result<Vec<SourceFile>, Error>;
 /// Must be called within a tokio runtime.
 pub fn watch(directory: &Path, debounce: Duration, reread: mpsc::Receiver<()>) -> mpsc::Receiver<Content> {
     let (sender, receiver) = mpsc::channel(1);
-    let (waker, wakes) = mpsc::channel(1);
+    let (waker, events) = mpsc::channel(1);
     let watching = Watching { paths: vec![directory.to_owned()], waker, watcher: None };
-    tokio::spawn(run(watching, wakes, debounce, reread, sender));
+    tokio::spawn(run(watching, events, debounce, reread, sender));
     receiver
 }
 
 async fn run(
     mut watching: Watching,
-    mut wakes: mpsc::Receiver<()>,
+    mut events: mpsc::Receiver<()>,
     debounce: Duration,
     mut reread: mpsc::Receiver<()>,
     sender: mpsc::Sender<Content>,
@@ -63,7 +63,7 @@ async fn run(
         }
         wanted = tokio::select! {
             () = sender.closed() => return,
-            Some(()) = wakes.recv() => false,
+            Some(()) = events.recv() => false,
             request = reread.recv(), if rereads => {
                 rereads = request.is_some();
                 rereads
@@ -77,17 +77,17 @@ async fn run(
                 false
             }
         };
-        if !wanted && !settled(&mut wakes, debounce).await {
+        if !wanted && !settled(&mut events, debounce).await {
             return;
         }
     }
 }
 
-/// Waits until no wake has come for `debounce`, or [`PATIENCE`] is at its end. False when there can be no wakes any more.
-async fn settled(wakes: &mut mpsc::Receiver<()>, debounce: Duration) -> bool {
+/// Waits until no event has come for `debounce`, or [`PATIENCE`] is at its end. False when none can come any more.
+async fn settled(events: &mut mpsc::Receiver<()>, debounce: Duration) -> bool {
     let latest = Instant::now() + debounce * PATIENCE;
     while Instant::now() < latest {
-        match timeout(debounce, wakes.recv()).await {
+        match timeout(debounce, events.recv()).await {
             Ok(Some(())) => {}
             Ok(None) => return false,
             Err(_) => return true,
@@ -136,7 +136,7 @@ impl Watching {
         let waker = self.waker.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let reading = |event: &notify::Event| matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
-            // Our own reading is reported as well. A full channel holds a wake already.
+            // Our own reading is reported as well. A full channel holds an event already.
             if !event.as_ref().is_ok_and(reading) {
                 let _ = waker.try_send(());
             }

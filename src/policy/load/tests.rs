@@ -1,1 +1,174 @@
+use super::*;
 
+fn loaded(files: &[(&str, &str)]) -> Loaded {
+    load(&files.iter().map(|(path, text)| SourceFile::new(*path, *text)).collect::<Vec<_>>())
+}
+
+/// Codes and places of all findings.
+fn found(files: &[(&str, &str)]) -> Vec<String> {
+    loaded(files).diagnostics.iter().map(|d| format!("{} {}", d.code, d.location)).collect()
+}
+
+fn policy(kind: &str, namespace: &str, name: &str, spec: &str) -> String {
+    let group = if kind == "KubernetesNetworkPolicy" { "networking.k8s.io/v1" } else { "projectcalico.org/v3" };
+    let kind = kind.strip_prefix("Kubernetes").unwrap_or(kind);
+    let namespace = if namespace.is_empty() { String::new() } else { format!(", namespace: {namespace}") };
+    format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}{namespace}}}\nspec: {spec}\n")
+}
+
+#[test]
+fn policies_are_in_evaluation_order() {
+    let text = [
+        policy("NetworkPolicy", "n", "a", "{order: 5}"),
+        policy("NetworkPolicy", "n", "a-b", "{order: 5}"),
+        policy("GlobalNetworkPolicy", "", "a", "{order: 5}"),
+        policy("GlobalNetworkPolicy", "", "last", "{}"),
+        policy("GlobalNetworkPolicy", "", "half", "{order: 0.5}"),
+        policy("GlobalNetworkPolicy", "", "first", "{order: -1}"),
+        policy("KubernetesNetworkPolicy", "n", "a", "{}"),
+        policy("GlobalNetworkPolicy", "", "baseline", "{tier: kube-baseline, order: -5}"),
+        policy("GlobalNetworkPolicy", "", "admin", "{tier: kube-admin}"),
+        policy("GlobalNetworkPolicy", "", "own", "{tier: own}"),
+        policy("Tier", "", "own", "{order: 1000}"),
+    ]
+    .join("---\n");
+    let order: Vec<String> = loaded(&[("p", &text)])
+        .policies
+        .policies
+        .iter()
+        .map(|policy| format!("{}/{}", policy.key.kind.name(), policy.key))
+        .collect();
+    let expected = [
+        "GlobalNetworkPolicy/admin",
+        "GlobalNetworkPolicy/own",
+        "GlobalNetworkPolicy/first",
+        "GlobalNetworkPolicy/half",
+        "NetworkPolicy/n/a-b",
+        "GlobalNetworkPolicy/a",
+        "NetworkPolicy/n/a",
+        "KubernetesNetworkPolicy/n/a",
+        "GlobalNetworkPolicy/last",
+        "GlobalNetworkPolicy/baseline",
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_resource_may_be_defined_once() {
+    let a = policy("GlobalNetworkPolicy", "", "a", "{order: 1}");
+    let b = policy("GlobalNetworkPolicy", "", "a", "{order: 2}");
+    assert_eq!(found(&[("2", &b), ("1", &a)]), ["DG3030 2:3:18"]);
+    assert_eq!(loaded(&[("2", &b), ("1", &a)]).policies.policies[0].order.0, Some(1.0));
+    let both = format!("{a}---\n{b}");
+    let message = &loaded(&[("1", &both)]).diagnostics[0].message;
+    assert_eq!(message, "GlobalNetworkPolicy `a` is defined already at 1:3:18");
+    let broken = a.replace("order", "odrer");
+    assert_eq!(found(&[("1", &broken), ("2", &b)]), ["DG2004 1:4:8", "DG3030 2:3:18"]);
+    let others = [
+        policy("NetworkPolicy", "n", "a", "{}"),
+        policy("NetworkPolicy", "m", "a", "{}"),
+        policy("KubernetesNetworkPolicy", "n", "a", "{}"),
+        policy("StagedGlobalNetworkPolicy", "", "a", "{}"),
+    ]
+    .join("---\n");
+    assert_eq!(found(&[("1", &a), ("2", &others)]), Vec::<String>::new());
+}
+
+#[test]
+fn valid_resources_are_there_beside_invalid_ones() {
+    let good = policy("GlobalNetworkPolicy", "", "good", "{}");
+    let bad = policy("GlobalNetworkPolicy", "", "bad", "{selector: '('}");
+    let loaded = loaded(&[("p", &format!("{bad}---\n{good}---\nx: ["))]);
+    assert_eq!(loaded.policies.policies.len(), 1);
+    assert_eq!(loaded.resources, BTreeMap::from([("GlobalNetworkPolicy".to_owned(), 2)]));
+    assert_eq!(loaded.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["DG3010", "DG1001"]);
+}
+
+#[test]
+fn the_items_of_lists_are_documents() {
+    let item = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: NAME}, spec: {SPEC}}";
+    let item = |name: &str, spec: &str| item.replace("NAME", name).replace("SPEC", spec);
+    for (header, expected) in [
+        ("apiVersion: v1\nkind: List\n", vec!["DG2004 p:5:93"]),
+        ("apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicyList\n", vec!["DG2004 p:5:93"]),
+        ("apiVersion: v1\nkind: GlobalNetworkPolicyList\n", vec!["DG2003 p:2:7"]),
+    ] {
+        let text = format!("{header}items:\n- {}\n- {}\n", item("a", ""), item("b", "x: 1"));
+        assert_eq!(found(&[("p", &text)]), expected, "{header}");
+    }
+    let text = format!("apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n", item("a", ""), item("b", "x: 1"));
+    let loaded = loaded(&[("p", &text)]);
+    assert_eq!((loaded.policies.policies.len(), loaded.diagnostics[0].field.as_str()), (1, "items[1].spec.x"));
+    let list = "apiVersion: v1\nkind: List\n";
+    for (name, rest, expected) in [
+        ("no items", "", vec!["DG2005 p:1:1"]),
+        ("not a list", "items: {}\n", vec!["DG2006 p:3:8"]),
+        ("not mappings", "items: [1]\nmore: 2\n", vec!["DG1007 p:3:9", "DG2004 p:4:1"]),
+        ("without a kind", "items: [{}]\n", vec!["DG2001 p:3:9", "DG2001 p:3:9"]),
+    ] {
+        assert_eq!(found(&[("p", &format!("{list}{rest}"))]), expected, "{name}");
+    }
+}
+
+#[test]
+fn documents_that_are_no_policies_are_told_apart() {
+    for (name, text, code, help) in [
+        ("nothing known", "a: 1\n", "DG2001", None),
+        ("a Compose file", "services: {web: {image: nginx}}\n", "DG3202", None),
+        ("an inventory", "apiVersion: dockgate.io/v1alpha1\nkind: Inventory\nspec: {}\n", "DG3202", None),
+        ("a test", "apiVersion: dockgate.io/v1alpha1\nkind: PolicyTest\n", "DG3202", None),
+        (
+            "a host endpoint",
+            "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\n",
+            "DG4005",
+            Some("dockgate polices containers, not the host's own interfaces"),
+        ),
+        (
+            "a misspelt kind",
+            "apiVersion: projectcalico.org/v3\nkind: NetworkPolcy\n",
+            "DG2003",
+            Some("did you mean `NetworkPolicy`?"),
+        ),
+        (
+            "a kind of another group",
+            "apiVersion: networking.k8s.io/v1\nkind: Tier\n",
+            "DG2003",
+            Some("Tier belongs to `projectcalico.org/v3`"),
+        ),
+        (
+            "Calico's internal group",
+            "apiVersion: crd.projectcalico.org/v1\nkind: GlobalNetworkPolicy\n",
+            "DG2002",
+            Some("GlobalNetworkPolicy belongs to `projectcalico.org/v3`"),
+        ),
+        (
+            "another version",
+            "apiVersion: networking.k8s.io/v1beta1\nkind: NetworkPolicy\n",
+            "DG2002",
+            Some("did you mean `networking.k8s.io/v1`?"),
+        ),
+        ("something else", "apiVersion: v1\nkind: ConfigMap\n", "DG2003", None),
+        ("a number", "apiVersion: 1\nkind: Tier\n", "DG2006", None),
+    ] {
+        let loaded = loaded(&[("p", text)]);
+        assert_eq!(loaded.diagnostics[0].code, code, "{name}");
+        assert_eq!(loaded.diagnostics[0].help.as_deref(), help, "{name}");
+        assert!(loaded.policies.policies.is_empty());
+    }
+    assert_eq!(found(&[("p", "kind: Tier\n")]), ["DG2001 p:1:1"]);
+}
+
+#[test]
+fn every_code_that_is_emitted_is_in_the_table() {
+    let texts = [
+        policy("GlobalNetworkPolicy", "", "UPPER", "{tier: x, selector: '(', types: [Up], order: a}"),
+        policy("NetworkPolicy", "", "x", "{ingress: [{action: Allow, protocol: tcp}], types: [Egress]}"),
+        "x: [\n---\n- 1\n---\na: 1\na: 2\n".to_owned(),
+    ];
+    let files: Vec<SourceFile> = texts.iter().map(|text| SourceFile::new("p", text)).collect();
+    let loaded = load(&files);
+    assert!(loaded.diagnostics.len() > 6);
+    for diagnostic in loaded.diagnostics {
+        assert!(codes::CODES.iter().any(|code| code.id == diagnostic.code), "{}", diagnostic.code);
+    }
+}
