@@ -72,7 +72,7 @@ fn read(document: &Document, kind: &Kind) -> (Inventory, Vec<Diagnostic>) {
     }
     let resource: wire::Inventory = match document.deserialize() {
         Ok(resource) => resource,
-        Err(finding) => return (Inventory::default(), vec![finding]),
+        Err(finding) => return (Inventory::default(), vec![*finding]),
     };
     let mut reader = Reader::new(document, shape);
     let spec = FieldPath::root().key("spec");

@@ -127,7 +127,7 @@ fn findings_have_their_code_and_place() {
         (
             "unknown network",
             "  containers:\n    - {name: a, networks: [x]}\n",
-            &["DG3040 6:27 spec.containers[0].networks[0]"],
+            &["DG3040 6:28 spec.containers[0].networks[0]"],
         ),
         (
             "unknown network, long form",
@@ -162,7 +162,7 @@ fn findings_have_their_code_and_place() {
         (
             "on a network twice",
             "  networks:\n    - {name: n}\n  containers:\n    - {name: a, networks: [n, n]}\n",
-            &["DG3041 8:30 spec.containers[0].networks[1]"],
+            &["DG3041 8:31 spec.containers[0].networks[1]"],
         ),
         (
             "not a subnet",
@@ -186,7 +186,7 @@ fn findings_have_their_code_and_place() {
         (
             "gateway outside",
             "  networks:\n    - {name: n, subnets: [10.0.0.0/24], gateways: [10.1.0.1, x]}\n",
-            &["DG3042 6:53 spec.networks[0].gateways[0]", "DG3042 6:63 spec.networks[0].gateways[1]"],
+            &["DG3042 6:52 spec.networks[0].gateways[0]", "DG3042 6:62 spec.networks[0].gateways[1]"],
         ),
         (
             "addresses that no container can have",
@@ -229,7 +229,7 @@ fn findings_have_their_code_and_place() {
     - {name: a, networks: [n]}
     - {name: b, networks: [n]}
 ",
-            &["DG3044 9:27 spec.containers[1].networks[0]"],
+            &["DG3044 9:28 spec.containers[1].networks[0]"],
         ),
         (
             "network mode",
@@ -254,7 +254,7 @@ fn findings_have_their_code_and_place() {
         (
             "published ports",
             "  containers:\n    - {name: a, ports: [\"80-90:80\", {target: 80, hostIP: x}]}\n",
-            &["DG3013 6:25 spec.containers[0].ports[0]", "DG3042 6:57 spec.containers[0].ports[1].hostIP"],
+            &["DG3013 6:25 spec.containers[0].ports[0]", "DG3042 6:58 spec.containers[0].ports[1].hostIP"],
         ),
     ];
     let mut wrong = Vec::new();
