@@ -103,7 +103,7 @@ impl Outcome {
 }
 
 impl Cli {
-    /// Whether standard output and standard error get colours.
+    /// When standard output and standard error get colours; to be made global before anything is written.
     pub fn colour(&self) -> ColorChoice {
         match self.global.color.as_str() {
             "always" => ColorChoice::Always,
@@ -114,13 +114,12 @@ impl Cli {
 
     /// Runs the command to its end.
     pub fn execute(self) -> anyhow::Result<Outcome> {
-        let colour = self.colour();
-        self.global.log(&self.command, colour).install().context("cannot set up the log")?;
+        self.global.log(&self.command, self.colour()).install().context("cannot set up the log")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        let mut output = output::Output::new(colour);
+        let mut output = output::Output::new();
         let outcome = runtime.block_on(self.command.execute(&mut output))?;
         output.flush().context("cannot write to standard output")?;
         Ok(outcome)

@@ -17,12 +17,12 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(COULD_NOT_RUN));
         }
     };
-    let colour = cli.colour();
+    cli.colour().write_global();
     match cli.execute() {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(error) => {
-            dockgate::cli::report(&error, colour);
+            dockgate::cli::report(&error);
             ExitCode::from(COULD_NOT_RUN)
         }
     }

@@ -48,7 +48,7 @@ fn one<'a>(unit: &'a BTreeMap<String, Vec<String>>, key: &str) -> &'a str {
 fn assert_runs<'a>(where_: &str, words: impl IntoIterator<Item = &'a str>, policies: &str) {
     let words: Vec<&str> = words.into_iter().collect();
     let invocation = Invocation::of_words(words.iter().copied());
-    assert_eq!(invocation.subcommand, "run", "{where_}");
+    assert_eq!(invocation.subcommand(), "run", "{where_}");
     assert_eq!(invocation.unknown(), Vec::<String>::new(), "{where_}");
     let value = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
     assert_eq!(value("--policies"), Some(policies), "{where_}");
@@ -139,7 +139,7 @@ fn the_container_is_started_and_confined_as_the_readme_says() {
     let mut check = service.healthcheck.test.iter().map(String::as_str);
     assert_eq!((check.next(), check.next()), (Some("CMD"), Some("/usr/local/bin/dockgate")));
     let check = Invocation::of_words(check);
-    assert_eq!((check.subcommand.as_str(), check.unknown()), ("status", Vec::new()));
+    assert_eq!((check.subcommand(), check.unknown()), ("status", Vec::new()));
 }
 
 #[test]

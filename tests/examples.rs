@@ -363,7 +363,7 @@ fn the_readmes_use_commands_that_exist() {
         let readme = source(&directory(&example).join("README.md")).text;
         let used: Vec<Invocation> =
             code_blocks(&readme, &["sh"]).iter().flat_map(|block| Invocation::in_shell(block)).collect();
-        let subcommands: BTreeSet<&str> = used.iter().map(|invocation| invocation.subcommand.as_str()).collect();
+        let subcommands: BTreeSet<&str> = used.iter().map(Invocation::subcommand).collect();
         assert!(subcommands.is_superset(&BTreeSet::from(["run", "explain"])), "{example}: {subcommands:?}");
         for invocation in used {
             assert_eq!(invocation.unknown(), Vec::<String>::new(), "examples/{example}/README.md: {invocation:?}");

@@ -40,12 +40,29 @@ fn relative_links(document: &str) -> Vec<String> {
 fn every_command_in_the_documents_exists_with_its_flags() {
     for document in DOCUMENTS {
         for invocation in invocations(document) {
-            if invocation.subcommand == "COMMAND" {
+            if invocation.subcommand() == "COMMAND" {
                 continue;
             }
             assert_eq!(invocation.unknown(), Vec::<String>::new(), "{document}: {invocation:?}");
         }
     }
+}
+
+#[test]
+fn commands_end_with_the_exit_code_that_the_readme_promises() {
+    let text = code_blocks(&text("README.md"), &["sh"]).concat().replace("\\\n", " ");
+    let promises = text.lines().filter_map(|line| {
+        let (command, promise) = line.split_once("# exit code ")?;
+        let code: i32 = promise.get(..1)?.parse().ok()?;
+        Some((command.strip_prefix("dockgate ")?.split_whitespace().collect::<Vec<_>>(), code))
+    });
+    let mut kept = 0;
+    for (arguments, code) in promises {
+        let output = dockgate(&arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        kept += 1;
+    }
+    assert_eq!(kept, 3, "the README shows a check, an allowed and a denied connection");
 }
 
 #[test]
@@ -72,7 +89,7 @@ fn the_readme_names_every_command_and_no_other() {
         .filter_map(|line| line.split('|').nth(1))
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .flat_map(Invocation::in_shell)
-        .map(|invocation| invocation.subcommand)
+        .map(|invocation| invocation.subcommand().to_owned())
         .collect();
     assert_eq!(named, real);
 }

@@ -2,7 +2,7 @@
 //!
 //! Input: a JSON or YAML scalar. Output: the scalar as it was written; what it means is for the checker to say, because
 //! only that knows the rule's other fields. In a cluster such a field has no type but `x-kubernetes-int-or-string`, so the
-//! schema is written here by hand and [`super::schema`] turns it into plain JSON Schema.
+//! schema is written here by hand and the schema module turns it into plain JSON Schema.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -11,6 +11,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+use super::Kind;
+
 /// The draft that editors read best.
 const META_SCHEMA: &str = "http://json-schema.org/draft-07/schema#";
 /// Keyword under which a type hands over JSON Schema that has no structural form in a CRD.
@@ -103,15 +105,19 @@ impl Document<'_> {
 }
 
 /// A schema of documents of any kind, for a file or directory that mixes them: it chooses by `apiVersion` and `kind` among
-/// the schemas of the kinds, which it expects beside it under these file names.
-pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a str, &'a str, String)>) -> Value {
+/// the kinds' own schemas, which it holds.
+pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a Kind, Value)>) -> Value {
     let mut choices = Vec::new();
+    let mut definitions = Map::new();
     let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (api_version, kind, file_name) in kinds {
-        groups.entry(api_version).or_default().insert(kind);
+    for (kind, schema) in kinds {
+        let mut schema = into_map(schema);
+        schema.remove("$schema");
+        definitions.insert(kind.name.to_owned(), Value::Object(schema));
+        groups.entry(kind.api_version).or_default().insert(kind.kind);
         choices.push(json!({
-            "if": { "properties": { "apiVersion": { "const": api_version }, "kind": { "const": kind } } },
-            "then": { "$ref": file_name },
+            "if": { "properties": { "apiVersion": { "const": kind.api_version }, "kind": { "const": kind.kind } } },
+            "then": { "$ref": format!("#/definitions/{}", kind.name) },
         }));
     }
     let known = groups.iter().map(|(api_version, kinds)| {
@@ -124,6 +130,7 @@ pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a str, &'a str, St
         "required": ["apiVersion", "kind"],
         "anyOf": known.collect::<Vec<_>>(),
         "allOf": choices,
+        "definitions": definitions,
     })
 }
 

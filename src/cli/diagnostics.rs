@@ -65,7 +65,7 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str) -> Strin
     let line = text.lines().nth(line_number.saturating_sub(1)).filter(|line| !line.trim().is_empty());
     let mut group = match line {
         Some(line) => {
-            let label = (!diagnostic.field.is_empty()).then(|| format!("in {}", diagnostic.field));
+            let label = Some(diagnostic.field.as_str()).filter(|field| !field.is_empty());
             let annotation = AnnotationKind::Primary.span(token(line, column)).label(label);
             // The one line is all that is shown, so the rest of the file need not be gone through.
             title.element(Snippet::source(line).line_start(line_number).path(path).annotation(annotation))

@@ -1,9 +1,7 @@
 //! How a command that could not run says so: the chain of causes once, and what to do about it where that is known.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-
-use anstream::{AutoStream, ColorChoice};
+use std::io::Write as _;
 
 use crate::inventory::docker;
 use crate::telemetry::{AskError, LockError};
@@ -21,15 +19,13 @@ pub(super) struct Failure {
 }
 
 /// Prints an error with its causes, and the remedy if one is known, to standard error.
-pub fn report(error: &anyhow::Error, colour: ColorChoice) {
-    let colour = if colour == ColorChoice::Auto { AutoStream::choice(&io::stderr()) } else { colour };
-    let mut stream = AutoStream::new(io::stderr(), colour);
+pub fn report(error: &anyhow::Error) {
     let mut text = format!("{BAD}error{BAD:#}: {}\n", printable(&format!("{error:#}")));
     if let Some(help) = remedy(error) {
         let _ = writeln!(text, "{REMARK}help{REMARK:#}: {}", printable(&help));
     }
     // When standard error is closed there is nobody left to tell; the exit code still says it.
-    let _ = stream.write_all(text.as_bytes());
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// The remedy for the innermost cause that has one.
@@ -39,11 +35,7 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             return Some(failure.help.clone());
         }
         if cause.is::<docker::Error>() {
-            return Some(
-                "is the engine running, and may you use it? DOCKER_HOST names another engine, and --inventory FILE \
-                 needs none"
-                    .to_owned(),
-            );
+            return Some("the commands that only read take --inventory FILE instead of an engine".to_owned());
         }
         if let Some(LockError::Held { .. }) = cause.downcast_ref() {
             return Some("stop that controller, or name another state directory with --state-dir".to_owned());

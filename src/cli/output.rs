@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use anstream::{AutoStream, ColorChoice};
+use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use clap::ValueEnum;
@@ -36,9 +36,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(colour: ColorChoice) -> Output {
-        let colour = if colour == ColorChoice::Auto { AutoStream::choice(&io::stdout()) } else { colour };
-        Output { stream: BufWriter::new(AutoStream::new(io::stdout(), colour)), unread: false }
+    pub(super) fn new() -> Output {
+        Output { stream: BufWriter::new(AutoStream::auto(io::stdout())), unread: false }
     }
 
     fn tolerate<T>(&mut self, result: io::Result<T>, unread: T) -> io::Result<T> {

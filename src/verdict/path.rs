@@ -2,39 +2,24 @@
 //!
 //! Input: an inventory, two ends as a person names them, and what is sent. Output: one [`Path`] for every way and
 //! family in which the flow can go, each with the [`Packet`] that [`super::evaluate`] judges.
-//! What a flow's way is decides the hook (design §3.1), so an answer about policy starts here.
+//! The way of a flow decides the hook, so every answer about policy starts here.
+
+mod end;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
-use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network, NetworkId, Unenforceable};
+use crate::inventory::{Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Family, InterfaceName, Protocol};
 use crate::ruleset::Hook;
 
 use super::Packet;
 
-/// The name of this host as an end.
-pub const HOST: &str = "host";
-/// Shortest beginning of a container id that is taken for one; Docker itself takes any, but prints 12.
-const SHORTEST_ID: usize = 4;
-
-/// One end of a flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// A container.
-    Container {
-        /// The container whose network stack it is.
-        container: ContainerId,
-        /// The only network that counts; `None` is all of the container's.
-        network: Option<NetworkId>,
-    },
-    /// An address that no container of the inventory has.
-    Address(IpAddr),
-    /// This host.
-    Host(Option<IpAddr>),
-}
+pub use end::{End, HOST};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +77,14 @@ pub enum Route {
         /// Network of the destination.
         to: String,
     },
+    /// To a port of this host that is published, where `docker-proxy` takes the connection and opens its own to the
+    /// container: the client's true address is seen on the way to the proxy only.
+    ThroughPublishedPort {
+        /// Network of the source; `None` is outside.
+        from: Option<String>,
+        /// The port of the host.
+        port: u16,
+    },
 }
 
 impl fmt::Display for Route {
@@ -103,6 +96,12 @@ impl fmt::Display for Route {
             Route::FromOutside { to, .. } => write!(f, "from the outside to network {to}"),
             Route::ToHost { from } => write!(f, "from network {from} to this host"),
             Route::FromHost { to } => write!(f, "from this host to network {to}"),
+            Route::ThroughPublishedPort { from: Some(from), port } => {
+                write!(f, "from network {from} through port {port} of this host")
+            }
+            Route::ThroughPublishedPort { from: None, port } => {
+                write!(f, "from the outside through port {port} of this host")
+            }
         }
     }
 }
@@ -187,75 +186,6 @@ pub enum Error {
     },
 }
 
-impl End {
-    /// The end that a text names: `host`, an address, a container by name or id, or `CONTAINER@NETWORK`.
-    ///
-    /// An address that a container has is that container on that network; a gateway or loopback address is the host.
-    pub fn find(inventory: &Inventory, text: &str) -> Result<End, Error> {
-        if text == HOST {
-            return Ok(End::Host(None));
-        }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(End::of_address(inventory, address.to_canonical()));
-        }
-        let (name, network) = text.split_once('@').map_or((text, None), |(name, network)| (name, Some(network)));
-        let named = find_container(inventory, name).ok_or(()).or_else(|()| find_by_id(inventory, name))?;
-        let container = stack_of(inventory, named);
-        if container.unenforceable == Some(Unenforceable::HostNetwork) {
-            // Such a container is host processes to every packet filter.
-            return Ok(End::Host(None));
-        }
-        let network = network.map(|network| {
-            let attached = |id: &NetworkId| inventory.networks.get(id).is_some_and(|found| found.name == network);
-            let attachment = container.attachments.iter().find(|attachment| attached(&attachment.network));
-            attachment
-                .map(|attachment| attachment.network.clone())
-                .ok_or_else(|| Error::NotAttached { container: container.name.clone(), network: network.to_owned() })
-        });
-        Ok(End::Container { container: container.id.clone(), network: network.transpose()? })
-    }
-
-    fn of_address(inventory: &Inventory, address: IpAddr) -> End {
-        for container in inventory.containers.values() {
-            for attachment in &container.attachments {
-                if [attachment.ipv4, attachment.ipv6].contains(&Some(address)) {
-                    let network = Some(attachment.network.clone());
-                    return End::Container { container: container.id.clone(), network };
-                }
-            }
-        }
-        let is_gateway = inventory.networks.values().any(|network| network.gateways.contains(&address));
-        if is_gateway || address.is_loopback() { End::Host(Some(address)) } else { End::Address(address) }
-    }
-}
-
-fn find_container<'a>(inventory: &'a Inventory, name: &str) -> Option<&'a Container> {
-    inventory.containers.values().find(|container| container.name == name)
-}
-
-fn find_by_id<'a>(inventory: &'a Inventory, beginning: &str) -> Result<&'a Container, Error> {
-    let unknown = || Error::Unknown(beginning.to_owned());
-    if beginning.len() < SHORTEST_ID {
-        return Err(unknown());
-    }
-    let mut found = inventory.containers.values().filter(|container| container.id.0.starts_with(beginning));
-    match (found.next(), found.next()) {
-        (Some(container), None) => Ok(container),
-        (Some(_), Some(_)) => Err(Error::Ambiguous(beginning.to_owned())),
-        _ => Err(unknown()),
-    }
-}
-
-/// The container whose network stack a container uses: with `--network container:X` that of X.
-fn stack_of<'a>(inventory: &'a Inventory, container: &'a Container) -> &'a Container {
-    let Some(Unenforceable::SharedWith(owner)) = &container.unenforceable else { return container };
-    inventory
-        .containers
-        .get(&ContainerId(owner.clone()))
-        .or_else(|| find_container(inventory, owner))
-        .unwrap_or(container)
-}
-
 /// A place where a flow can begin or end, in one family.
 #[derive(Clone)]
 struct Point<'a> {
@@ -286,6 +216,7 @@ pub fn paths<'a>(
         let destinations = points(inventory, &endpoints, to, family);
         let both = Ends { from, to, traffic, family };
         judged.extend(both.ways(&sources, &destinations));
+        judged.extend(both.through_published_ports(&endpoints, &sources));
     }
     let out_of_reach: Vec<_> = endpoints
         .iter()
@@ -300,14 +231,6 @@ pub fn paths<'a>(
         None if is_on_a_network(inventory, from) || is_on_a_network(inventory, to) => Error::NoCommonFamily,
         None => Error::NoContainer,
     })
-}
-
-impl End {
-    fn includes(&self, endpoint: &Endpoint<'_>) -> bool {
-        let End::Container { container, network } = self else { return false };
-        endpoint.container.id == *container
-            && network.as_ref().is_none_or(|network| endpoint.network.is_some_and(|found| found.id == *network))
-    }
 }
 
 fn is_on_a_network(inventory: &Inventory, end: &End) -> bool {
@@ -397,6 +320,44 @@ impl Ends<'_> {
         Some(self.path(Hook::Output, Route::FromHost { to: network.name.clone() }, &host, destination))
     }
 
+    /// The ways through `docker-proxy`. Containers always take it when they use an address of the host; clients from
+    /// outside take it where Docker has no DNAT: in a family that the container does not have, and in IPv6 on engines
+    /// that leave ip6tables alone, which is their default up to version 26.
+    fn through_published_ports<'a>(&self, endpoints: &[Endpoint<'a>], sources: &[Point<'a>]) -> Vec<Path<'a>> {
+        let Traffic::Ports { protocol, destination: wanted, .. } = self.traffic else { return vec![] };
+        let reached: Vec<_> = endpoints
+            .iter()
+            .filter(|endpoint| self.to.includes(endpoint) && endpoint.unenforceable.is_none())
+            .collect();
+        // The published ports are the container's, so one of its endpoints stands for all.
+        let Some(endpoint) = reached.first() else { return vec![] };
+        let has_family = reached.iter().any(|endpoint| endpoint.address(self.family).is_some());
+        let mut ways = Vec::new();
+        for published in &endpoint.container.published {
+            let Some(port) = published.host_port else { continue };
+            let bound_to = published.host_address.filter(|address| !address.is_unspecified());
+            let right = published.protocol == protocol && published.container_port == wanted;
+            if !right || bound_to.is_some_and(|address| Family::of(address) != self.family || address.is_loopback()) {
+                continue;
+            }
+            for source in sources {
+                let proxied = source.bridge.is_some() || !has_family || self.family == Family::V6;
+                let address = match source.bridge {
+                    Some((network, _)) => self.host(network, bound_to).map(|host| host.address),
+                    // Which of its addresses the host has outside is not in the inventory, and no rule asks for it.
+                    None => Some(bound_to.unwrap_or(unspecified(self.family))),
+                };
+                let (true, Some(address)) = (proxied, address) else { continue };
+                let host = Point { endpoint: Some((*endpoint).clone()), bridge: None, address };
+                let from = source.bridge.map(|(network, _)| network.name.clone());
+                let mut way = self.path(Hook::Input, Route::ThroughPublishedPort { from, port }, source, &host);
+                way.packet.destination_port = Some(port);
+                ways.push(way);
+            }
+        }
+        ways
+    }
+
     /// This host on a network: the address that was given, else its gateway address there.
     fn host<'a>(&self, network: &Network, address: Option<IpAddr>) -> Option<Point<'a>> {
         let gateway = || network.gateways.iter().copied().find(|gateway| Family::of(*gateway) == self.family);
@@ -429,226 +390,18 @@ impl Ends<'_> {
     }
 }
 
+/// The address that stands for any of the host's.
+fn unspecified(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 /// ICMP type of an echo request (RFC 792, RFC 4443).
 fn echo_request(family: Family) -> u8 {
     match family {
         Family::V4 => 8,
         Family::V6 => 128,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::Attachment;
-
-    /// Networks front (both families), back (internal) and edge (macvlan); web on front and back, api on front, db on
-    /// back, lan on edge, agent on the host's network, sidecar in web's.
-    fn world() -> Inventory {
-        let network = |name: &str, octet: u8, internal: bool| Network {
-            id: NetworkId(format!("{name}-id")),
-            name: name.to_owned(),
-            driver: "bridge".to_owned(),
-            bridge: Some(format!("br-{name}").parse().unwrap()),
-            subnets: vec![
-                format!("172.18.{octet}.0/24").parse().unwrap(),
-                format!("fd00:{octet}::/64").parse().unwrap(),
-            ],
-            gateways: vec![format!("172.18.{octet}.1").parse().unwrap(), format!("fd00:{octet}::1").parse().unwrap()],
-            internal,
-        };
-        let edge = Network { driver: "macvlan".to_owned(), bridge: None, ..network("edge", 3, false) };
-        let networks = [network("front", 1, false), network("back", 2, true), edge];
-        let attachment = |name: &str, octet: u8, host: u8, v6: bool| Attachment {
-            network: NetworkId(format!("{name}-id")),
-            endpoint_id: String::new(),
-            ipv4: format!("172.18.{octet}.{host}").parse().ok(),
-            ipv6: v6.then(|| format!("fd00:{octet}::{host}").parse().unwrap()),
-            mac: None,
-        };
-        let container = |name: &str, attachments: Vec<Attachment>| Container {
-            id: ContainerId(format!("{name}0123456789")),
-            name: name.to_owned(),
-            image: "busybox".to_owned(),
-            labels: [].into(),
-            attachments,
-            unenforceable: None,
-            published: vec![],
-            stated_namespace: None,
-        };
-        let out_of_reach = |name, reason| Container { unenforceable: Some(reason), ..container(name, vec![]) };
-        let containers = [
-            container("web", vec![attachment("front", 1, 2, true), attachment("back", 2, 2, false)]),
-            container("api", vec![attachment("front", 1, 3, true)]),
-            container("db", vec![attachment("back", 2, 3, false)]),
-            container("lan", vec![attachment("edge", 3, 2, false)]),
-            out_of_reach("agent", Unenforceable::HostNetwork),
-            out_of_reach("sidecar", Unenforceable::SharedWith("web0123456789".to_owned())),
-        ];
-        Inventory {
-            networks: networks.into_iter().map(|network| (network.id.clone(), network)).collect(),
-            containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
-            namespaces: [].into(),
-        }
-    }
-
-    const HTTP: Traffic = Traffic::Ports { protocol: Protocol::TCP, source: 49_152, destination: 80 };
-
-    /// Every way as `HOOK in>out source>destination: route`.
-    fn ways(from: &str, to: &str) -> Result<Vec<String>, Error> {
-        let world = world();
-        let (from, to) = (End::find(&world, from)?, End::find(&world, to)?);
-        let found = paths(&world, &from, &to, HTTP, &Family::ALL)?;
-        let interface = |name: &Option<InterfaceName>| name.as_ref().map_or("*".to_owned(), ToString::to_string);
-        let shown = |path: &Path<'_>| {
-            let Packet { hook, in_interface, out_interface, source, destination, .. } = &path.packet;
-            let (from, to) = (interface(in_interface), interface(out_interface));
-            format!("{} {from}>{to} {source}>{destination}: {}", hook.kernel_chain(), path.route)
-        };
-        Ok(found.judged.iter().map(shown).collect())
-    }
-
-    #[test]
-    fn every_pair_of_ends_has_its_ways() {
-        for (name, from, to, expected) in [
-            (
-                "one shared network, both families",
-                "web",
-                "api",
-                vec![
-                    "FORWARD br-front>br-front 172.18.1.2>172.18.1.3: on network front",
-                    "FORWARD br-front>br-front fd00:1::2>fd00:1::3: on network front",
-                ],
-            ),
-            (
-                "shared network in one family",
-                "web",
-                "db",
-                vec!["FORWARD br-back>br-back 172.18.2.2>172.18.2.3: on network back"],
-            ),
-            (
-                "no shared network",
-                "api",
-                "db",
-                vec!["FORWARD br-front>br-back 172.18.1.3>172.18.2.3: from network front to network back"],
-            ),
-            (
-                "by the network that is named",
-                "web@front",
-                "db",
-                vec!["FORWARD br-front>br-back 172.18.1.2>172.18.2.3: from network front to network back"],
-            ),
-            (
-                "by address",
-                "172.18.1.2",
-                "fd00:1::3",
-                vec![
-                    "FORWARD br-front>br-front 172.18.1.2>172.18.1.3: on network front",
-                    "FORWARD br-front>br-front fd00:1::2>fd00:1::3: on network front",
-                ],
-            ),
-            (
-                "by id",
-                "api01234",
-                "db",
-                vec!["FORWARD br-front>br-back 172.18.1.3>172.18.2.3: from network front to network back"],
-            ),
-            (
-                "from outside",
-                "203.0.113.9",
-                "web",
-                vec![
-                    "FORWARD *>br-back 203.0.113.9>172.18.2.2: from the outside to network back",
-                    "FORWARD *>br-front 203.0.113.9>172.18.1.2: from the outside to network front",
-                ],
-            ),
-            (
-                "to outside",
-                "web",
-                "2001:db8::9",
-                vec!["FORWARD br-front>* fd00:1::2>2001:db8::9: from network front to the outside"],
-            ),
-            (
-                "an IPv4 address in IPv6 clothes",
-                "api",
-                "::ffff:203.0.113.9",
-                vec!["FORWARD br-front>* 172.18.1.3>203.0.113.9: from network front to the outside"],
-            ),
-            (
-                "an address that nobody has on a network",
-                "172.18.1.77",
-                "api",
-                vec!["FORWARD br-front>br-front 172.18.1.77>172.18.1.3: on network front"],
-            ),
-            (
-                "to this host",
-                "api",
-                "host",
-                vec![
-                    "INPUT br-front>* 172.18.1.3>172.18.1.1: from network front to this host",
-                    "INPUT br-front>* fd00:1::3>fd00:1::1: from network front to this host",
-                ],
-            ),
-            (
-                "to this host by another gateway address",
-                "api",
-                "172.18.2.1",
-                vec!["INPUT br-front>* 172.18.1.3>172.18.2.1: from network front to this host"],
-            ),
-            (
-                "from a container on the host's network",
-                "agent",
-                "db",
-                vec!["OUTPUT *>br-back 172.18.2.1>172.18.2.3: from this host to network back"],
-            ),
-            (
-                "from a container in another's network stack",
-                "sidecar",
-                "db",
-                vec!["FORWARD br-back>br-back 172.18.2.2>172.18.2.3: on network back"],
-            ),
-        ] {
-            assert_eq!(ways(from, to).unwrap(), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_judged_says_why() {
-        for (name, from, to, text) in [
-            ("typing error", "wbe", "api", "`wbe` is no container here, no address, and not `host`"),
-            ("short id", "we", "api", "`we` is no container here, no address, and not `host`"),
-            ("wrong network", "web@edge", "api", "container web is not on network edge"),
-            ("itself", "web@front", "web@back", "both ends are the container web"),
-            ("its own stack", "sidecar", "web", "both ends are the container web"),
-            ("outside to outside", "203.0.113.9", "203.0.113.10", "neither end is on a Docker network"),
-            ("host to host", "host", "agent", "neither end is on a Docker network"),
-            ("no common family", "db", "2001:db8::9", "the two ends have no address of the same family"),
-            ("macvlan", "lan", "api", "policy cannot reach lan@edge: driver macvlan"),
-        ] {
-            let error = ways(from, to).unwrap_err().to_string();
-            assert!(error.starts_with(text), "{name}: {error}");
-        }
-    }
-
-    #[test]
-    fn echo_requests_are_those_of_their_family() {
-        let world = world();
-        let end = |name| End::find(&world, name).unwrap();
-        let found = paths(&world, &end("web"), &end("api"), Traffic::EchoRequest, &Family::ALL).unwrap();
-        let sent: Vec<_> = found.judged.iter().map(|path| (path.packet.protocol, path.packet.icmp)).collect();
-        assert_eq!(sent, [(Protocol::ICMP, Some((8, 0))), (Protocol::ICMPV6, Some((128, 0)))]);
-        assert!(found.judged.iter().all(|path| path.packet.destination_port.is_none()));
-    }
-
-    #[test]
-    fn a_way_out_of_policys_reach_is_told_beside_the_judged_ones() {
-        let mut world = world();
-        let lan = world.containers[&ContainerId("lan0123456789".to_owned())].attachments[0].clone();
-        let web = world.containers.get_mut(&ContainerId("web0123456789".to_owned())).unwrap();
-        web.attachments.push(Attachment { ipv4: "172.18.3.9".parse().ok(), ..lan });
-        let end = |name| End::find(&world, name).unwrap();
-        let found = paths(&world, &end("web"), &end("api"), HTTP, &Family::ALL).unwrap();
-        assert_eq!(found.judged.len(), 2);
-        assert_eq!(found.out_of_reach, [("web@edge".to_owned(), Unenforceable::Driver("macvlan".to_owned()))]);
     }
 }

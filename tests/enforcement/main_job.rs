@@ -70,12 +70,13 @@ fn the_owners_example_is_enforced() {
     let policies = Policies::new(&shop.lab);
     let open = shop.survey().measure();
     println!("without policy:\n{open}");
-    // From the outside Docker itself keeps containers closed, in the families and engines in which it does.
+    open.assert(|cell| cell.source != "outside" || open.cells[cell].is_open());
+    // From the outside Docker itself keeps containers closed, in the families and engines in which it does. A replica
+    // fares as the first of its kind.
     let docker_allows = |cell: &Cell| {
-        let direct = cell.source == "outside" && cell.target != "published";
-        !direct || open.outcome("outside", "db", Probe::Tcp(80), cell.address.is_ipv6()).is_open()
+        let first = |name: &str| name.trim_end_matches("-2").to_owned();
+        open.outcome(&first(&cell.source), &first(&cell.target), cell.probe, cell.address.is_ipv6()).is_open()
     };
-    open.assert(docker_allows);
     let untouched = packet_filter(&shop.lab);
 
     policies.save(FILE, OWNERS_EXAMPLE);

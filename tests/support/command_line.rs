@@ -21,18 +21,17 @@ pub(crate) fn dockgate(arguments: &[&str]) -> Output {
 /// One use of the binary in a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {
-    /// The subcommand; empty for `dockgate --version` and the like.
-    pub(crate) subcommand: String,
+    /// Subcommand, its own subcommand if it has any, and arguments; no values of flags stand before the subcommand.
+    words: Vec<String>,
     /// Flags, without their values.
-    pub(crate) flags: Vec<String>,
+    flags: Vec<String>,
 }
 
 impl Invocation {
     /// Reads the words after `dockgate`, up to a comment, a redirection or another command.
     pub(crate) fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Invocation {
         const ENDS: [&str; 7] = ["|", "||", "&&", ";", "&", ">", "<"];
-        let mut invocation = Invocation { subcommand: String::new(), flags: Vec::new() };
-        let mut first = true;
+        let mut invocation = Invocation { words: Vec::new(), flags: Vec::new() };
         for word in words {
             if word.starts_with('#') || ENDS.iter().any(|end| word.starts_with(end)) {
                 break;
@@ -40,12 +39,16 @@ impl Invocation {
             if word.len() > 1 && word.starts_with('-') {
                 let flag = word.split_once('=').map_or(word, |(flag, _)| flag);
                 invocation.flags.push(flag.to_owned());
-            } else if first {
-                word.clone_into(&mut invocation.subcommand);
+            } else {
+                invocation.words.push(word.to_owned());
             }
-            first = false;
         }
         invocation
+    }
+
+    /// The subcommand; empty for `dockgate --version` and the like.
+    pub(crate) fn subcommand(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
     }
 
     /// The uses of the binary in shell text: a line whose command, after `sudo` and variables, is `dockgate`.
@@ -64,22 +67,25 @@ impl Invocation {
 
     /// What of it the binary does not know, by its own help.
     pub(crate) fn unknown(&self) -> Vec<String> {
-        let arguments: &[&str] =
-            if self.subcommand.is_empty() { &["--help"] } else { &[self.subcommand.as_str(), "--help"] };
-        let output = dockgate(arguments);
-        if !output.status.success() {
-            return vec![format!("subcommand `{}`", self.subcommand)];
-        }
-        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut words = self.words.iter().map(String::as_str);
+        let mut command = Vec::new();
+        let help = loop {
+            let output = dockgate(&[command.as_slice(), &["--help"]].concat());
+            if !output.status.success() {
+                return vec![format!("command `{}`", command.join(" "))];
+            }
+            let help = String::from_utf8_lossy(&output.stdout).into_owned();
+            match words.next().filter(|_| help.contains("\nCommands:")) {
+                Some(word) => command.push(word),
+                None => break help,
+            }
+        };
         let known: Vec<&str> = help
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '=' | '<'))
             .filter(|word| word.starts_with('-'))
             .collect();
-        self.flags
-            .iter()
-            .filter(|flag| !known.contains(&flag.as_str()))
-            .map(|flag| format!("flag `{flag}` of `dockgate {}`", self.subcommand))
-            .collect()
+        let unknown = self.flags.iter().filter(|flag| !known.contains(&flag.as_str()));
+        unknown.map(|flag| format!("flag `{flag}` of `dockgate {}`", command.join(" "))).collect()
     }
 }
 

@@ -138,6 +138,7 @@ impl Lab {
     }
 
     /// Starts several containers at once.
+    #[expect(clippy::unused_self, reason = "the builders come from this laboratory and carry its client")]
     pub(crate) fn start_all(&self, builders: Vec<Builder>) -> Vec<Container> {
         thread::scope(|scope| {
             let threads: Vec<_> = builders.into_iter().map(|builder| scope.spawn(|| builder.start())).collect();

@@ -24,6 +24,9 @@ use super::{Error, listing};
 /// is too slow, and some changes have none (`network connect` to a stopped container). Within this time any such loss is
 /// repaired; it costs an engine with 100 containers some 10 ms.
 const RELIST_INTERVAL: Duration = Duration::from_secs(30);
+/// The container list can lag behind the events; what had an event is looked at again after one to two of these intervals.
+/// Nothing waits for it but the disappearance of an attachment whose addresses are gone already.
+const SECOND_LOOK_INTERVAL: Duration = Duration::from_millis(300);
 /// Calls under way at the same time: enough for a burst of starts on many networks, few enough to leave the engine to
 /// others.
 const PARALLEL_CALLS: usize = 8;
@@ -98,6 +101,8 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
     let mut relist = tokio::time::interval(RELIST_INTERVAL);
     relist.set_missed_tick_behavior(MissedTickBehavior::Delay);
     relist.reset();
+    let mut second_look = tokio::time::interval(SECOND_LOOK_INTERVAL);
+    second_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while calls.len() < PARALLEL_CALLS
             && let Some(call) = tracker.next_call()
@@ -124,6 +129,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
                     tracing::info!("the engine's list differed from its events");
                 }
             }
+            _ = second_look.tick() => tracker.tick(),
             _ = relist.tick(), if relisting.is_none() => {
                 tracker.listing_begins();
                 relisting = Some(listing::everything(docker).boxed());

@@ -55,6 +55,17 @@ impl Event {
     pub(super) const ACTIONS: [&str; 9] =
         ["create", "start", "rename", "update", "die", "destroy", "connect", "disconnect", "remove"];
 
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Event::ContainerChanged(container)
+            | Event::ContainerDied(container)
+            | Event::ContainerDestroyed(container)
+            | Event::Connected { container, .. }
+            | Event::Disconnected { container, .. } => Subject::Container(container),
+            Event::NetworkCreated(network) | Event::NetworkDestroyed(network) => Subject::Network(network),
+        }
+    }
+
     /// Reads a message; `None` if it does not concern the inventory.
     pub(super) fn read(message: EventMessage) -> Option<Event> {
         let actor = message.actor?;
@@ -79,6 +90,12 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// What an event is about.
+enum Subject<'a> {
+    Container(&'a ContainerId),
+    Network(&'a NetworkId),
 }
 
 /// A question for the engine.
@@ -132,6 +149,8 @@ pub(super) struct Tracker {
     /// Containers whose process has ended and whose addresses Docker is about to free: it still shows them for some
     /// milliseconds, and the container as running.
     dying: BTreeSet<ContainerId>,
+    /// Containers with an event since the last [`Tracker::tick`], and those with one in the interval before.
+    stirred: [BTreeSet<ContainerId>; 2],
     /// Containers that name a network which is not known: asked again when a network comes.
     unresolved: BTreeSet<ContainerId>,
     touched: Option<Touched>,
@@ -150,6 +169,7 @@ impl Tracker {
             containers_asked: BTreeSet::new(),
             waiting: BTreeMap::new(),
             dying: BTreeSet::new(),
+            stirred: Default::default(),
             unresolved,
             touched: None,
         }
@@ -181,6 +201,7 @@ impl Tracker {
     /// Takes an event.
     pub(super) fn event(&mut self, event: Event) {
         self.touch(&event);
+        self.stir(&event);
         match event {
             Event::ContainerChanged(id) => {
                 self.dying.remove(&id);
@@ -252,6 +273,15 @@ impl Tracker {
             }
             Answer::Containers(asked, found) => self.containers_answered(asked, found),
         }
+    }
+
+    /// Says that some time has passed. Containers that had no event for a whole interval are looked at once more: the list
+    /// lags behind the events, by milliseconds or, on a busy engine, by more.
+    pub(super) fn tick(&mut self) {
+        let [recent, rested] = mem::take(&mut self.stirred);
+        self.dying.retain(|id| !rested.contains(id));
+        self.containers_to_ask.extend(rested);
+        self.stirred = [BTreeSet::new(), recent];
     }
 
     /// Says that everything is being listed from now on.
@@ -419,16 +449,17 @@ impl Tracker {
 
     fn touch(&mut self, event: &Event) {
         let Some(touched) = &mut self.touched else { return };
-        match event {
-            Event::ContainerChanged(id) | Event::ContainerDied(id) | Event::ContainerDestroyed(id) => {
-                touched.containers.insert(id.clone());
-            }
-            Event::NetworkCreated(id) | Event::NetworkDestroyed(id) => {
-                touched.networks.insert(id.clone());
-            }
-            Event::Connected { container, .. } | Event::Disconnected { container, .. } => {
-                touched.containers.insert(container.clone());
-            }
+        match event.subject() {
+            Subject::Container(id) => touched.containers.insert(id.clone()),
+            Subject::Network(id) => touched.networks.insert(id.clone()),
+        };
+    }
+
+    fn stir(&mut self, event: &Event) {
+        if let Subject::Container(id) = event.subject() {
+            let [recent, rested] = &mut self.stirred;
+            rested.remove(id);
+            recent.insert(id.clone());
         }
     }
 

@@ -290,6 +290,13 @@ impl Scene {
     /// Delivers everything that is under way until nothing is.
     fn settle(&mut self) {
         self.end_listing();
+        for _ in 0..3 {
+            self.come_to_rest();
+            self.tracker.tick();
+        }
+    }
+
+    fn come_to_rest(&mut self) {
         for _ in 0..10_000 {
             if !(self.event() | self.call() | self.arrive(0)) {
                 return;
@@ -432,6 +439,22 @@ fn a_late_end_of_an_earlier_attachment_is_healed() {
 }
 
 #[test]
+fn a_list_that_lags_behind_an_event_is_asked_again() {
+    let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
+    scene.engine.start("a");
+    scene.settle();
+    let lagging = scene.engine.summary("a").expect("a is there");
+    scene.engine.detach("a", "n");
+    while scene.event() {}
+    let Some(Call::Containers(ids)) = scene.tracker.next_call() else { panic!("a is asked for") };
+    scene.tracker.answer(Answer::Containers(ids, vec![lagging]));
+    scene.come_to_rest();
+    assert_eq!(scene.received.containers[&container_id("a")].attachments.len(), 1);
+    scene.settle();
+    scene.expect_engines_truth();
+}
+
+#[test]
 fn a_dying_container_is_not_attached_again_while_docker_still_shows_it() {
     let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
     scene.engine.start("a");
@@ -522,6 +545,7 @@ enum Step {
     DeliverEvent,
     MakeCall,
     DeliverAnswer(usize),
+    Tick,
     BeginListing,
     EndListing,
 }
@@ -541,6 +565,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::DeliverEvent),
         6 => Just(Step::MakeCall),
         6 => (0..4_usize).prop_map(Step::DeliverAnswer),
+        1 => Just(Step::Tick),
         1 => Just(Step::BeginListing),
         1 => Just(Step::EndListing),
     ]
@@ -562,6 +587,7 @@ impl Scene {
             Step::DeliverEvent => drop(self.event()),
             Step::MakeCall => drop(self.call()),
             Step::DeliverAnswer(index) => drop(self.arrive(index)),
+            Step::Tick => self.tracker.tick(),
             Step::BeginListing => self.begin_listing(),
             Step::EndListing => self.end_listing(),
         }

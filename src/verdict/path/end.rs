@@ -1,0 +1,106 @@
+//! The ends of a flow, as a person names them.
+//!
+//! Input: a text. Output: an [`End`], looked up in the inventory, so that a typing error is never taken for an address
+//! that nobody has.
+
+use std::net::IpAddr;
+
+use crate::inventory::{Container, ContainerId, Endpoint, Inventory, NetworkId, Unenforceable};
+
+use super::Error;
+
+/// The name of this host as an end.
+pub const HOST: &str = "host";
+/// Shortest beginning of a container id that is taken for one; Docker itself takes any, but prints 12.
+const SHORTEST_ID: usize = 4;
+
+/// One end of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A container.
+    Container {
+        /// The container whose network stack it is.
+        container: ContainerId,
+        /// The only network that counts; `None` is all of the container's.
+        network: Option<NetworkId>,
+    },
+    /// An address that no container of the inventory has.
+    Address(IpAddr),
+    /// This host.
+    Host(Option<IpAddr>),
+}
+
+impl End {
+    /// The end that a text names: `host`, an address, a container by name or id, or `CONTAINER@NETWORK`.
+    ///
+    /// An address that a container has is that container on that network; a gateway or loopback address is the host.
+    pub fn find(inventory: &Inventory, text: &str) -> Result<End, Error> {
+        if text == HOST {
+            return Ok(End::Host(None));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(End::of_address(inventory, address.to_canonical()));
+        }
+        let (name, network) = text.split_once('@').map_or((text, None), |(name, network)| (name, Some(network)));
+        let named = find_container(inventory, name).ok_or(()).or_else(|()| find_by_id(inventory, name))?;
+        let container = stack_of(inventory, named);
+        if container.unenforceable == Some(Unenforceable::HostNetwork) {
+            // Such a container is host processes to every packet filter.
+            return Ok(End::Host(None));
+        }
+        let network = network.map(|network| {
+            let attached = |id: &NetworkId| inventory.networks.get(id).is_some_and(|found| found.name == network);
+            let attachment = container.attachments.iter().find(|attachment| attached(&attachment.network));
+            attachment
+                .map(|attachment| attachment.network.clone())
+                .ok_or_else(|| Error::NotAttached { container: container.name.clone(), network: network.to_owned() })
+        });
+        Ok(End::Container { container: container.id.clone(), network: network.transpose()? })
+    }
+
+    fn of_address(inventory: &Inventory, address: IpAddr) -> End {
+        for container in inventory.containers.values() {
+            for attachment in &container.attachments {
+                if [attachment.ipv4, attachment.ipv6].contains(&Some(address)) {
+                    let network = Some(attachment.network.clone());
+                    return End::Container { container: container.id.clone(), network };
+                }
+            }
+        }
+        let is_gateway = inventory.networks.values().any(|network| network.gateways.contains(&address));
+        if is_gateway || address.is_loopback() { End::Host(Some(address)) } else { End::Address(address) }
+    }
+
+    pub(super) fn includes(&self, endpoint: &Endpoint<'_>) -> bool {
+        let End::Container { container, network } = self else { return false };
+        endpoint.container.id == *container
+            && network.as_ref().is_none_or(|network| endpoint.network.is_some_and(|found| found.id == *network))
+    }
+}
+
+fn find_container<'a>(inventory: &'a Inventory, name: &str) -> Option<&'a Container> {
+    inventory.containers.values().find(|container| container.name == name)
+}
+
+fn find_by_id<'a>(inventory: &'a Inventory, beginning: &str) -> Result<&'a Container, Error> {
+    let unknown = || Error::Unknown(beginning.to_owned());
+    if beginning.len() < SHORTEST_ID {
+        return Err(unknown());
+    }
+    let mut found = inventory.containers.values().filter(|container| container.id.0.starts_with(beginning));
+    match (found.next(), found.next()) {
+        (Some(container), None) => Ok(container),
+        (Some(_), Some(_)) => Err(Error::Ambiguous(beginning.to_owned())),
+        _ => Err(unknown()),
+    }
+}
+
+/// The container whose network stack a container uses: with `--network container:X` that of X.
+fn stack_of<'a>(inventory: &'a Inventory, container: &'a Container) -> &'a Container {
+    let Some(Unenforceable::SharedWith(owner)) = &container.unenforceable else { return container };
+    inventory
+        .containers
+        .get(&ContainerId(owner.clone()))
+        .or_else(|| find_container(inventory, owner))
+        .unwrap_or(container)
+}

@@ -1,0 +1,114 @@
+//! `validate`: every finding with its place, for people and for machines.
+
+use serde_json::json;
+
+use super::*;
+
+/// Two resources with an error each, and one whose namespace is left out.
+const FINDINGS: &str = "\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: a, namespace: shop}
+spec:
+  selektor: app == 'api'
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata:
+  name: b
+spec:
+  selector: app == 'api'
+  ingress:
+    - action: allow
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: c}
+spec: {}
+";
+
+#[test]
+fn findings_are_shown_in_their_lines() {
+    let files = Files::new(&[("policies/a.yaml", FINDINGS), ("policies/good.yaml", POLICY)]);
+    let answer = files.run(&["validate", "policies"]);
+    let expected = "\
+error[DG2004]: unknown field `selektor`
+ --> policies/a.yaml:5:3
+  |
+5 |   selektor: app == 'api'
+  |   ^^^^^^^^ spec.selektor
+  |
+  = help: did you mean `selector`?
+
+error[DG2007]: `allow` is not one of `Allow`, `Deny`, `Log`, `Pass`
+  --> policies/a.yaml:14:15
+   |
+14 |     - action: allow
+   |               ^^^^^ spec.ingress[0].action
+   |
+   = help: did you mean `Allow`?
+
+note[DG3201]: without a namespace, this covers the containers of every namespace
+  --> policies/a.yaml:18:18
+   |
+18 | metadata: {name: c}
+   |                  ^ metadata.name
+   |
+   = help: set `metadata.namespace` to restrict it, e.g. to a Compose project
+
+2 errors, 1 note in 2 files (4 resources)
+";
+    assert_eq!((answer.stdout.as_str(), answer.code), (expected, Some(1)));
+}
+
+#[test]
+fn the_json_form_has_every_finding_and_the_counts() {
+    let files = Files::new(&[("policies/a.yaml", FINDINGS), ("policies/good.yaml", POLICY)]);
+    let answer = files.run(&["validate", "policies", "-o", "json"]);
+    let json = answer.json();
+    assert_eq!(answer.code, Some(1));
+    assert_eq!(
+        json["diagnostics"][0],
+        json!({
+            "severity": "error",
+            "code": "DG2004",
+            "message": "unknown field `selektor`",
+            "file": "policies/a.yaml",
+            "line": 5,
+            "column": 3,
+            "field": "spec.selektor",
+            "help": "did you mean `selector`?",
+        })
+    );
+    let counts = ["errors", "warnings", "notes", "files", "resources"].map(|key| json[key].as_u64());
+    assert_eq!(counts, [Some(2), Some(0), Some(1), Some(2), Some(4)], "{json:#}");
+    assert_eq!(json["kinds"], json!({"NetworkPolicy": 4}));
+    assert_eq!(json["diagnostics"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn clean_files_say_how_much_was_looked_at() {
+    let files = Files::shop();
+    for (name, arguments, input, stdout) in [
+        ("directory", ["validate", "policies"], "", "no problems in 1 file (1 resource)\n"),
+        ("file", ["validate", "policies/web.yaml"], "", "no problems in 1 file (1 resource)\n"),
+        ("standard input", ["validate", "-"], POLICY, "no problems in 1 file (1 resource)\n"),
+    ] {
+        let answer = files.run_with_input(&arguments, input);
+        assert_eq!((answer.stdout.as_str(), answer.code), (stdout, Some(0)), "{name}: {answer:?}");
+    }
+}
+
+#[test]
+fn standard_input_has_a_name_in_findings() {
+    let answer = Files::new(&[]).run_with_input(&["validate", "-"], FINDINGS);
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.stdout.contains("--> <stdin>:5:3"), "{answer:?}");
+}
+
+#[test]
+fn control_characters_of_a_file_do_not_reach_the_terminal() {
+    let answer = Files::new(&[]).run_with_input(&["validate", "-"], "kind: \"\u{1b}[2J\"\n\u{1b}]0;x: y\n");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(!answer.stdout.contains('\u{1b}'), "{answer:?}");
+}
