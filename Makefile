@@ -2,6 +2,9 @@
 
 CARGO ?= cargo
 
+# Where rustup puts cargo; a shell that is not a login shell may not know.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
 # The test programs that run for anyone: those that enter no network namespace, neither of the laboratory's nor another.
 UNPRIVILEGED := $(shell for test in $(patsubst %/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs)); do \
 	grep -rq 'support/mod.rs\|^mod support;\|netns' $$test || echo --test $$(basename $$test .rs); done)
@@ -30,7 +33,7 @@ check: ## formatting, lints, documentation, and the tests that need neither root
 
 laboratory: ## install what tests with a real engine need (Debian and Ubuntu), and unpack a newer engine
 	@sh tests/laboratory/install.sh
-	@$(SUDO) sh tests/laboratory/newer-engine.sh sid
+	@$(SUDO) sh tests/laboratory/newer-engine.sh sid >/dev/null
 
 test: laboratory ## every test, those with a real Docker engine included; installs what they need
 	$(CARGO) test --locked $(AS_ROOT)

@@ -12,7 +12,10 @@ rust_needed=1.89
 
 say() { echo "laboratory: $*" >&2; }
 
-has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+# Where rustup puts its commands and where a user's path may not lead.
+PATH=$PATH:${HOME:-/root}/.cargo/bin:/usr/sbin:/sbin
+
+has() { command -v "$1" >/dev/null 2>&1; }
 
 # Whether version $1 is at least $2.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
@@ -24,7 +27,10 @@ need() { # COMMAND PACKAGE
     has "$1" || case " $missing " in *" $2 "*) ;; *) missing="$missing $2" ;; esac
 }
 
+need make make
 need cc gcc
+# Only recommended by gcc, but nothing can be linked without it.
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 need iptables iptables
 need ipset ipset
 need nft nftables
@@ -96,6 +102,18 @@ refresh() {
     fi
 }
 
+# Installs packages. apt's account of it is only of interest when it fails.
+install() {
+    account=$(mktemp)
+    if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >"$account" 2>&1; then
+        cat "$account" >&2
+        rm -f "$account"
+        exit 1
+    fi
+    rm -f "$account"
+}
+
 # Docker's package starts its service when it is installed. A policy-rc.d that says 101 forbids that to all packages,
 # with systemd and without it. One that was there is put back, also when an earlier run was killed in between.
 policy=/usr/sbin/policy-rc.d
@@ -129,10 +147,10 @@ if [ -n "$missing" ]; then
     trap 'exit 1' HUP INT TERM
     forbid_services
     # shellcheck disable=SC2086 # a list of package names
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 -o DPkg::Lock::Timeout=300 --no-install-recommends $missing >&2
+    install $missing
     trap - EXIT
     allow_services
-    # It is enabled by its installation all the same, and would start at the next boot.
+    # Its installation enables it all the same: it would start at the next boot.
     case " $missing " in
         *" docker.io "*)
             if has systemctl; then
@@ -154,6 +172,6 @@ if [ -n "$missing_rust" ]; then
         exit 1
     fi
     say "installing cargo $packaged"
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 -o DPkg::Lock::Timeout=300 --no-install-recommends cargo >&2
+    install cargo
 fi
 say 'everything is there'
