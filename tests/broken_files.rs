@@ -151,11 +151,14 @@ fn documents_without_the_shape_of_their_kind() {
         ("a namespace for a global kind", calico("GlobalNetworkPolicy", "name: web, «DG2004»namespace: shop", "")),
         ("a number for a selector", policy("selector: «DG2006»5")),
         ("a text for an order", policy("order: «DG2006»first")),
+        ("an order that is no number", policy("order: «DG2006».nan")),
         ("a text for a list", rule("source: {nets: «DG2006»10.0.0.0/8}")),
         ("a mapping for a list", policy("ingress: «DG2006»{action: Allow}")),
         ("a list for a mapping", rule("source: «DG2006»[]")),
         ("a word for true", global("applyOnForward: «DG2006»yes")),
         ("an action in lower case", policy("ingress: [{action: «DG2007»allow}]")),
+        ("an IP version of 5", rule("ipVersion: «DG2007»5")),
+        ("an unknown performance hint", policy("performanceHints: [«DG2007»Fast]")),
         ("a type in lower case", policy("types: [«DG2007»ingress]")),
         ("a protocol in lower case in a Kubernetes policy", kubernetes("ingress: [{ports: [{protocol: «DG2007»tcp}]}]")),
         ("an unknown policy type", kubernetes("policyTypes: [«DG2007»Inbound]")),
@@ -163,6 +166,10 @@ fn documents_without_the_shape_of_their_kind() {
         ("an unknown default action", calico("Tier", "name: first", "defaultAction: «DG2007»Allow")),
         ("an ICMP type beyond the range", rule("protocol: ICMP, icmp: {type: «DG2008»255}")),
         ("an ICMP code beyond the range", rule("protocol: ICMP, icmp: {type: 3, code: «DG2008»256}")),
+        ("a protocol of 0", rule("protocol: «DG2008»0")),
+        ("a protocol beyond the range", rule("notProtocol: «DG2008»256")),
+        ("a port of 0", rule("protocol: TCP, source: {ports: [«DG2008»0]}")),
+        ("a port beyond the range", rule("protocol: TCP, destination: {ports: [443, «DG2008»65536]}")),
         ("a selector of 1025 characters", policy(&format!("selector: «DG2009»a == '{}'", "x".repeat(1018)))),
         ("an empty list of types", policy("types: «DG2010»[]")),
         ("51 ports", rule(&format!("protocol: TCP, destination: {{ports: «DG2010»[{}]}}", (1..=51).map(|port| port.to_string()).collect::<Vec<_>>().join(", ")))),
@@ -272,6 +279,7 @@ fn kubernetes_policies_that_are_not_valid() {
         ("a cidr that is no block", kubernetes("egress: [{to: [{ipBlock: {cidr: «DG3019»10.0.0.0}}]}]")),
         ("an except that is no block", kubernetes("egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [«DG3019»ten]}}]}]")),
         ("In without values", kubernetes("ingress: [{from: [{podSelector: {matchExpressions: [«DG3026»{key: a, operator: In}]}}]}]")),
+        ("NotIn with an empty list", kubernetes("egress: [{to: [{namespaceSelector: {matchExpressions: [{key: a, operator: NotIn, values: «DG3026»[]}]}}]}]")),
         ("Exists with values", kubernetes("ingress: [{from: [{podSelector: {matchExpressions: [{key: a, operator: Exists, values: «DG3026»[b]}]}}]}]")),
         ("a label key with a blank", kubernetes("ingress: [{from: [{podSelector: {matchLabels: {«DG3003»a b: c}}}]}]")),
         ("a staged deletion with types", calico("StagedKubernetesNetworkPolicy", "name: web, namespace: shop", "stagedAction: Delete, «DG3027»policyTypes: [Ingress]")),
@@ -330,7 +338,32 @@ spec:
     protocol: ICMP
     ipVersion: «DG3018»6
 ";
-    check([("ten mistakes of shape", shapes.to_owned()), ("ten mistakes of meaning", meanings.to_owned())]);
+    // What a fault of shape makes of the rest is not told: the misspelt `protocol` does not also make the port an error.
+    let mixed = "\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata:
+  name: «DG3001»Web
+spec:
+  «DG2004»selectr: all()
+  namespaceSelector: «DG3011»global()
+  «DG4004»preDNAT: true
+  order: «DG2006»first
+  ingress:
+  - action: «DG2007»allow
+    source: {nets: [«DG3020»10.0.0.1/8]}
+  - action: Allow
+    «DG2004»protcol: TCP
+    source: {selector: app «DG3010»= 'web'}
+    destination: {ports: [80]}
+  - action: Deny
+    protocol: «DG3012»udp
+";
+    check([
+        ("ten mistakes of shape", shapes.to_owned()),
+        ("ten mistakes of meaning", meanings.to_owned()),
+        ("ten mistakes of both kinds", mixed.to_owned()),
+    ]);
 }
 
 #[test]

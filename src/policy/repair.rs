@@ -58,17 +58,27 @@ pub(super) fn mended(document: &Document, faults: &[Fault]) -> Document {
     document.with_value(value)
 }
 
-/// The findings about a mended document that hold for the original: errors, and none about what was mended.
+/// The findings about a mended document that hold for the original: errors, and none about what was mended, what is in it,
+/// or the mapping or list as a whole that it is in.
 pub(super) fn telling(document: &Document, faults: &[Fault], found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mended: Vec<String> = faults.iter().flat_map(Fault::paths).map(|path| document.field(path)).collect();
+    let mended: Vec<&FieldPath> = faults.iter().flat_map(Fault::paths).collect();
+    let fields: Vec<String> = mended.iter().map(|path| document.field(path)).collect();
+    let holders: Vec<String> = mended.iter().filter_map(|path| Some(document.field(&holder(path)?))).collect();
     let concerns = |field: &str, mended: &str| {
         field.strip_prefix(mended).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    let told = |finding: &Diagnostic| mended.iter().any(|mended| concerns(&finding.field, mended));
+    let told = |finding: &Diagnostic| {
+        holders.contains(&finding.field) || fields.iter().any(|mended| concerns(&finding.field, mended))
+    };
     found
         .into_iter()
         .filter(|finding| finding.severity == Severity::Error && finding.code != codes::SHAPE.id && !told(finding))
         .collect()
+}
+
+/// The path of what a value is in; `None` for the document.
+fn holder(path: &FieldPath) -> Option<FieldPath> {
+    path.steps().split_last().map(|(_, above)| above.iter().cloned().collect())
 }
 
 /// The smallest value that a schema takes.

@@ -211,7 +211,8 @@ fn label_selector(findings: &mut Findings<'_>, path: &FieldPath, wire: &LabelSel
         if takes_values == values.is_empty() {
             let needs = if takes_values { "needs values" } else { "takes no values" };
             let message = format!("`{:?}` {needs}", requirement.operator);
-            return Err(findings.value(&codes::LABEL_SELECTOR, &path.key("values"), message));
+            let place = if requirement.values.is_some() { path.key("values") } else { path };
+            return Err(findings.value(&codes::LABEL_SELECTOR, &place, message));
         }
         let (key, _) = (key?, valid?);
         Ok(match requirement.operator {
