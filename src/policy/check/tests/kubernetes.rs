@@ -157,7 +157,7 @@ fn rules_that_kubernetes_refuses_are_refused() {
         ),
         (
             "key",
-            "{from: [{podSelector: {matchLabels: {'a b': §c}}}]}",
+            "{from: [{podSelector: {matchLabels: {§'a b': c}}}]}",
             "DG3003 *.from[0].podSelector.matchLabels[\"a b\"]",
         ),
     ] {
