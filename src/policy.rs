@@ -11,6 +11,7 @@ pub mod field;
 pub mod files;
 mod load;
 mod order;
+mod repair;
 mod shape;
 mod store;
 

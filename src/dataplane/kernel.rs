@@ -177,9 +177,9 @@ impl Kernel {
     /// begun to use it meanwhile the kernel refuses, and only the mark goes.
     fn delete_table(&mut self, family: Family) -> Result<(), exec::Error> {
         let transaction = |chains: &[&str]| {
-            let lines: String = chains.iter().map(|chain| format!("-X {chain}\n")).collect();
             let restore = Commands::of(self.variant, family).restore;
-            exec::run(restore, &["--noflush", "-w", LOCK_WAIT], &format!("*filter\n{lines}COMMIT\n"))
+            let input = format!("*filter\n-X {}\nCOMMIT\n", chains.join("\n-X "));
+            exec::run(restore, &["--noflush", "-w", LOCK_WAIT], &input)
         };
         if transaction(&[TABLE_MARK, "INPUT", "FORWARD", "OUTPUT"]).is_err() {
             return transaction(&[TABLE_MARK]).map(drop);

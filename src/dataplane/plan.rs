@@ -135,8 +135,12 @@ fn is_on(member: &Member, interfaces: &BTreeSet<InterfaceName>) -> bool {
 /// Everything but sets: chains, jumps, bridges.
 fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
     let anchors = observed.anchors(desired);
-    // A jump to a base chain that goes away has to go before it.
-    let ended = observed.jumps.iter().filter(|(jump, _)| !anchors.iter().any(|anchor| same_end(anchor, jump)));
+    let anchored = |jump: &Jump| anchors.iter().any(|a| (a.family, a.hook) == (jump.family, jump.hook));
+    let in_place = |jump: &Jump| anchors.iter().any(|anchor| same_place(anchor, jump));
+    // A jump to a base chain that goes away has to go before it; one that stands where none is wanted any more goes when
+    // the others stand.
+    let ended = observed.jumps.iter().filter(|(jump, _)| !anchored(jump));
+    let strays = observed.jumps.iter().filter(|(jump, _)| anchored(jump) && !in_place(jump));
 
     let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
     for family in Family::ALL {
@@ -147,21 +151,23 @@ fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
     }
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
     steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
+    steps.extend(strays.flat_map(deletions));
     steps
 }
 
-fn same_end(one: &Jump, other: &Jump) -> bool {
-    (one.family, one.hook) == (other.family, other.hook)
+/// Whether two jumps do the same in the same chain.
+fn same_place(one: &Jump, other: &Jump) -> bool {
+    (one.family, one.hook, &one.chain) == (other.family, other.hook, &other.chain)
 }
 
 fn deletions((jump, positions): (&Jump, &Vec<usize>)) -> impl Iterator<Item = Step> {
     positions.iter().map(move |_| Step::DeleteJump(jump.clone()))
 }
 
-/// Brings the jumps to a base chain to exactly one, in first place, with no moment without one.
+/// Brings the jumps in one chain to exactly one, in first place, with no moment without one.
 fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
     let held = observed.holds(anchor);
-    let copies = || observed.jumps.iter().filter(|(jump, _)| same_end(anchor, jump));
+    let copies = || observed.jumps.iter().filter(|(jump, _)| same_place(anchor, jump));
     let misplaced = copies().filter(|(jump, _)| !(held && *jump == anchor)).flat_map(deletions);
     if held {
         return misplaced.collect();
@@ -171,9 +177,8 @@ fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
         return [insert].into_iter().chain(misplaced).collect();
     }
     // To delete a copy by its text would hit the new one, so a jump with another text holds its place meanwhile.
-    let used: BTreeSet<u32> = copies().map(|(jump, _)| jump.serial).collect();
-    let serial = used.last().map_or(Jump::LASTING, |highest| highest.wrapping_add(1));
-    let stopgap = Jump { serial, ..anchor.clone() };
+    let highest = copies().map(|(jump, _)| jump.serial).max().unwrap_or(Jump::LASTING);
+    let stopgap = Jump { serial: highest.wrapping_add(1), ..anchor.clone() };
     let mut steps = vec![Step::InsertJump(stopgap.clone())];
     steps.extend(misplaced);
     steps.extend([insert, Step::DeleteJump(stopgap)]);

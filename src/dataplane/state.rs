@@ -149,13 +149,13 @@ impl State {
             || self.chains.get(&family).is_some_and(|named| named.contains_key(TABLE_MARK))
     }
 
-    /// The one jump to each base chain that `desired` has.
+    /// The jumps to each base chain that `desired` has.
     pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
         let mut anchors = Vec::new();
         for (family, named) in self.filtered(desired) {
             for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
-                let chain = self.anchor_chain(*family, hook).to_owned();
-                anchors.push(Jump { family: *family, hook, chain, serial: Jump::LASTING });
+                let jump = |chain: &str| Jump { family: *family, hook, chain: chain.to_owned(), serial: Jump::LASTING };
+                anchors.extend(self.anchor_chains(*family, hook).into_iter().map(jump));
             }
         }
         anchors
@@ -166,9 +166,15 @@ impl State {
         self.jumps.get(anchor).is_some_and(|positions| **positions == [FIRST])
     }
 
-    /// Docker pushes foreign jumps in FORWARD below its own rules, but leaves the content of DOCKER-USER alone.
-    fn anchor_chain(&self, family: Family, hook: Hook) -> &'static str {
-        if hook == Hook::Forward && self.docker_user.contains_key(&family) { DOCKER_USER } else { hook.kernel_chain() }
+    /// Docker pushes foreign jumps in FORWARD below its own rules, but leaves the content of DOCKER-USER alone. What
+    /// others put above DOCKER-USER could accept packets that it never sees, so then there is a jump above them as well;
+    /// a packet that passes our rules twice fares as if it had passed them once.
+    fn anchor_chains(&self, family: Family, hook: Hook) -> Vec<&'static str> {
+        match (hook, self.docker_user.get(&family)) {
+            (Hook::Forward, Some(0)) => vec![DOCKER_USER],
+            (Hook::Forward, Some(_)) => vec![DOCKER_USER, hook.kernel_chain()],
+            _ => vec![hook.kernel_chain()],
+        }
     }
 
     /// What keeps `desired` from being enforced in full, or our removal from being complete, in this state.
@@ -176,9 +182,6 @@ impl State {
         let mut problems = Vec::new();
         for bridge in desired.bridges.difference(&self.filtered_bridges) {
             problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason: "it is off".to_owned() });
-        }
-        for (family, above) in self.docker_user.iter().filter(|(_, above)| **above > 0) {
-            problems.push(Problem::RulesAboveDocker { family: *family, rules: *above });
         }
         for ((family, chain), rule) in &self.pinned {
             problems.push(Problem::ForeignReference { family: *family, chain: chain.clone(), rule: rule.clone() });
@@ -215,13 +218,6 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
-    /// Rules of others come before DOCKER-USER, and with it before ours.
-    RulesAboveDocker {
-        /// Family.
-        family: Family,
-        /// How many.
-        rules: usize,
-    },
     /// A rule of somebody else leads to a chain of ours, which can thus not be removed.
     ForeignReference {
         /// Family.
@@ -250,11 +246,6 @@ impl fmt::Display for Problem {
                      pass its traffic to netfilter (nf_call_iptables, nf_call_ip6tables): {reason}"
                 )
             }
-            Problem::RulesAboveDocker { family, rules } => write!(
-                f,
-                "{family}: {rules} rule(s) stand above the jump to {DOCKER_USER} in FORWARD; what they accept is not \
-                 subject to policy"
-            ),
             Problem::ForeignReference { family, chain, rule } => {
                 write!(f, "{family}: the chain {chain} cannot be removed while this foreign rule leads to it: {rule}")
             }

@@ -231,6 +231,14 @@ fn anchors_are_repaired_in_first_place_and_stay_single() {
             sh(&format!("iptables-{variant} -D {chain} -s 192.0.2.1 -j ACCEPT"));
             assert_same(&dump(variant), &good, name);
         }
+        sh(&format!("iptables-{variant} -I FORWARD -j ACCEPT"));
+        kernel.repair(&desired).unwrap();
+        for chain in ["FORWARD", "DOCKER-USER"] {
+            assert!(rules(variant, "iptables", chain)[0].ends_with("-j DG-FORWARD"), "what is above {chain} accepts");
+        }
+        sh(&format!("iptables-{variant} -D FORWARD -j ACCEPT"));
+        kernel.repair(&desired).unwrap();
+        assert_same(&dump(variant), &good, "nothing is above DOCKER-USER any more");
         sh(&format!("iptables-{variant} -F; ip6tables-{variant} -F"));
         kernel.repair(&desired).unwrap();
         assert!(rules(variant, "iptables", "FORWARD")[0].ends_with("-j DG-FORWARD"), "nothing jumps to DOCKER-USER");

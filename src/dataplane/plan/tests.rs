@@ -97,6 +97,9 @@ fn the_first_rules_come_with_full_sets_and_the_jump_comes_last() {
     assert_eq!(outline(&removal(&held(&new))), ["delete 1", "restore", "destroy"]);
 }
 
+/// Name, jumps with their positions, expected steps.
+type Row<'a> = (&'a str, Vec<(&'a Jump, Vec<usize>)>, Vec<&'a str>);
+
 #[test]
 fn jumps_are_replaced_before_they_are_deleted() {
     let desired = ruleset("br-a", &[], true);
@@ -104,7 +107,7 @@ fn jumps_are_replaced_before_they_are_deleted() {
     let right = good.jumps.keys().next().unwrap().clone();
     let stopgap = Jump { serial: 2, ..right.clone() };
     let elsewhere = Jump { chain: "DOCKER-USER".to_owned(), ..right.clone() };
-    let table: Vec<(&str, Vec<(&Jump, Vec<usize>)>, Vec<&str>)> = vec![
+    let table: Vec<Row<'_>> = vec![
         ("right", vec![(&right, vec![1])], vec![]),
         ("missing", vec![], vec!["insert 1"]),
         ("below another rule", vec![(&right, vec![2])], vec!["insert 2", "delete 1", "insert 1", "delete 2"]),
@@ -122,6 +125,19 @@ fn jumps_are_replaced_before_they_are_deleted() {
         let jumps = jumps.into_iter().map(|(jump, positions)| (jump.clone(), positions)).collect();
         assert_eq!(outline(&plan(&State { jumps, ..good.clone() }, &desired)), expected, "{name}");
     }
+}
+
+#[test]
+fn a_rule_of_others_above_dockers_jump_gets_ours_above_it() {
+    let desired = ruleset("br-a", &[], true);
+    let chains = |above: Option<usize>| -> Vec<String> {
+        let docker_user = above.map(|above| (Family::V4, above)).into_iter().collect();
+        let state = State { docker_user, ..State::default() };
+        state.after(&desired).jumps.into_keys().map(|jump| jump.chain).collect()
+    };
+    assert_eq!(chains(None), ["FORWARD"]);
+    assert_eq!(chains(Some(0)), ["DOCKER-USER"]);
+    assert_eq!(chains(Some(2)), ["DOCKER-USER", "FORWARD"]);
 }
 
 #[test]
