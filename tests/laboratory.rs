@@ -1,6 +1,8 @@
 //! The laboratory itself: that its probes tell the truth, what an engine without any policy lets through, and that
 //! nothing stays behind.
 
+#![expect(clippy::print_stderr, reason = "measurements of the laboratory are worth reading")]
+
 mod support;
 
 use std::fs;

@@ -127,10 +127,12 @@ pub enum Attachment {
 pub struct DetailedAttachment {
     /// Name of the network.
     pub name: String,
-    /// IPv4 address. Default: the next free one, if the network has an IPv4 subnet.
+    /// IPv4 address, or `none`, as for a container that does not run. Default: the next free one, if the network has an IPv4
+    /// subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv4_address: Option<String>,
-    /// IPv6 address. Default: the next free one, if the network has an IPv6 subnet.
+    /// IPv6 address, or `none`, as for a container that does not run. Default: the next free one, if the network has an IPv6
+    /// subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6_address: Option<String>,
     /// MAC address, e.g. `02:42:ac:14:00:02`. Default: unknown.

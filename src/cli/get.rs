@@ -1,6 +1,7 @@
 //! `dockgate get`: what dockgate sees of the host and of the policies.
 
 mod endpoints;
+mod inventory;
 mod networks;
 mod policies;
 
@@ -27,6 +28,7 @@ enum Resource {
     Policies(policies::Arguments),
     #[command(visible_alias = "network")]
     Networks(networks::Arguments),
+    Inventory(inventory::Arguments),
 }
 
 /// The form of a list.
@@ -48,14 +50,15 @@ impl Arguments {
             Resource::Endpoints(arguments) => arguments.execute(output).await?,
             Resource::Policies(arguments) => arguments.execute(output).await?,
             Resource::Networks(arguments) => arguments.execute(output).await?,
+            Resource::Inventory(arguments) => arguments.execute(output).await?,
         }
         Ok(Outcome::Yes)
     }
 }
 
-/// A resource in a list.
-trait Listed: Serialize {
-    /// Header of the table; the columns after `NARROW` are for the wide form.
+/// A resource in a table.
+trait Listed {
+    /// Header of the table; the columns from `NARROW` on are for the wide form.
     const HEADER: &'static [&'static str];
     /// Number of columns in the narrow form.
     const NARROW: usize;
@@ -64,14 +67,25 @@ trait Listed: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
-fn list<T: Listed>(output: &mut dyn Write, format: ListFormat, items: &[T]) -> anyhow::Result<()> {
+/// Prints a list whose rows are the JSON form as well.
+fn list<T: Listed + Serialize>(output: &mut dyn Write, format: ListFormat, items: &[T]) -> anyhow::Result<()> {
+    print(output, format, items, &items)
+}
+
+/// Prints rows as a table, or a document in one of the machine-readable forms.
+fn print<T: Listed>(
+    output: &mut dyn Write,
+    format: ListFormat,
+    rows: &[T],
+    document: &impl Serialize,
+) -> anyhow::Result<()> {
     let columns = match format {
-        ListFormat::Json => return json(output, &items),
-        ListFormat::Yaml => return yaml(output, &items),
+        ListFormat::Json => return json(output, document),
+        ListFormat::Yaml => return yaml(output, document),
         ListFormat::Table => T::NARROW,
         ListFormat::Wide => T::HEADER.len(),
     };
-    let rows: Vec<Vec<String>> = items.iter().map(|item| item.cells().into_iter().take(columns).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.cells().into_iter().take(columns).collect()).collect();
     table(output, &T::HEADER[..columns], &rows)?;
     Ok(())
 }

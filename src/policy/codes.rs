@@ -137,8 +137,26 @@ codes! {
          Deny, because leaving it out could open what it closes.";
     DUPLICATE_RESOURCE = "DG3030" Error "resource defined twice"
         "Kind, namespace and name identify a resource; the first definition counts.";
+    UNKNOWN_NETWORK = "DG3040" Error "unknown network"
+        "The inventory has no network of this name under `networks`.";
+    NAME_TWICE = "DG3041" Error "a name is taken"
+        "Names, ids and bridges tell networks and containers apart, and a container is on a network once.";
+    ADDRESS = "DG3042" Error "invalid address"
+        "An address must be one that a container can have on its network: within a subnet, of the field's IP version, and \
+         neither the network's own, nor its broadcast address, nor a gateway.";
+    ADDRESS_TWICE = "DG3043" Error "an address is taken"
+        "On one network every address belongs to one container.";
+    SUBNET_FULL = "DG3044" Error "no address is left"
+        "The subnets of the network have fewer addresses than it has containers.";
+    NETWORK_MODE = "DG3045" Error "invalid network mode"
+        "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network.";
+    BRIDGE = "DG3046" Error "invalid bridge"
+        "A bridge is a Linux interface of at most 15 characters, and only networks with the driver `bridge` have one.";
     INERT_RULES = "DG3101" Warning "rules without effect"
         "`types` does not list the direction of these rules, so they are never looked at.";
+    SHARES_UNKNOWN = "DG3103" Warning "shares the network of an unknown container"
+        "No container of the inventory has this name. It may be gone, or the name is misspelt; the container is out of reach \
+         of policy either way.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";

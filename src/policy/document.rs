@@ -33,8 +33,10 @@ pub struct Document {
     prefix: FieldPath,
     value: Value,
     places: Places,
-    /// Text of the whole file.
-    source: Arc<str>,
+    /// Whether every key of the document in the file stands there once. Otherwise it is not known what it says.
+    unambiguous: bool,
+    /// Lines of the whole file.
+    source: Arc<[String]>,
 }
 
 /// Parses a file. Empty documents are left out; those that are not mappings are findings.
@@ -45,17 +47,20 @@ pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
         diagnostics.push(describe_unreadable(&file.path, unreadable));
         return (documents, diagnostics);
     }
-    let source: Arc<str> = file.text.as_str().into();
-    for part in split::documents(&source) {
+    let source: Arc<[String]> = file.text.lines().map(str::to_owned).collect();
+    for part in split::documents(&file.text) {
         match serde_yaml::from_str_with_options::<serde_yaml::Spanned<Tree>>(part.text, options()) {
             Ok(tree) => {
                 let (value, places) = Tree::of(tree, part.lines_before);
                 if value.is_null() {
                     continue;
                 }
+                let (file, source) = (file.path.clone(), source.clone());
                 let prefix = FieldPath::root();
-                let document = Document { file: file.path.clone(), prefix, value, places, source: source.clone() };
-                diagnostics.extend(document.duplicate_keys());
+                let mut document = Document { file, prefix, value, places, unambiguous: true, source };
+                let duplicates = document.duplicate_keys();
+                document.unambiguous = duplicates.is_empty();
+                diagnostics.extend(duplicates);
                 if document.value.is_object() {
                     documents.push(document);
                 } else {
@@ -81,6 +86,21 @@ impl Document {
     /// The document as JSON; of a key that stands twice, the first value.
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// Whether no key stands twice. What is ambiguous may be checked, but must not be used.
+    pub fn is_unambiguous(&self) -> bool {
+        self.unambiguous
+    }
+
+    /// The same document with another value, for which the places of this one are taken as far as they go.
+    pub(super) fn with_value(&self, value: Value) -> Document {
+        Document { value, ..self.clone() }
+    }
+
+    /// The path by which a finding about a value names it.
+    pub(super) fn field(&self, path: &FieldPath) -> String {
+        self.prefix.join(path).to_string()
     }
 
     /// The value at a path; `None` when there is none.
@@ -112,7 +132,7 @@ impl Document {
     /// an alias), the place of the value.
     pub fn locate_within(&self, path: &FieldPath, text: &str, offset: usize) -> Location {
         let location = self.locate(path);
-        let line = self.source.lines().nth(location.line as usize - 1).unwrap_or_default();
+        let line = self.source.get(location.line as usize - 1).map_or("", String::as_str);
         let value: String = line.chars().skip(location.column as usize - 1).collect();
         let quote = usize::from(value.starts_with(['"', '\'']));
         let Some(before) = text.get(..offset).filter(|_| value[quote..].starts_with(text)) else { return location };
@@ -166,13 +186,14 @@ impl Document {
         let Value::Object(mut object) = self.value else { return None };
         let Some(Value::Array(values)) = object.remove("items") else { return None };
         let Children::Entries(entries) = self.places.children else { return None };
-        let places = entries.into_iter().find(|entry| entry.key == "items").map(|entry| entry.value.children);
+        let places = entries.into_value("items").map(|value| value.children);
         let Some(Children::Items(places)) = places else { return None };
         let documents = values.into_iter().zip(places).enumerate().map(|(index, (value, places))| Document {
             file: self.file.clone(),
             prefix: self.prefix.join(&items.index(index)),
             value,
             places,
+            unambiguous: self.unambiguous,
             source: self.source.clone(),
         });
         Some(documents.collect())
@@ -185,7 +206,7 @@ impl Document {
         for step in path.steps() {
             let found = match (step, &places.children) {
                 (Step::Key(key), Children::Entries(entries)) => {
-                    entries.iter().find(|entry| entry.key == *key).map(|entry| (&entry.value, Some(entry.place)))
+                    entries.get(key).map(|entry| (&entry.value, Some(entry.place)))
                 }
                 (Step::Index(index), Children::Items(items)) => items.get(*index).map(|item| (item, None)),
                 _ => None,
@@ -204,12 +225,11 @@ impl Document {
         let mut diagnostics = Vec::new();
         self.places.walk(&FieldPath::root(), &mut |path, places| {
             let Children::Entries(entries) = &places.children else { return };
-            for (position, entry) in entries.iter().enumerate() {
-                let Some(first) = entries[..position].iter().find(|first| first.key == entry.key) else { continue };
+            for (first, place) in entries.duplicates() {
                 let message =
-                    format!("the key `{}` stands twice; the first is in line {}", entry.key, first.place.line);
-                let field = self.prefix.join(&path.literal_key(&entry.key));
-                diagnostics.push(Diagnostic::new(&codes::DUPLICATE_KEY, self.location(entry.place), &field, message));
+                    format!("the key `{}` stands twice; the first is in line {}", first.key, first.place.line);
+                let field = self.prefix.join(&path.literal_key(&first.key));
+                diagnostics.push(Diagnostic::new(&codes::DUPLICATE_KEY, self.location(place), &field, message));
             }
         });
         diagnostics

@@ -10,7 +10,7 @@ use super::check::{self, Resource};
 use super::diagnostic::did_you_mean;
 use super::document::{self, Document};
 use super::field::FieldPath;
-use super::{Diagnostic, Loaded, Location, NetworkSet, Policy, PolicySet, Severity, SourceFile, Tier, codes, order};
+use super::{Diagnostic, Loaded, Location, NetworkSet, Policy, PolicySet, SourceFile, Tier, codes, order, repair};
 use crate::api::{self, Kind};
 
 /// Kinds of `dockgate.io` that other commands use.
@@ -102,15 +102,19 @@ impl Loader {
 
     fn resource(&mut self, document: &Document, kind: &'static Kind) {
         *self.resources.entry(kind.name.to_owned()).or_default() += 1;
-        let shape = document.check(kind);
-        let is_first = self.is_first(document, kind);
-        if shape.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        let (shape, faults) = document.inspect(kind);
+        let is_usable = self.is_first(document, kind) && document.is_unambiguous() && shape.is_empty();
+        let resource = if shape.is_empty() {
+            let (resource, diagnostics) = check::check(document, kind);
+            self.diagnostics.extend(diagnostics);
+            resource
+        } else {
+            let (_, diagnostics) = check::check(&repair::mended(document, &faults), kind);
             self.diagnostics.extend(shape);
-            return;
-        }
-        let (resource, diagnostics) = check::check(document, kind);
-        self.diagnostics.extend(shape.into_iter().chain(diagnostics));
-        match resource.filter(|_| is_first) {
+            self.diagnostics.extend(repair::telling(document, &faults, diagnostics));
+            None
+        };
+        match resource.filter(|_| is_usable) {
             Some(Resource::Policy(policy, tier_place)) => self.policies.push((policy, tier_place)),
             Some(Resource::NetworkSet(set)) => self.network_sets.push(set),
             Some(Resource::Tier(tier)) => self.tiers.push(tier),

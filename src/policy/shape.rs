@@ -3,7 +3,7 @@
 //! Input: a [`Document`] and its [`Kind`]. Output: all findings at once, each at the key or value at fault.
 //! The shape is the kind's JSON Schema, the same one that editors use, so that the two never disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use super::Diagnostic;
 use super::codes;
-use super::diagnostic::did_you_mean;
+use super::diagnostic::{closest, did_you_mean};
 use super::document::Document;
 use super::field::FieldPath;
+use super::repair::{Fault, stand_in};
 use crate::api::{self, Kind};
 
 /// A schema and its compiled form.
@@ -38,11 +39,15 @@ impl Shape {
         })
     }
 
+    /// The part of the schema that an error breaks.
+    fn schema_of(&self, error: &ValidationError<'_>) -> Option<&Value> {
+        let keyword = error.schema_path().as_str();
+        self.schema.pointer(keyword.rsplit_once('/').map_or("", |(schema, _)| schema))
+    }
+
     /// The fields that the schema knows where an unknown one was found.
     fn fields_beside(&self, error: &ValidationError<'_>) -> Vec<&str> {
-        let path = error.schema_path().as_str();
-        let object = path.rsplit_once('/').map_or("", |(object, _)| object);
-        let properties = self.schema.pointer(object).and_then(|object| object.get("properties"));
+        let properties = self.schema_of(error).and_then(|object| object.get("properties"));
         properties.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
     }
 }
@@ -50,17 +55,49 @@ impl Shape {
 impl Document {
     /// Checks the document against the schema of its kind.
     pub fn check(&self, kind: &Kind) -> Vec<Diagnostic> {
+        self.inspect(kind).0
+    }
+
+    /// Checks the document against the schema of its kind, and says what would have to be different.
+    pub(super) fn inspect(&self, kind: &Kind) -> (Vec<Diagnostic>, Vec<Fault>) {
         let shape = Shape::of(kind);
         let errors: Vec<_> = shape.validator.iter_errors(self.value()).collect();
         // A value of the wrong type breaks its other limits too, which says nothing new.
-        let mistyped = |error: &ValidationError<'_>| {
-            !matches!(error.kind(), ValidationErrorKind::Type { .. })
-                && errors.iter().any(|other| {
-                    matches!(other.kind(), ValidationErrorKind::Type { .. })
-                        && other.instance_path() == error.instance_path()
-                })
-        };
-        errors.iter().filter(|error| !mistyped(error)).flat_map(|error| self.describe(shape, error)).collect()
+        let is_type = |error: &ValidationError<'_>| matches!(error.kind(), ValidationErrorKind::Type { .. });
+        let mistyped: BTreeSet<&str> =
+            errors.iter().filter(|error| is_type(error)).map(|error| error.instance_path().as_str()).collect();
+        let errors = errors.iter().filter(|error| is_type(error) || !mistyped.contains(error.instance_path().as_str()));
+        let mut diagnostics = Vec::new();
+        let mut faults = Vec::new();
+        for error in errors {
+            diagnostics.extend(self.describe(shape, error));
+            faults.extend(self.faults(shape, error));
+        }
+        (diagnostics, faults)
+    }
+
+    fn faults(&self, shape: &Shape, error: &ValidationError<'_>) -> Vec<Fault> {
+        let path = self.path_of(error.instance_path().as_str());
+        let schema = shape.schema_of(error);
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let known = shape.fields_beside(error);
+                let unknown = unexpected.iter().map(|name| Fault::Unknown {
+                    path: path.literal_key(name),
+                    meant: closest(name, known.iter().copied()).map(|meant| path.literal_key(meant)),
+                });
+                unknown.collect()
+            }
+            ValidationErrorKind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                let schema = schema.and_then(|schema| schema.get("properties")?.get(name));
+                vec![Fault::Wrong { path: path.literal_key(name), stand_in: schema.map(stand_in) }]
+            }
+            ValidationErrorKind::Type { .. } | ValidationErrorKind::Enum { .. } => {
+                vec![Fault::Wrong { path, stand_in: schema.map(stand_in) }]
+            }
+            _ => vec![Fault::Wrong { path, stand_in: None }],
+        }
     }
 
     fn describe(&self, shape: &Shape, error: &ValidationError<'_>) -> Vec<Diagnostic> {
@@ -153,15 +190,14 @@ impl Document {
     }
 
     fn duplicate_items(&self, path: &FieldPath, list: &Value) -> Vec<Diagnostic> {
-        let items: &[Value] = list.as_array().map_or(&[], Vec::as_slice);
-        let again = |index: usize| items[..index].contains(&items[index]);
-        (0..items.len())
-            .filter(|index| again(*index))
-            .map(|index| {
-                let message = format!("`{}` stands in the list twice", shown(&items[index]));
-                self.finding(&codes::DUPLICATE_ITEM, &path.index(index), message)
-            })
-            .collect()
+        let mut seen = BTreeSet::new();
+        let items = list.as_array().into_iter().flatten().enumerate();
+        let again = items.filter(|(_, item)| !seen.insert(item.to_string()));
+        let findings = again.map(|(index, item)| {
+            let message = format!("`{}` stands in the list twice", shown(item));
+            self.finding(&codes::DUPLICATE_ITEM, &path.index(index), message)
+        });
+        findings.collect()
     }
 }
 

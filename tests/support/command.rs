@@ -8,12 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 /// Runs a command and returns its standard output without the final newline. Panics when it fails.
 pub(crate) fn run(command: &[&str]) -> String {
-    succeed(command, output(command, &[]))
+    succeed(command, &output(command, &[]))
 }
 
 /// As [`run`], with `input` on standard input.
 pub(crate) fn run_with_input(command: &[&str], input: &[u8]) -> String {
-    succeed(command, output(command, input))
+    succeed(command, &output(command, input))
 }
 
 /// Whether a command succeeds; what it writes is dropped.
@@ -39,7 +39,7 @@ pub(crate) fn output(command: &[&str], input: &[u8]) -> Output {
     })
 }
 
-fn succeed(command: &[&str], output: Output) -> String {
+fn succeed(command: &[&str], output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
     assert!(
         output.status.success(),

@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -147,6 +148,8 @@ impl Daemon {
             .args(["unshare", "--mount", "--propagation", "slave", "sh", "-euc", include_str!("engine.sh"), "engine"])
             .args([root.as_os_str(), directory.as_os_str(), configuration.as_os_str()])
             .env(mark.0, mark.1)
+            // Ctrl-C at the terminal is for the test, which then ends the engine in its own way.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(also_log)
@@ -192,9 +195,11 @@ impl Daemon {
         self.kept = true;
     }
 
-    /// The last lines of the engine's log.
+    /// The last complaints in the engine's log. (containerd's shims write what they do into it too, whatever the level.)
     pub(crate) fn log_tail(&self, lines: usize) -> String {
-        tail(&self.directory.join("dockerd.log"), lines)
+        let log = tail(&self.directory.join("dockerd.log"), usize::MAX);
+        let complaints: Vec<&str> = log.lines().filter(|line| !line.contains("level=info")).collect();
+        complaints[complaints.len().saturating_sub(lines)..].join("\n")
     }
 }
 

@@ -52,6 +52,26 @@ impl Matrix {
         }
     }
 
+    /// Whether a cell was measured, and open.
+    pub(crate) fn is_open(&self, cell: &Cell) -> bool {
+        self.cells.get(cell).is_some_and(|outcome| outcome.is_open())
+    }
+
+    /// The outcomes as they would be if one more name answered and were answered as `name` is.
+    #[must_use]
+    pub(crate) fn with_twin(&self, name: &str, twin: &str) -> Matrix {
+        let names = |own: &String| if own == name { vec![own.clone(), twin.to_owned()] } else { vec![own.clone()] };
+        let mut cells = BTreeMap::new();
+        for (cell, outcome) in &self.cells {
+            for source in names(&cell.source) {
+                for target in names(&cell.target) {
+                    cells.insert(Cell { source: source.clone(), target, ..cell.clone() }, *outcome);
+                }
+            }
+        }
+        Matrix { cells }
+    }
+
     /// The cells whose openness is not what `expected` says, each with its measured outcome.
     pub(crate) fn differences(&self, expected: impl Fn(&Cell) -> bool) -> BTreeMap<&Cell, Outcome> {
         let differing = self.cells.iter().filter(|(cell, outcome)| outcome.is_open() != expected(cell));

@@ -7,6 +7,7 @@
 //! Include it with `mod support;`. It needs root; `make test` takes care of that and of the packages.
 
 #![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
+#![expect(clippy::print_stderr, reason = "what a laboratory has to say belongs to the output of the test")]
 #![allow(unused_imports, reason = "each test binary compiles this module and uses a part of it")]
 
 pub(crate) mod command;

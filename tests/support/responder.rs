@@ -104,7 +104,7 @@ impl Servers {
         if poll(&mut interest, timeout).unwrap_or(0) == 0 {
             return;
         }
-        self.streams.retain_mut(|stream| echo(stream));
+        self.streams.retain_mut(echo);
         for (tcp, udp) in self.listeners.values().flatten() {
             answer_datagrams(udp);
             while let Ok((mut stream, _)) = tcp.accept() {

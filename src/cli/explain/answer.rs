@@ -144,6 +144,10 @@ impl<'a> Answer<'a> {
             }
             self.write_way(output, way)?;
         }
+        if self.paths.len() > 1 {
+            let open = self.paths.iter().filter(|way| way.decision == word(Decision::Allow)).count();
+            writeln!(output, "\n{open} of {} ways open", self.paths.len())?;
+        }
         for OutOfReach { endpoint, reason } in &self.out_of_reach {
             let (endpoint, reason) = (printable(endpoint), printable(reason));
             writeln!(output, "\n{REMARK}note{REMARK:#}: policy cannot reach {endpoint}: {reason}")?;

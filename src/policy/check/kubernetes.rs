@@ -1,6 +1,8 @@
-//! Kubernetes' NetworkPolicy, enforced and staged (calico-semantics §5.1).
+//! Kubernetes' NetworkPolicy, enforced and staged, as a policy of Calico's model.
 //!
-//! Its rules become Allow rules of the tier `default`; what they do not allow is denied at the end of the tier.
+//! Input: the wire form. Output: a [`Policy`] in the tier `default` with Allow rules; what they do not allow is denied at
+//! the end of the tier. The defaults are the Kubernetes API's own: Calico's converter leaves them to an API server, and
+//! there is none here.
 
 use std::collections::BTreeMap;
 
@@ -193,14 +195,15 @@ fn label_selector(findings: &mut Findings<'_>, path: &FieldPath, wire: &LabelSel
     let labels = path.key("matchLabels");
     let equal = all(wire.match_labels.iter().flatten().map(|(key, value)| {
         let path = labels.literal_key(key);
-        let key = label_key(findings, &path, key);
+        let key = label_key(key).map_err(|(message, help)| findings.key_with_help(&codes::LABEL, &path, message, help));
         label_value(findings, &path, value)?;
         Ok(Selector::equals(key?, value))
     }));
     let expressions = path.key("matchExpressions");
     let required = all(wire.match_expressions.iter().flatten().enumerate().map(|(index, requirement)| {
         let path = expressions.index(index);
-        let key = label_key(findings, &path.key("key"), &requirement.key);
+        let key = label_key(&requirement.key)
+            .map_err(|(message, help)| findings.value_with_help(&codes::LABEL, &path.key("key"), message, help));
         let values = requirement.values.as_deref().unwrap_or_default();
         let valid = all(values
             .iter()
@@ -210,7 +213,8 @@ fn label_selector(findings: &mut Findings<'_>, path: &FieldPath, wire: &LabelSel
         if takes_values == values.is_empty() {
             let needs = if takes_values { "needs values" } else { "takes no values" };
             let message = format!("`{:?}` {needs}", requirement.operator);
-            return Err(findings.value(&codes::LABEL_SELECTOR, &path.key("values"), message));
+            let place = if requirement.values.is_some() { path.key("values") } else { path };
+            return Err(findings.value(&codes::LABEL_SELECTOR, &place, message));
         }
         let (key, _) = (key?, valid?);
         Ok(match requirement.operator {
@@ -223,15 +227,15 @@ fn label_selector(findings: &mut Findings<'_>, path: &FieldPath, wire: &LabelSel
     Ok(equal?.into_iter().chain(required?).fold(Selector::all(), Selector::and))
 }
 
-/// A label key that the selector language can write. Docker's labels know no more limits than that.
-fn label_key<'k>(findings: &mut Findings<'_>, path: &FieldPath, key: &'k str) -> Checked<&'k str> {
+/// A label key that the selector language can write, or what is wrong with it and what to do. Docker's labels know no
+/// more limits than that.
+fn label_key(key: &str) -> Result<&str, (String, &'static str)> {
     let valid = (1..=512).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b'-'));
     if valid {
         return Ok(key);
     }
-    let help = "use at most 512 letters, digits, `_`, `.`, `/` and `-`";
-    Err(findings.value_with_help(&codes::LABEL, path, format!("`{key}` is not a label key"), help))
+    Err((format!("`{key}` is not a label key"), "use at most 512 letters, digits, `_`, `.`, `/` and `-`"))
 }
 
 fn label_value(findings: &mut Findings<'_>, path: &FieldPath, value: &str) -> Checked<()> {

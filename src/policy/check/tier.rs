@@ -1,4 +1,7 @@
-//! Tier (calico-semantics §1.7).
+//! Tier.
+//!
+//! Input: the wire form. Output: a [`Tier`]. The well-known tiers may be declared, but not changed: policies of every
+//! source rely on where they lie.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -19,11 +22,12 @@ pub(super) fn check(findings: &mut Findings<'_>, metadata: &ObjectMeta, wire: &c
     if let Some(known) = well_known_tiers().into_iter().find(|known| known.name == tier.name)
         && known != tier
     {
+        let field = if known.order == tier.order { "defaultAction" } else { "order" };
         let order = known.order.0.unwrap_or(f64::INFINITY);
         let help =
             format!("leave the resource out, or use `order: {order}` and `defaultAction: {}`", known.default_action);
         let message = format!("the tier `{}` has a fixed order and default action", tier.name);
-        return Err(findings.value_with_help(&codes::WELL_KNOWN_TIER, &spec(), message, help));
+        return Err(findings.value_with_help(&codes::WELL_KNOWN_TIER, &spec().key(field), message, help));
     }
     Ok(Resource::Tier(tier))
 }

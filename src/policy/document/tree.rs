@@ -1,5 +1,9 @@
 //! A YAML value together with the place of every key and value in it.
+//!
+//! Input: what the parser delivers. Output: a JSON value and, beside it and of the same form, its [`Places`]. Two trees and
+//! not one, because schema and wire types want plain JSON.
 
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -36,8 +40,46 @@ pub(super) enum Children {
     None,
     /// Items of a sequence.
     Items(Vec<Places>),
-    /// Entries of a mapping in the order of the file, duplicates included.
-    Entries(Vec<Entry>),
+    /// Entries of a mapping.
+    Entries(Entries),
+}
+
+/// The entries of a mapping in the order of the file, and which keys stand in it again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entries {
+    entries: Vec<Entry>,
+    /// Index of the first entry of each key.
+    first: BTreeMap<String, usize>,
+    /// Index of the first entry and place of the later key.
+    again: Vec<(usize, Place)>,
+}
+
+impl Entries {
+    fn push(&mut self, key: String, place: Place, value: Places) {
+        match self.first.entry(key.clone()) {
+            btree_map::Entry::Occupied(first) => self.again.push((*first.get(), place)),
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(self.entries.len());
+                self.entries.push(Entry { key, place, value });
+            }
+        }
+    }
+
+    /// The entry of a key, the first if it stands there twice.
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        self.first.get(key).and_then(|index| self.entries.get(*index))
+    }
+
+    /// The places of a key's value.
+    pub(super) fn into_value(mut self, key: &str) -> Option<Places> {
+        let index = *self.first.get(key)?;
+        Some(self.entries.swap_remove(index).value)
+    }
+
+    /// Keys that stand there again: the first entry of each, and the place of the later key.
+    pub(super) fn duplicates(&self) -> impl Iterator<Item = (&Entry, Place)> {
+        self.again.iter().filter_map(|(first, place)| Some((self.entries.get(*first)?, *place)))
+    }
 }
 
 /// A key of a mapping and the places of its value.
@@ -60,7 +102,7 @@ impl Places {
                 }
             }
             Children::Entries(entries) => {
-                for entry in entries {
+                for entry in &entries.entries {
                     entry.value.walk(&path.literal_key(&entry.key), visit);
                 }
             }
@@ -91,11 +133,11 @@ impl Tree {
             }
             Tree::Mapping(pairs) => {
                 let mut object = Map::new();
-                let mut entries = Vec::with_capacity(pairs.len());
+                let mut entries = Entries::default();
                 for (key, value) in pairs {
                     let (value, places) = Tree::of(value, lines_before);
                     object.entry(key.value.as_str()).or_insert(value);
-                    entries.push(Entry { place: shift(key.referenced), key: key.value, value: places });
+                    entries.push(key.value, shift(key.referenced), places);
                 }
                 (Value::Object(object), Places { place, children: Children::Entries(entries) })
             }

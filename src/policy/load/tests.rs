@@ -172,3 +172,131 @@ fn every_code_that_is_emitted_is_in_the_table() {
         assert!(codes::CODES.iter().any(|code| code.id == diagnostic.code), "{}", diagnostic.code);
     }
 }
+
+#[test]
+fn an_ambiguous_resource_is_not_there() {
+    let text = policy("GlobalNetworkPolicy", "", "a", "{ingress: [{action: Deny}], ingress: [{action: Allow}]}");
+    let loaded = loaded(&[("p", &text)]);
+    assert_eq!(loaded.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["DG1002"]);
+    assert!(loaded.policies.policies.is_empty());
+}
+
+#[test]
+fn faults_of_shape_and_of_meaning_are_found_together() {
+    let text = "\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {}
+spec:
+  selector: a = 'b'
+  types: [ingress, Egress]
+  ingress:
+  - action: allow
+    protocol: tcp
+    source: {notselector: c, nets: [10.0.0.1/8, 5], ports: [x-]}
+  - protocl: TCP
+    destination: {ports: [80, 0]}
+";
+    let fields: Vec<String> = loaded(&[("p", text)])
+        .diagnostics
+        .iter()
+        .map(|d| format!("{} {} {}", d.location.line, d.code, d.field))
+        .collect();
+    let expected = [
+        "3 DG2005 metadata.name",
+        "5 DG3010 spec.selector",
+        "6 DG2007 spec.types[0]",
+        "8 DG2007 spec.ingress[0].action",
+        "9 DG3012 spec.ingress[0].protocol",
+        "10 DG2004 spec.ingress[0].source.notselector",
+        "10 DG3020 spec.ingress[0].source.nets[0]",
+        "10 DG2006 spec.ingress[0].source.nets[1]",
+        "10 DG3013 spec.ingress[0].source.ports[0]",
+        "11 DG2004 spec.ingress[1].protocl",
+        "11 DG2005 spec.ingress[1].action",
+        "12 DG2008 spec.ingress[1].destination.ports[1]",
+    ];
+    assert_eq!(fields, expected);
+}
+
+mod arbitrary {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces from which texts are made that come close to policies.
+    fn piece() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "apiVersion: projectcalico.org/v3\n",
+            "kind: NetworkPolicy\n",
+            "kind: List\nitems:\n",
+            "metadata: {name: a}\n",
+            "spec:\n",
+            "  selector: a == 'b'\n",
+            "  ingress:\n",
+            "  - action: Allow\n",
+            "    source: {nets: [10.0.0.0/8]}\n",
+            "---\n",
+            "...\n",
+            "- ",
+            "? ",
+            ": ",
+            "&a ",
+            "*a ",
+            "<<: *a\n",
+            "!x ",
+            "'",
+            "\"",
+            "\\",
+            "[",
+            "]",
+            "{",
+            "}",
+            "|\n",
+            ">-\n",
+            "\t",
+            "  ",
+            "\n",
+            "\r\n",
+            "\u{feff}",
+            "#",
+            "%YAML 1.2\n",
+            "ü",
+            "\u{0}",
+            "~",
+            "0755",
+            ".inf",
+            "1e999",
+            "99999999999999999999999999999999999999999",
+            "order: -0.0\n",
+        ];
+        prop_oneof![4 => proptest::sample::select(PIECES).prop_map(str::to_owned), 1 => any::<String>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever a file holds, loading ends, and every finding has a place in the file and a code in the table.
+        #[test]
+        fn any_text_is_loaded(pieces in proptest::collection::vec(piece(), 0..40)) {
+            let text = pieces.concat();
+            let loaded = load(&[SourceFile::new("p", text.as_str())]);
+            let lines = u32::try_from(text.lines().count().max(1)).expect("few lines");
+            for finding in loaded.diagnostics {
+                prop_assert!((1..=lines).contains(&finding.location.line), "{finding:?} in {text:?}");
+                prop_assert!(finding.location.column >= 1);
+                prop_assert!(codes::CODES.iter().any(|code| code.id == finding.code));
+            }
+        }
+
+        /// A policy with one character changed is in force or reported, but never silently gone.
+        #[test]
+        fn a_damaged_policy_is_still_loaded(at in 0usize..200, with in any::<char>()) {
+            let text = policy("GlobalNetworkPolicy", "", "a", "{selector: b == 'c', ingress: [{action: Allow, protocol: TCP}]}");
+            let at = at % text.len();
+            let damaged = format!("{}{with}{}", &text[..at], &text[at + 1..]);
+            let loaded = load(&[SourceFile::new("p", damaged.as_str())]);
+            prop_assert!(loaded.policies.policies.len() == 1 || !loaded.diagnostics.is_empty(), "{damaged:?}");
+        }
+    }
+}

@@ -148,7 +148,7 @@ fn rules_that_kubernetes_refuses_are_refused() {
         (
             "In without values",
             "{from: [{podSelector: {matchExpressions: [§{key: a, operator: In}]}}]}",
-            "DG3026 *.from[0].podSelector.matchExpressions[0].values",
+            "DG3026 *.from[0].podSelector.matchExpressions[0]",
         ),
         (
             "Exists with values",
@@ -157,7 +157,7 @@ fn rules_that_kubernetes_refuses_are_refused() {
         ),
         (
             "key",
-            "{from: [{podSelector: {matchLabels: {'a b': §c}}}]}",
+            "{from: [{podSelector: {matchLabels: {§'a b': c}}}]}",
             "DG3003 *.from[0].podSelector.matchLabels[\"a b\"]",
         ),
     ] {

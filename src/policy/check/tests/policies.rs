@@ -131,8 +131,8 @@ fn tiers_are_declared_or_well_known() {
     let known = |spec: &str| document("Tier", None, spec).replace("name: x", "name: kube-admin");
     assert_eq!(found(&known("{order: 1000, defaultAction: Pass}")), Vec::<String>::new());
     assert_eq!(tiers(&known("{order: 1000, defaultAction: Pass}")).len(), 3);
-    assert_found("default action", &known("§{order: 1000}"), &["DG3028 spec"]);
-    assert_found("order", &known("§{order: 5, defaultAction: Pass}"), &["DG3028 spec"]);
+    assert_found("default action", &known("§{order: 1000}"), &["DG3028 spec.defaultAction"]);
+    assert_found("order", &known("{order: §5, defaultAction: Pass}"), &["DG3028 spec.order"]);
 }
 
 #[test]

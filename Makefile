@@ -1,0 +1,44 @@
+# Recipes of this repository. `make` lists them.
+
+CARGO ?= cargo
+
+# Where rustup puts cargo; a shell that is not a login shell may not know.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# The test programs that run for anyone: those that enter no network namespace, neither of the laboratory's nor another.
+UNPRIVILEGED := $(shell for test in $(patsubst %/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs)); do \
+	grep -rq 'support/mod.rs\|^mod support;\|netns' $$test || echo --test $$(basename $$test .rs); done)
+
+# The others run as root. Only they do: the build stays the user's own.
+ifneq ($(shell id -u),0)
+SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
+AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
+endif
+
+.PHONY: help build check test demo laboratory
+
+help: ## list the recipes
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the release binary, target/release/dockgate
+	$(CARGO) build --release --locked
+
+check: ## formatting, lints, documentation, and the tests that need neither root nor Docker
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test demo -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) test --locked --lib --bins $(UNPRIVILEGED)
+	$(CARGO) test --locked --doc
+
+laboratory: ## install what tests with a real engine need (Debian and Ubuntu), and unpack a newer engine
+	@sh tests/laboratory/install.sh
+	@$(SUDO) sh tests/laboratory/newer-engine.sh sid >/dev/null
+
+test: laboratory ## every test, those with a real Docker engine included; installs what they need
+	$(CARGO) test --locked --no-fail-fast $(AS_ROOT)
+
+demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
+	@sh tests/laboratory/install.sh
+	@echo 'Building dockgate and the demo (unoptimized, which is quicker to build) ...'
+	@$(CARGO) test --quiet --locked $(AS_ROOT) --test demo
