@@ -1,4 +1,7 @@
 //! A YAML value together with the place of every key and value in it.
+//!
+//! Input: what the parser delivers. Output: a JSON value and, beside it and of the same form, its [`Places`]. Two trees and
+//! not one, because schema and wire types want plain JSON.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
