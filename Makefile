@@ -36,7 +36,7 @@ laboratory: ## install what tests with a real engine need (Debian and Ubuntu), a
 	@$(SUDO) sh tests/laboratory/newer-engine.sh sid >/dev/null
 
 test: laboratory ## every test, those with a real Docker engine included; installs what they need
-	$(CARGO) test --locked $(AS_ROOT)
+	$(CARGO) test --locked --no-fail-fast $(AS_ROOT)
 
 demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
 	@sh tests/laboratory/install.sh

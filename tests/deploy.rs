@@ -156,15 +156,36 @@ fn the_image_holds_the_programs_and_starts_the_controller() {
     assert_runs("CMD", instruction("CMD").iter().map(String::as_str), "/etc/dockgate/policies");
 }
 
+/// What the image's build takes from the repository.
+fn copied() -> BTreeSet<String> {
+    let copies = text("Dockerfile");
+    let copies = copies.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from="));
+    let sources = |line: &str| {
+        let words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();
+        words[..words.len() - 1].to_vec()
+    };
+    copies.flat_map(sources).collect()
+}
+
 #[test]
 fn everything_that_the_image_copies_is_sent_to_the_engine() {
     let allowed = text("Dockerfile.dockerignore");
     let allowed: BTreeSet<&str> = allowed.lines().filter_map(|line| line.strip_prefix('!')).collect();
-    for line in text("Dockerfile").lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from=")) {
-        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-        for source in &words[..words.len() - 1] {
-            assert!(allowed.contains(source), "{source} is left out of the build context");
-            assert!(root().join(source).exists(), "{source} does not exist");
+    for source in copied() {
+        assert!(allowed.contains(source.as_str()), "{source} is left out of the build context");
+        assert!(root().join(&source).exists(), "{source} does not exist");
+    }
+}
+
+#[test]
+fn the_image_copies_every_file_without_which_cargo_refuses_the_manifest() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("this is a package");
+    let copied = copied();
+    for (heading, directory) in [("[[test]]", "tests"), ("[[bench]]", "benches"), ("[[example]]", "examples")] {
+        for table in manifest.split(heading).skip(1) {
+            let name = table.lines().find_map(|line| line.strip_prefix("name = ")).expect("a target has a name");
+            let file = format!("{directory}/{}.rs", name.trim_matches('"'));
+            assert!(copied.contains(&file), "Cargo.toml names {file}");
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
-use dockgate::inventory::{Change, Container, Inventory, Unenforceable, docker};
+use dockgate::inventory::{Change, Container, Inventory, Unenforceable, docker, file};
+use dockgate::policy::SourceFile;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -117,21 +118,22 @@ fn story(changes: &[Change]) -> Vec<&'static str> {
     story
 }
 
-fn address(text: &str) -> Option<IpAddr> {
-    Some(text.parse().expect("an address"))
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 #[test]
 fn the_installed_engine_is_followed() {
-    follow_an_engine(Engine::Installed);
+    eprintln!("{}", follow_an_engine(Engine::Installed));
 }
 
 #[test]
 fn a_newer_engine_is_followed() {
-    follow_an_engine(Engine::Sid);
+    eprintln!("{}", follow_an_engine(Engine::Sid));
 }
 
-fn follow_an_engine(engine: Engine) {
+/// Returns what there is to know of the run.
+fn follow_an_engine(engine: Engine) -> String {
     let mut lab = Lab::start(engine);
     let mut followed = Followed::start(&lab);
     followed.until("first listing", |_, change| matches!(change, Change::Snapshot(_)));
@@ -142,9 +144,10 @@ fn follow_an_engine(engine: Engine) {
     what_cannot_be_policed_says_why(&lab, &mut followed);
     published_ports_are_seen(&lab, &mut followed);
     a_burst_ends_in_the_truth(&lab, &mut followed);
-    latency_from_event_to_address(&lab, &mut followed);
+    let latency = latency_from_event_to_address(&lab, &mut followed);
     networks_go(&lab, &mut followed);
     a_restart_of_the_engine_is_survived(&mut lab, &mut followed);
+    latency
 }
 
 fn networks_come_with_what_docker_says_of_them(lab: &Lab, followed: &mut Followed) {
@@ -229,7 +232,7 @@ fn attachments_come_and_go(lab: &Lab, followed: &mut Followed) {
     lab.docker(&["network", "connect", "--ip", "10.10.2.77", "back", "shop"]);
     let changes = followed.settle("shop connected while it runs");
     assert_eq!(story(&changes)[0], "attached", "nothing comes before the address");
-    assert_eq!(followed.address("shop", "back"), address("10.10.2.77"));
+    assert_eq!(followed.address("shop", "back"), Some(address("10.10.2.77")));
 
     lab.docker(&["network", "disconnect", "back", "shop"]);
     let changes = followed.settle("shop disconnected");
@@ -266,6 +269,8 @@ fn what_cannot_be_policed_says_why(lab: &Lab, followed: &mut Followed) {
     ];
     assert_eq!(reasons, expected.map(|(name, reason)| (name.to_owned(), reason)).into());
 
+    a_written_inventory_reads_as_the_same_world(lab, followed);
+
     lab.docker(&["rename", "shop", "web"]);
     followed.settle("the container behind a shared endpoint renamed");
     let shared = followed.container("sharing").unenforceable.clone();
@@ -273,6 +278,18 @@ fn what_cannot_be_policed_says_why(lab: &Lab, followed: &mut Followed) {
     lab.docker(&["rm", "--force", "on-host", "sharing", "alone", "on-macvlan"]);
     lab.docker(&["network", "rm", "mac"]);
     followed.settle("all of them removed");
+}
+
+/// What `dockgate get inventory` writes stands for the engine, up to the ids of its endpoints.
+fn a_written_inventory_reads_as_the_same_world(lab: &Lab, followed: &Followed) {
+    let written = serde_json::to_string_pretty(&file::to_resource(&followed.inventory)).expect("a resource is JSON");
+    let (read, diagnostics) = file::load(&SourceFile::new("inventory.json", written.clone()));
+    assert_eq!(diagnostics, [], "engine {}: {written}", lab.engine_version());
+    let mut expected = followed.inventory.clone();
+    for attachment in expected.containers.values_mut().flat_map(|container| &mut container.attachments) {
+        attachment.endpoint_id.clear();
+    }
+    assert_eq!(read.endpoints(), expected.endpoints(), "{written}");
 }
 
 fn published_ports_are_seen(lab: &Lab, followed: &mut Followed) {
@@ -287,8 +304,8 @@ fn published_ports_are_seen(lab: &Lab, followed: &mut Followed) {
         .iter()
         .map(|port| (port.host_address, port.host_port, port.container_port, port.protocol.number()))
         .collect();
-    assert!(fixed.contains(&(address("127.0.0.1"), Some(8080), 80, 6)), "{fixed:?}");
-    assert!(fixed.contains(&(address("::1"), Some(5353), 53, 17)), "{fixed:?}");
+    assert!(fixed.contains(&(Some(address("127.0.0.1")), Some(8080), 80, 6)), "{fixed:?}");
+    assert!(fixed.contains(&(Some(address("::1")), Some(5353), 53, 17)), "{fixed:?}");
     let chosen = published.iter().find(|port| port.container_port == 443).and_then(|port| port.host_port);
     assert!(chosen.is_some_and(|port| port > 1023), "{fixed:?}");
     lab.docker(&["rm", "--force", "published"]);
@@ -322,9 +339,9 @@ fn a_burst_ends_in_the_truth(lab: &Lab, followed: &mut Followed) {
     followed.settle("the rest of the burst removed");
 }
 
-/// Prints how long it takes from the engine's `network connect` until the address has arrived. The engine leaves 15 ms until
+/// Says how long it takes from the engine's `network connect` until the address has arrived. The engine leaves 15 ms until
 /// the first packet in its newest version.
-fn latency_from_event_to_address(lab: &Lab, followed: &mut Followed) {
+fn latency_from_event_to_address(lab: &Lab, followed: &mut Followed) -> String {
     let client = followed.client.clone();
     let events = followed.runtime.spawn(async move {
         let connects = |message: &EventMessage| {
@@ -357,7 +374,7 @@ fn latency_from_event_to_address(lab: &Lab, followed: &mut Followed) {
         })
         .collect();
     latencies.sort();
-    eprintln!(
+    let summary = format!(
         "engine {}: from `network connect` to the address: min {:.1?}, median {:.1?}, max {:.1?}",
         lab.engine_version(),
         latencies[0],
@@ -366,6 +383,7 @@ fn latency_from_event_to_address(lab: &Lab, followed: &mut Followed) {
     );
     // A call that waits until the container runs takes longer on every engine.
     assert!(latencies[latencies.len() / 2] < Duration::from_millis(100), "{latencies:?}");
+    summary
 }
 
 fn networks_go(lab: &Lab, followed: &mut Followed) {

@@ -3,6 +3,8 @@
 //! Input: the core and what an event asks of the kernel. Output: a changed kernel, and the facts for the status. After a
 //! failure it tries again with growing pauses; it never removes anything because something else failed.
 
+#![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

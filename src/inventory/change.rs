@@ -67,7 +67,7 @@ impl Inventory {
                     differs || container.attachments.len() != before
                 })
             }
-            Change::Attached { container, attachment } => self.attach(&container, attachment),
+            Change::Attached { container, attachment } => self.attach(&container, &attachment),
             Change::Detached { container, network } => self
                 .containers
                 .get_mut(&container)
@@ -95,15 +95,15 @@ impl Inventory {
     }
 
     /// Without the container there are no labels to judge by, so that an attachment of an unknown one is not taken.
-    fn attach(&mut self, id: &ContainerId, attachment: Attachment) -> bool {
+    fn attach(&mut self, id: &ContainerId, attachment: &Attachment) -> bool {
         let Some(container) = self.containers.get_mut(id) else { return false };
-        if container.attachments.contains(&attachment) {
+        if container.attachments.contains(attachment) {
             return false;
         }
         container.attachments.retain(|known| known.network != attachment.network);
         container.attachments.push(attachment.clone());
         container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
-        self.withdraw_claims(id, &attachment);
+        self.withdraw_claims(id, attachment);
         true
     }
 

@@ -307,12 +307,9 @@ impl<'d> Reader<'d> {
                     continue;
                 }
             };
-            let host_address = match port.host_ip.as_deref().map(str::parse::<IpAddr>).transpose() {
-                Ok(address) => address,
-                Err(_) => {
-                    self.report(&codes::ADDRESS, &path.key("hostIP"), "not an IP address");
-                    continue;
-                }
+            let Ok(host_address) = port.host_ip.as_deref().map(str::parse::<IpAddr>).transpose() else {
+                self.report(&codes::ADDRESS, &path.key("hostIP"), "not an IP address");
+                continue;
             };
             let protocol = match port.protocol.unwrap_or_default() {
                 wire::PublishedProtocol::Tcp => Protocol::TCP,
@@ -352,15 +349,13 @@ impl<'d> Reader<'d> {
                 (Family::V4, "ipv4Address", attachment.ipv4_address),
                 (Family::V6, "ipv6Address", attachment.ipv6_address),
             ] {
-                let address = match stated {
-                    Some(text) => self.stated_address(&path.key(field), &network, name, family, &text),
-                    None => {
-                        let (container, network) = (container.clone(), network.clone());
-                        self.unassigned.push(Unassigned { container, network, family, path: name_path.clone() });
-                        None
-                    }
-                };
-                *slot(&mut read_attachment, family) = address;
+                if let Some(text) = stated {
+                    *slot(&mut read_attachment, family) =
+                        self.stated_address(&path.key(field), &network, name, family, &text);
+                } else {
+                    let (container, network) = (container.clone(), network.clone());
+                    self.unassigned.push(Unassigned { container, network, family, path: name_path.clone() });
+                }
             }
             read_attachment.mac = self.mac_address(&path.key("macAddress"), attachment.mac_address);
             read.insert(network, read_attachment);

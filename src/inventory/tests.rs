@@ -55,11 +55,16 @@ fn detached(container: &str, network: &str) -> Change {
     Change::Detached { container: ContainerId(container.to_owned()), network: NetworkId(network.to_owned()) }
 }
 
+/// Name, stated namespace, labels, expected namespace.
+type NamespaceRow = (&'static str, Option<&'static str>, &'static [(&'static str, &'static str)], &'static str);
+/// Name, label, expected ports, expected unreadable parts.
+type PortsRow = (&'static str, &'static str, &'static [(&'static str, Protocol, u16)], &'static [&'static str]);
+
 #[test]
 fn a_namespace_has_four_sources_in_order() {
     const COMPOSE: (&str, &str) = ("com.docker.compose.project", "shop");
     const STACK: (&str, &str) = ("com.docker.stack.namespace", "stack");
-    let rows: [(&str, Option<&str>, &[(&str, &str)], &str); 8] = [
+    let rows: [NamespaceRow; 8] = [
         ("nothing said", None, &[], "default"),
         ("stated by a file", Some("stated"), &[(NAMESPACE_LABEL, "label")], "stated"),
         ("label before Compose", None, &[(NAMESPACE_LABEL, "label"), COMPOSE], "label"),
@@ -78,7 +83,7 @@ fn a_namespace_has_four_sources_in_order() {
 
 #[test]
 fn named_ports_come_from_the_label_and_unreadable_parts_are_returned() {
-    let rows: [(&str, &str, &[(&str, Protocol, u16)], &[&str]); 6] = [
+    let rows: [PortsRow; 6] = [
         ("two", "http=8080/tcp,dns=53/udp", &[("http", Protocol::TCP, 8080), ("dns", Protocol::UDP, 53)], &[]),
         ("protocol defaults to TCP", "http=80", &[("http", Protocol::TCP, 80)], &[]),
         ("blanks and case", " http = 80 / TCP , ", &[("http", Protocol::TCP, 80)], &[]),

@@ -5,5 +5,6 @@ mod support;
 
 mod differential;
 mod first_packet;
+mod lifecycle;
 mod main_job;
 mod world;

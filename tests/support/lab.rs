@@ -167,11 +167,17 @@ impl Lab {
 
     /// Starts `dockgate ARGUMENTS…` (with a long-lived subcommand) on the Docker host. `--state-dir` is added.
     pub(crate) fn dockgate(&self, arguments: &[&str]) -> Controller {
+        self.dockgate_with(&[], arguments)
+    }
+
+    /// As [`Lab::dockgate`], with an environment, as a service manager gives it.
+    pub(crate) fn dockgate_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Controller {
         let state = self.claim.directory().join("state");
         let mut command = Command::new("nsenter");
         command.arg(self.enter()).arg(env!("CARGO_BIN_EXE_dockgate")).args(arguments);
         command.arg("--state-dir").arg(&state);
         command.env("DOCKER_HOST", self.docker_host()).env(MARK, self.claim.name());
+        command.envs(environment.iter().copied());
         Controller::start(command, state, self.claim.directory().join("dockgate.log"))
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Input: environment variables. Output: a client. Nothing is sent yet.
 
+#![expect(clippy::disallowed_methods, reason = "part of the Docker door: looks for the socket and the certificates")]
+
 use std::path::{Path, PathBuf};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -118,6 +120,11 @@ mod tests {
         Target::from_variables(variable, Some(Path::new("/home/me")))
     }
 
+    /// One row: its name, the variables, what they mean.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], Target);
+
+    const VERIFY: (&str, &str) = ("DOCKER_TLS_VERIFY", "1");
+
     #[test]
     fn the_environment_is_read_as_the_docker_command_reads_it() {
         let socket = |path: &str| Target::Socket(PathBuf::from(path));
@@ -126,26 +133,25 @@ mod tests {
             address: address.to_owned(),
             certificates: PathBuf::from(certificates),
         };
-        let verify = ("DOCKER_TLS_VERIFY", "1");
-        let rows: [(&str, &[(&str, &str)], Target); 14] = [
+        let rows: [Row; 14] = [
             ("nothing set", &[], socket("/var/run/docker.sock")),
             ("empty", &[("DOCKER_HOST", "")], socket("/var/run/docker.sock")),
             ("blanks", &[("DOCKER_HOST", " unix:///run/d.sock ")], socket("/run/d.sock")),
             ("bare unix", &[("DOCKER_HOST", "unix://")], socket("/var/run/docker.sock")),
-            ("TLS does not concern sockets", &[("DOCKER_HOST", "unix:///run/d.sock"), verify], socket("/run/d.sock")),
+            ("TLS does not concern sockets", &[("DOCKER_HOST", "unix:///run/d.sock"), VERIFY], socket("/run/d.sock")),
             ("tcp", &[("DOCKER_HOST", "tcp://10.0.0.1:2375")], plain("10.0.0.1:2375")),
             ("tcp without a port", &[("DOCKER_HOST", "tcp://engine")], plain("engine:2375")),
             ("tcp without a host", &[("DOCKER_HOST", "tcp://:4243/")], plain("localhost:4243")),
             ("without a scheme", &[("DOCKER_HOST", "engine:4243")], plain("engine:4243")),
             ("IPv6", &[("DOCKER_HOST", "tcp://[::1]:2375")], plain("[::1]:2375")),
-            ("IPv6 without a port", &[("DOCKER_HOST", "tcp://[fd00::1]"), verify], {
+            ("IPv6 without a port", &[("DOCKER_HOST", "tcp://[fd00::1]"), VERIFY], {
                 tls("[fd00::1]:2376", "/home/me/.docker")
             }),
-            ("TLS alone", &[verify], tls("localhost:2376", "/home/me/.docker")),
-            ("TLS with a directory", &[("DOCKER_HOST", "tcp://e:1"), verify, ("DOCKER_CERT_PATH", "/certs")], {
+            ("TLS alone", &[VERIFY], tls("localhost:2376", "/home/me/.docker")),
+            ("TLS with a directory", &[("DOCKER_HOST", "tcp://e:1"), VERIFY, ("DOCKER_CERT_PATH", "/certs")], {
                 tls("e:1", "/certs")
             }),
-            ("TLS with a configuration directory", &[verify, ("DOCKER_CONFIG", "/etc/d")], {
+            ("TLS with a configuration directory", &[VERIFY, ("DOCKER_CONFIG", "/etc/d")], {
                 tls("localhost:2376", "/etc/d")
             }),
         ];

@@ -3,6 +3,11 @@
 //! Input: a client. Output: [`Change`]s on a channel. What is asked and what an answer is worth is decided in
 //! [`super::tracker`]; here are the sockets and the clock.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "part of the Docker door: when the subscription begins, how long it held"
+)]
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -61,7 +66,7 @@ pub async fn follow(docker: Docker, changes: mpsc::Sender<Change>) {
 fn delay(failures: u32, random: u64) -> Duration {
     let full = FIRST_DELAY.saturating_mul(1 << failures.min(16)).min(LONGEST_DELAY);
     let thousandths = u32::try_from(random % 501).unwrap_or_default();
-    full - full * thousandths / 1000
+    full * (1000 - thousandths) / 1000
 }
 
 /// The error with its causes, without repeating a cause that the error before it spells out already.
@@ -94,7 +99,9 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
             }
         }
     };
-    early.into_iter().for_each(|event| tracker.event(event));
+    for event in early {
+        tracker.event(event);
+    }
 
     let mut calls: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
     let mut relisting: Option<BoxFuture<'_, Result<listing::Listing, Error>>> = None;

@@ -267,7 +267,7 @@ impl Tracker {
             Answer::Network(id, found) => {
                 let asked = self.networks_asked.remove(&id).unwrap_or_default();
                 match found {
-                    Some(inspected) => self.network_found(&id, &inspected, asked),
+                    Some(inspected) => self.network_found(&id, &inspected, &asked),
                     None => self.remove_network(&id),
                 }
             }
@@ -313,7 +313,7 @@ impl Tracker {
         self.emit(Change::Snapshot(listed))
     }
 
-    fn network_found(&mut self, id: &NetworkId, inspected: &NetworkInspect, asked: Asked) {
+    fn network_found(&mut self, id: &NetworkId, inspected: &NetworkInspect, asked: &Asked) {
         let Some(network) = describe_network(inspected) else { return };
         if !self.world.networks.contains_key(id) {
             self.containers_to_ask.append(&mut self.unresolved);

@@ -118,79 +118,70 @@ fn containers_without_networks_say_why() {
     );
 }
 
-#[test]
-fn findings_have_their_code_and_place() {
-    /// One row: what it is about, the text below `spec:`, and `CODE LINE:COLUMN FIELD` of the findings.
-    type Row = (&'static str, &'static str, &'static [&'static str]);
-    let rows: [Row; 21] = [
-        ("unknown field", "  network: []\n", &["DG2004 5:3 spec.network"]),
-        (
-            "unknown network",
-            "  containers:\n    - {name: a, networks: [x]}\n",
-            &["DG3040 6:28 spec.containers[0].networks[0]"],
-        ),
-        (
-            "unknown network, long form",
-            "  containers:\n    - name: a\n      networks:\n        - name: x\n",
-            &["DG3040 8:17 spec.containers[0].networks[0].name"],
-        ),
-        (
-            "network name twice",
-            "  networks:\n    - {name: n}\n    - {name: n}\n",
-            &["DG3041 7:14 spec.networks[1].name"],
-        ),
-        (
-            "network id twice",
-            "  networks:\n    - {name: n}\n    - {name: m, id: n}\n",
-            &["DG3041 7:21 spec.networks[1].id"],
-        ),
-        (
-            "bridge twice",
-            "  networks:\n    - {name: n, bridge: b}\n    - {name: m, bridge: b}\n",
-            &["DG3041 7:25 spec.networks[1].bridge"],
-        ),
-        (
-            "container name twice",
-            "  containers:\n    - {name: a}\n    - {name: a}\n",
-            &["DG3041 7:14 spec.containers[1].name"],
-        ),
-        (
-            "namespace twice",
-            "  namespaces:\n    - {name: a}\n    - {name: a}\n",
-            &["DG3041 7:14 spec.namespaces[1].name"],
-        ),
-        (
-            "on a network twice",
-            "  networks:\n    - {name: n}\n  containers:\n    - {name: a, networks: [n, n]}\n",
-            &["DG3041 8:31 spec.containers[0].networks[1]"],
-        ),
-        (
-            "not a subnet",
-            "  networks:\n    - {name: n, subnets: [10.0.0.1, x/8, 10.0.0.0/33]}\n",
-            &[
-                "DG3019 6:27 spec.networks[0].subnets[0]",
-                "DG3019 6:37 spec.networks[0].subnets[1]",
-                "DG3019 6:42 spec.networks[0].subnets[2]",
-            ],
-        ),
-        (
-            "host bits",
-            "  networks:\n    - {name: n, subnets: [10.0.0.1/24]}\n",
-            &["DG3020 6:27 spec.networks[0].subnets[0]"],
-        ),
-        (
-            "overlap",
-            "  networks:\n    - {name: n, subnets: [10.0.0.0/24, 10.0.0.0/8]}\n",
-            &["DG3043 6:40 spec.networks[0].subnets[1]"],
-        ),
-        (
-            "gateway outside",
-            "  networks:\n    - {name: n, subnets: [10.0.0.0/24], gateways: [10.1.0.1, x]}\n",
-            &["DG3042 6:52 spec.networks[0].gateways[0]", "DG3042 6:62 spec.networks[0].gateways[1]"],
-        ),
-        (
-            "addresses that no container can have",
-            "  networks:
+/// One row: what it is about, the text below `spec:`, and `CODE LINE:COLUMN FIELD` of the findings.
+type Row = (&'static str, &'static str, &'static [&'static str]);
+
+const FINDINGS: [Row; 21] = [
+    ("unknown field", "  network: []\n", &["DG2004 5:3 spec.network"]),
+    (
+        "unknown network",
+        "  containers:\n    - {name: a, networks: [x]}\n",
+        &["DG3040 6:28 spec.containers[0].networks[0]"],
+    ),
+    (
+        "unknown network, long form",
+        "  containers:\n    - name: a\n      networks:\n        - name: x\n",
+        &["DG3040 8:17 spec.containers[0].networks[0].name"],
+    ),
+    ("network name twice", "  networks:\n    - {name: n}\n    - {name: n}\n", &["DG3041 7:14 spec.networks[1].name"]),
+    (
+        "network id twice",
+        "  networks:\n    - {name: n}\n    - {name: m, id: n}\n",
+        &["DG3041 7:21 spec.networks[1].id"],
+    ),
+    (
+        "bridge twice",
+        "  networks:\n    - {name: n, bridge: b}\n    - {name: m, bridge: b}\n",
+        &["DG3041 7:25 spec.networks[1].bridge"],
+    ),
+    (
+        "container name twice",
+        "  containers:\n    - {name: a}\n    - {name: a}\n",
+        &["DG3041 7:14 spec.containers[1].name"],
+    ),
+    ("namespace twice", "  namespaces:\n    - {name: a}\n    - {name: a}\n", &["DG3041 7:14 spec.namespaces[1].name"]),
+    (
+        "on a network twice",
+        "  networks:\n    - {name: n}\n  containers:\n    - {name: a, networks: [n, n]}\n",
+        &["DG3041 8:31 spec.containers[0].networks[1]"],
+    ),
+    (
+        "not a subnet",
+        "  networks:\n    - {name: n, subnets: [10.0.0.1, x/8, 10.0.0.0/33]}\n",
+        &[
+            "DG3019 6:27 spec.networks[0].subnets[0]",
+            "DG3019 6:37 spec.networks[0].subnets[1]",
+            "DG3019 6:42 spec.networks[0].subnets[2]",
+        ],
+    ),
+    (
+        "host bits",
+        "  networks:\n    - {name: n, subnets: [10.0.0.1/24]}\n",
+        &["DG3020 6:27 spec.networks[0].subnets[0]"],
+    ),
+    (
+        "overlap",
+        "  networks:\n    - {name: n, subnets: [10.0.0.0/24, 10.0.0.0/8]}\n",
+        &["DG3043 6:40 spec.networks[0].subnets[1]"],
+    ),
+    (
+        "gateway outside",
+        "  networks:\n    - {name: n, subnets: [10.0.0.0/24], gateways: [10.1.0.1, x]}\n",
+        &["DG3042 6:52 spec.networks[0].gateways[0]", "DG3042 6:62 spec.networks[0].gateways[1]"],
+    ),
+    (
+        "addresses that no container can have",
+        "  networks:
     - {name: n, subnets: [10.0.0.0/24, 2001:db8::/64]}
   containers:
     - {name: a, networks: [{name: n, ipv4Address: 10.0.1.5}]}
@@ -201,64 +192,67 @@ fn findings_have_their_code_and_place() {
     - {name: f, networks: [{name: n, ipv6Address: \"2001:db8::\"}]}
     - {name: g, networks: [{name: n, macAddress: x}]}
 ",
-            &[
-                "DG3042 8:51 spec.containers[0].networks[0].ipv4Address",
-                "DG3042 9:51 spec.containers[1].networks[0].ipv4Address",
-                "DG3042 10:51 spec.containers[2].networks[0].ipv4Address",
-                "DG3042 11:51 spec.containers[3].networks[0].ipv4Address",
-                "DG3042 12:51 spec.containers[4].networks[0].ipv4Address",
-                "DG3042 13:51 spec.containers[5].networks[0].ipv6Address",
-                "DG3042 14:50 spec.containers[6].networks[0].macAddress",
-            ],
-        ),
-        (
-            "address twice",
-            "  networks:
+        &[
+            "DG3042 8:51 spec.containers[0].networks[0].ipv4Address",
+            "DG3042 9:51 spec.containers[1].networks[0].ipv4Address",
+            "DG3042 10:51 spec.containers[2].networks[0].ipv4Address",
+            "DG3042 11:51 spec.containers[3].networks[0].ipv4Address",
+            "DG3042 12:51 spec.containers[4].networks[0].ipv4Address",
+            "DG3042 13:51 spec.containers[5].networks[0].ipv6Address",
+            "DG3042 14:50 spec.containers[6].networks[0].macAddress",
+        ],
+    ),
+    (
+        "address twice",
+        "  networks:
     - {name: n, subnets: [10.0.0.0/24]}
   containers:
     - {name: a, networks: [{name: n, ipv4Address: 10.0.0.5}]}
     - {name: b, networks: [{name: n, ipv4Address: 10.0.0.5}]}
 ",
-            &["DG3043 9:51 spec.containers[1].networks[0].ipv4Address"],
-        ),
-        (
-            "no address left",
-            "  networks:
+        &["DG3043 9:51 spec.containers[1].networks[0].ipv4Address"],
+    ),
+    (
+        "no address left",
+        "  networks:
     - {name: n, subnets: [10.0.0.0/30]}
   containers:
     - {name: a, networks: [n]}
     - {name: b, networks: [n]}
 ",
-            &["DG3044 9:28 spec.containers[1].networks[0]"],
-        ),
-        (
-            "network mode",
-            "  containers:\n    - {name: a, networkMode: bridged}\n",
-            &["DG3045 6:30 spec.containers[0].networkMode"],
-        ),
-        (
-            "network mode beside networks",
-            "  networks:\n    - {name: n}\n  containers:\n    - {name: a, networkMode: host, networks: [n]}\n",
-            &["DG3045 8:30 spec.containers[0].networkMode"],
-        ),
-        (
-            "shared with nobody",
-            "  containers:\n    - {name: a, networkMode: \"container:x\"}\n",
-            &["DG3103 6:30 spec.containers[0].networkMode"],
-        ),
-        (
-            "bridge of another driver",
-            "  networks:\n    - {name: n, driver: macvlan, bridge: b}\n",
-            &["DG3046 6:42 spec.networks[0].bridge"],
-        ),
-        (
-            "published ports",
-            "  containers:\n    - {name: a, ports: [\"80-90:80\", {target: 80, hostIP: x}]}\n",
-            &["DG3013 6:25 spec.containers[0].ports[0]", "DG3042 6:58 spec.containers[0].ports[1].hostIP"],
-        ),
-    ];
+        &["DG3044 9:28 spec.containers[1].networks[0]"],
+    ),
+    (
+        "network mode",
+        "  containers:\n    - {name: a, networkMode: bridged}\n",
+        &["DG3045 6:30 spec.containers[0].networkMode"],
+    ),
+    (
+        "network mode beside networks",
+        "  networks:\n    - {name: n}\n  containers:\n    - {name: a, networkMode: host, networks: [n]}\n",
+        &["DG3045 8:30 spec.containers[0].networkMode"],
+    ),
+    (
+        "shared with nobody",
+        "  containers:\n    - {name: a, networkMode: \"container:x\"}\n",
+        &["DG3103 6:30 spec.containers[0].networkMode"],
+    ),
+    (
+        "bridge of another driver",
+        "  networks:\n    - {name: n, driver: macvlan, bridge: b}\n",
+        &["DG3046 6:42 spec.networks[0].bridge"],
+    ),
+    (
+        "published ports",
+        "  containers:\n    - {name: a, ports: [\"80-90:80\", {target: 80, hostIP: x}]}\n",
+        &["DG3013 6:25 spec.containers[0].ports[0]", "DG3042 6:58 spec.containers[0].ports[1].hostIP"],
+    ),
+];
+
+#[test]
+fn findings_have_their_code_and_place() {
     let mut wrong = Vec::new();
-    for (name, spec, expected) in rows {
+    for (name, spec, expected) in FINDINGS {
         let (_, diagnostics) = load(&source(spec));
         let found: Vec<String> = diagnostics
             .iter()
