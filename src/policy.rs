@@ -225,7 +225,7 @@ pub struct Peer {
     pub nets: Vec<Cidr>,
     /// Blocks, none of which may hold the address.
     pub not_nets: Vec<Cidr>,
-    /// Endpoints and network sets, one of which must have the address. Scoping (calico-semantics §3.5) and a
+    /// Endpoints and network sets, one of which must have the address. Scoping by namespace and a
     /// `notSelector` beside a positive selector are folded in. `None` matches any address.
     pub selector: Option<Selector>,
     /// Endpoints and network sets, none of which may have the address; only where `selector` is `None`.
@@ -310,7 +310,7 @@ pub struct NetworkSet {
 /// Everything that policy files say, checked and in evaluation order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PolicySet {
-    /// Tiers in evaluation order (calico-semantics §3.3): declared before undeclared, then by order, then by name.
+    /// Tiers in evaluation order, as in Calico: declared before undeclared, then by order, then by name.
     pub tiers: Vec<Tier>,
     /// Policies, staged ones included, in evaluation order: by tier as in `tiers`, then by order, then by the text
     /// `name/namespace/kind`.

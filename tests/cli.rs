@@ -2,6 +2,8 @@
 //!
 //! Docker is not needed: the world comes from Inventory files, and the engine that is named does not exist.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world ends there")]
+
 #[path = "cli/answers.rs"]
 mod answers;
 #[path = "cli/process.rs"]

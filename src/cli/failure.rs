@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use crate::controller;
 use crate::inventory::docker;
 use crate::telemetry::{AskError, LockError};
 
@@ -37,7 +38,11 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
         if cause.is::<docker::Error>() {
             return Some("the commands that only read take --inventory FILE instead of an engine".to_owned());
         }
-        if let Some(LockError::Held { .. }) = cause.downcast_ref() {
+        let lock = cause.downcast_ref().or_else(|| match cause.downcast_ref() {
+            Some(controller::Error::Lock(lock)) => Some(lock),
+            _ => None,
+        });
+        if let Some(LockError::Held { .. }) = lock {
             return Some("stop that controller, or name another state directory with --state-dir".to_owned());
         }
         if let Some(AskError::Socket { .. } | AskError::Unreadable { .. }) = cause.downcast_ref() {

@@ -3,6 +3,8 @@
 //! Input: texts by path. Output: the same after a restart. The file is replaced by rename, so that a crash or a full
 //! disk leaves the former version whole.
 
+#![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

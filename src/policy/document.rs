@@ -35,8 +35,8 @@ pub struct Document {
     places: Places,
     /// Whether every key of the document in the file stands there once. Otherwise it is not known what it says.
     unambiguous: bool,
-    /// Text of the whole file.
-    source: Arc<str>,
+    /// Lines of the whole file.
+    source: Arc<[String]>,
 }
 
 /// Parses a file. Empty documents are left out; those that are not mappings are findings.
@@ -47,8 +47,8 @@ pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
         diagnostics.push(describe_unreadable(&file.path, unreadable));
         return (documents, diagnostics);
     }
-    let source: Arc<str> = file.text.as_str().into();
-    for part in split::documents(&source) {
+    let source: Arc<[String]> = file.text.lines().map(str::to_owned).collect();
+    for part in split::documents(&file.text) {
         match serde_yaml::from_str_with_options::<serde_yaml::Spanned<Tree>>(part.text, options()) {
             Ok(tree) => {
                 let (value, places) = Tree::of(tree, part.lines_before);
@@ -132,7 +132,7 @@ impl Document {
     /// an alias), the place of the value.
     pub fn locate_within(&self, path: &FieldPath, text: &str, offset: usize) -> Location {
         let location = self.locate(path);
-        let line = self.source.lines().nth(location.line as usize - 1).unwrap_or_default();
+        let line = self.source.get(location.line as usize - 1).map_or("", String::as_str);
         let value: String = line.chars().skip(location.column as usize - 1).collect();
         let quote = usize::from(value.starts_with(['"', '\'']));
         let Some(before) = text.get(..offset).filter(|_| value[quote..].starts_with(text)) else { return location };

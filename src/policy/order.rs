@@ -1,10 +1,13 @@
-//! The order in which tiers and policies are evaluated (calico-semantics §3.3).
+//! The order in which tiers and policies are evaluated.
+//!
+//! Input: tiers and policies in any order. Output: the same in Calico's order (`felix/calc/policy_sorter.go`), down to its
+//! ties, since a tie decides which of two policies is asked first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DEFAULT_TIER, DefaultAction, Order, Policy, Tier};
 
-/// The tiers that always exist, whether a resource declares them or not (calico-semantics §1.7).
+/// The tiers that always exist, whether a resource declares them or not, as in Calico.
 pub(super) fn well_known_tiers() -> [Tier; 3] {
     [
         ("kube-admin", 1_000.0, DefaultAction::Pass),

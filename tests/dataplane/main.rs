@@ -419,6 +419,26 @@ fn a_foreign_rule_that_leads_to_a_chain_of_ours_is_reported_and_blocks_nothing()
 }
 
 #[test]
+fn a_set_that_could_not_be_destroyed_is_not_taken_for_a_new_one() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let one = World::default().ruleset();
+        let other = World { bridges: vec!["br-b"], ..World::default() }.ruleset();
+        let fewer = World { replicas: 1, ..World::default() }.ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&one).unwrap();
+        let class = SetName::of_content(Family::V4, SetKind::Ip, "web", "br-a");
+        sh(&format!("iptables-{variant} -A OTHER -m set --match-set {class} src -j ACCEPT"));
+        for _ in 0..2 {
+            let problems = kernel.enforce(&other).unwrap().problems;
+            assert!(matches!(&problems[..], [Problem::SetInUse { set, .. }] if set == class.as_str()), "{problems:?}");
+        }
+        assert_eq!(kernel.enforce(&fewer).unwrap().problems, []);
+        assert_settled(variant, &fewer);
+    });
+}
+
+#[test]
 fn bridges_are_filtered_in_the_namespace_of_the_thread() {
     in_namespace(|| {
         sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");

@@ -1,4 +1,8 @@
 //! Where checks put what they find, and the proof that they did.
+//!
+//! Input: paths and messages. Output: [`Diagnostic`]s with their places, and [`Checked`] values.
+//! A check that gives up a value must have said why, or a resource would vanish without a word: [`Reported`] makes that
+//! a matter of types.
 
 use crate::policy::codes::{self, Code};
 use crate::policy::document::Document;

@@ -1,6 +1,8 @@
-//! Kubernetes' NetworkPolicy, enforced and staged (calico-semantics §5.1).
+//! Kubernetes' NetworkPolicy, enforced and staged, as a policy of Calico's model.
 //!
-//! Its rules become Allow rules of the tier `default`; what they do not allow is denied at the end of the tier.
+//! Input: the wire form. Output: a [`Policy`] in the tier `default` with Allow rules; what they do not allow is denied at
+//! the end of the tier. The defaults are the Kubernetes API's own: Calico's converter leaves them to an API server, and
+//! there is none here.
 
 use std::collections::BTreeMap;
 

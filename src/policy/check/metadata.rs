@@ -1,4 +1,7 @@
-//! Names, namespaces, labels and annotations (calico-semantics §4.1).
+//! Names, namespaces, labels and annotations.
+//!
+//! Input: the metadata of a resource. Output: its [`Identity`]. Names follow Calico's validator, so that what is valid
+//! here is valid in a cluster; namespaces are wider, because Compose projects are namespaces here.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

@@ -1,4 +1,7 @@
-//! NetworkSet and GlobalNetworkSet (calico-semantics §1.6).
+//! NetworkSet and GlobalNetworkSet.
+//!
+//! Input: the wire form. Output: a [`NetworkSet`]. Unlike in rules, single addresses and host bits are welcome, as in
+//! Calico: such lists come from elsewhere.
 
 use std::collections::BTreeMap;
 

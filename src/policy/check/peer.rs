@@ -1,4 +1,7 @@
-//! One end of a Calico rule: blocks, selectors and their scope, ports (calico-semantics §1.5, §3.5, §4.3, §4.4).
+//! One end of a Calico rule: blocks, selectors and their scope, ports.
+//!
+//! Input: the wire form and the namespace of the policy. Output: a [`Peer`], into whose selectors the scope is folded, so
+//! that nothing downstream can forget it.
 
 use ipnet::IpNet;
 
@@ -73,8 +76,8 @@ fn namespace_selector(findings: &mut Findings<'_>, path: &FieldPath, text: &str)
     Ok(selector.on_namespaces())
 }
 
-/// Folds the scope into the selectors, as the table of calico-semantics §3.5 says it: without a namespace selector, a
-/// policy of a namespace sees only what is in it, as soon as it uses any selector.
+/// Folds the scope into the selectors, as Calico does (`updateprocessors/rules.go`): without a namespace selector, a policy
+/// of a namespace sees only what is in it, as soon as it uses any selector.
 fn scoped(
     own: Option<Selector>,
     negative: Option<Selector>,

@@ -1,4 +1,7 @@
-//! Calico's policy kinds, enforced and staged (calico-semantics §1.1 to §1.3, §3.1, §3.2, §4.6).
+//! Calico's policy kinds, enforced and staged.
+//!
+//! Input: the wire form. Output: a [`Policy`]. Types default as Calico's API server does it; its agent has another default,
+//! which it never gets to use.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

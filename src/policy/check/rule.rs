@@ -1,4 +1,8 @@
-//! A Calico rule (calico-semantics §1.4, §4.2, §4.3).
+//! A Calico rule.
+//!
+//! Input: the wire form. Output: a [`Rule`] that can be rendered whatever it says. Calico's validator lets two things pass
+//! that its renderer cannot express, `notICMP` without a protocol and ICMP by number with both families; here they are
+//! refused and told apart.
 
 use super::findings::{Checked, Findings};
 use super::{metadata, peer};

@@ -1,4 +1,7 @@
-//! Tier (calico-semantics §1.7).
+//! Tier.
+//!
+//! Input: the wire form. Output: a [`Tier`]. The well-known tiers may be declared, but not changed: policies of every
+//! source rely on where they lie.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

@@ -1,4 +1,7 @@
 //! A YAML value together with the place of every key and value in it.
+//!
+//! Input: what the parser delivers. Output: a JSON value and, beside it and of the same form, its [`Places`]. Two trees and
+//! not one, because schema and wire types want plain JSON.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
@@ -38,12 +41,12 @@ pub(super) enum Children {
     /// Items of a sequence.
     Items(Vec<Places>),
     /// Entries of a mapping.
-    Entries(Entries),
+    Entries(Mapping),
 }
 
 /// The entries of a mapping in the order of the file, and which keys stand in it again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entries {
+pub(super) struct Mapping {
     entries: Vec<Entry>,
     /// Index of the first entry of each key.
     first: BTreeMap<String, usize>,
@@ -51,7 +54,7 @@ pub(super) struct Entries {
     again: Vec<(usize, Place)>,
 }
 
-impl Entries {
+impl Mapping {
     fn push(&mut self, key: String, place: Place, value: Places) {
         match self.first.entry(key.clone()) {
             btree_map::Entry::Occupied(first) => self.again.push((*first.get(), place)),
@@ -130,7 +133,7 @@ impl Tree {
             }
             Tree::Mapping(pairs) => {
                 let mut object = Map::new();
-                let mut entries = Entries::default();
+                let mut entries = Mapping::default();
                 for (key, value) in pairs {
                     let (value, places) = Tree::of(value, lines_before);
                     object.entry(key.value.as_str()).or_insert(value);

@@ -1,6 +1,8 @@
 //! One walk over policy files.
 //!
-//! Output: the files, and the directories in which a change would make the next walk differ.
+//! Input: paths. Output: the files, and the directories in which a change would make the next walk differ.
+//! A directory may be replaced underneath a walk; one that meets a name that has just gone begins anew, because half of
+//! the old and half of the new policies is neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
