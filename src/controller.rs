@@ -259,7 +259,7 @@ impl Controller {
         while let Some(change) = next {
             match &change {
                 Change::Unreachable(reason) => {
-                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force")
+                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force");
                 }
                 Change::Snapshot(inventory) => info!(
                     containers = inventory.containers.len(),
