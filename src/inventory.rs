@@ -74,7 +74,7 @@ pub struct Network {
 /// A published port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PublishedPort {
-    /// Host address that it is bound to; `None` for all.
+    /// Host address that it is bound to; the unspecified address for all of its family, `None` for all of both.
     pub host_address: Option<IpAddr>,
     /// Port on the host; `None` until Docker has chosen one.
     pub host_port: Option<u16>,
