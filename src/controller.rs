@@ -86,7 +86,7 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     let lock = Lock::acquire(&options.state_directory)?;
-    let store = Store::new(memory::recall(&options.state_directory)?);
+    let store = memory::recall(&options.state_directory)?;
     let core = Core::new(options.compile.clone(), first_policies(&options, store)?);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
     if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(dataplane::Options::default()) {
@@ -237,7 +237,7 @@ impl Controller {
 
     /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them.
     fn remember(&mut self) {
-        let kept = memory::keep(&self.options.state_directory, self.core.good());
+        let kept = memory::keep(&self.options.state_directory, self.core.store());
         if let Err(error) = &kept {
             error!(error = %telemetry::chain(error), "cannot keep the last good policies");
         }

@@ -157,6 +157,9 @@ codes! {
     SHARES_UNKNOWN = "DG3103" Warning "shares the network of an unknown container"
         "No container of the inventory has this name. It may be gone, or the name is misspelt; the container is out of reach \
          of policy either way.";
+    REMOVAL_WAITS = "DG3104" Warning "a removal waits"
+        "While any file is broken, a resource that is no longer defined stays in force: the broken file may be the one \
+         that it was moved to. It goes as soon as every file is valid.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";
