@@ -52,6 +52,9 @@ codes! {
     TAG = "DG1008" Error "unsupported tag"
         "A value that begins with `!` is a YAML tag unless it is quoted. Selectors that begin with a negation need \
          quotes: `selector: \"!has(role)\"`.";
+    EMPTIED = "DG1009" Error "an emptied file"
+        "The file held resources and now holds nothing, as one does that is only half written. What it said stays in \
+         force. Delete the file to remove its resources.";
 
     NO_KIND = "DG2001" Error "apiVersion or kind is missing"
         "Without both it is not known what the document is.";

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::field::FieldPath;
 use super::load::{Identity, load, load_with_former};
-use super::{Diagnostic, Location, PolicySet, Severity, SourceFile, codes};
+use super::{Diagnostic, Location, PolicySet, Severity, SourceFile, codes, document};
 
 /// Texts of the last good version of every file; what the state directory keeps across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,7 @@ impl Store {
     pub fn update(&mut self, files: &[SourceFile]) -> Update {
         let now = load(files);
         let mut diagnostics = now.diagnostics;
+        diagnostics.extend(files.iter().filter_map(|file| self.emptied(file)));
         let bad = at_fault(&diagnostics);
         let settled = if bad.is_empty() {
             Settled { policies: now.policies, ..Settled::default() }
@@ -140,6 +141,25 @@ impl Store {
         let replaced = self.good.iter().filter(|(path, text)| is_replaced(path, text));
         let earlier = self.former.iter().map(|(path, text)| (path, text));
         replaced.chain(earlier).map(|(path, text)| SourceFile::new(path, text)).collect()
+    }
+
+    /// The finding about a file that holds no document and whose last good version held resources.
+    fn emptied(&self, file: &SourceFile) -> Option<Diagnostic> {
+        let former = || self.former.iter().find(|(path, _)| *path == file.path).map(|(_, text)| text);
+        let good = self.good.get(&file.path).or_else(former)?;
+        let (documents, findings) = document::parse(file);
+        if *good == file.text || !documents.is_empty() || !findings.is_empty() {
+            return None;
+        }
+        let resources: usize = load(&[SourceFile::new(&file.path, good)]).resources.values().sum();
+        let count = match resources {
+            0 => return None,
+            1 => "1 resource".to_owned(),
+            more => format!("{more} resources"),
+        };
+        let message = format!("the file is empty, its last good version had {count}");
+        let finding = Diagnostic::new(&codes::EMPTIED, start_of(&file.path), &FieldPath::root(), message);
+        Some(finding.with_help("delete the file to remove them"))
     }
 }
 

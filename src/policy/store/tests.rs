@@ -252,3 +252,48 @@ fn what_waits_to_go_survives_a_restart() {
     assert_eq!(after.last_good().held, [PathBuf::from("a")]);
     assert_eq!(after.update(&broken), running);
 }
+
+#[test]
+fn an_emptied_file_is_one_that_is_half_written() {
+    let step = |files, in_force, held, missing, codes| Step { files, in_force, held, missing, codes };
+    let both = format!("{}---\n{}", policy("x"), policy("y"));
+    for (name, emptied) in [("nothing", ""), ("blanks", " \n\n"), ("a marker", "---\n"), ("comments", "# kind: Tier\n")]
+    {
+        let emptied = || emptied.to_owned();
+        run(
+            &mut Store::default(),
+            name,
+            vec![
+                step(vec![("a", emptied())], NONE, NONE, NONE, NONE),
+                step(vec![("a", both.clone())], &["x", "y"], NONE, NONE, NONE),
+                step(vec![("a", emptied())], &["x", "y"], &["a"], NONE, &["DG1009"]),
+                step(vec![("a", policy("x"))], &["x"], NONE, NONE, NONE),
+                step(vec![("a", emptied())], &["x"], &["a"], NONE, &["DG1009"]),
+                step(vec![], NONE, NONE, NONE, NONE),
+                step(vec![("a", emptied())], NONE, NONE, NONE, NONE),
+            ],
+        );
+        let mut store = Store::default();
+        store.update(&[SourceFile::new("a", &both)]);
+        let update = store.update(&[SourceFile::new("a", emptied())]);
+        assert_eq!(update.diagnostics[0].message, "the file is empty, its last good version had 2 resources");
+    }
+    run(
+        &mut Store::default(),
+        "an editor that deletes the file first, beside a broken one",
+        vec![
+            step(vec![("a", policy("x")), ("b", "[".to_owned())], &["x"], NONE, &["b"], &["DG1001"]),
+            step(vec![("b", "[".to_owned())], &["x"], &["a"], &["b"], &["DG3104", "DG1001"]),
+            step(vec![("a", String::new()), ("b", "[".to_owned())], &["x"], &["a"], &["b"], &["DG1009", "DG1001"]),
+            step(vec![("a", String::new())], &["x"], &["a"], NONE, &["DG1009"]),
+        ],
+    );
+    run(
+        &mut Store::default(),
+        "a list without items is meant",
+        vec![
+            step(vec![("a", policy("x"))], &["x"], NONE, NONE, NONE),
+            step(vec![("a", "{apiVersion: v1, kind: List, items: []}".to_owned())], NONE, NONE, NONE, NONE),
+        ],
+    );
+}
