@@ -55,6 +55,17 @@ impl Store {
         &self.former
     }
 
+    /// Whether no good version of any file is known.
+    pub fn is_empty(&self) -> bool {
+        self.good.is_empty() && self.former.is_empty()
+    }
+
+    /// Forgets the files that are not in a directory: they belong to one that was used before.
+    pub fn retain_below(&mut self, directory: &Path) {
+        self.good.retain(|path, _| path.starts_with(directory));
+        self.former.retain(|(path, _)| path.starts_with(directory));
+    }
+
     /// What is in force when the files cannot be read: all that is known, and every file of it is held.
     pub fn last_good(&self) -> Update {
         let good: Vec<SourceFile> = self.good.iter().map(|(path, text)| SourceFile::new(path, text)).collect();

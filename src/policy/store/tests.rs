@@ -297,3 +297,16 @@ fn an_emptied_file_is_one_that_is_half_written() {
         ],
     );
 }
+
+#[test]
+fn another_directory_is_forgotten() {
+    let version = |path: &str| (PathBuf::from(path), policy("x"));
+    let mut store = Store::new(
+        BTreeMap::from(["new/a.yaml", "old/a.yaml", "newer/a.yaml"].map(version)),
+        ["old/b.yaml", "new/sub/b.yaml"].map(version).to_vec(),
+    );
+    store.retain_below(Path::new("new/"));
+    assert_eq!(store, Store::new(BTreeMap::from([version("new/a.yaml")]), vec![version("new/sub/b.yaml")]));
+    store.retain_below(Path::new("old"));
+    assert!(store.is_empty());
+}
