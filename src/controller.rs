@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
@@ -29,6 +30,9 @@ use enforcer::{Cause, Enforcer};
 /// waits, and Docker keeps them.
 const CHANGES_IN_FLIGHT: usize = 1024;
 
+/// How often an absent Docker socket is looked for.
+const SOCKET_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What the user chose.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -42,6 +46,8 @@ pub struct Options {
     pub resync_interval: Duration,
     /// How long the policy directory has to be quiet before it is read.
     pub debounce: Duration,
+    /// How the kernel is reached.
+    pub kernel: dataplane::Options,
 }
 
 /// Why the controller could not run.
@@ -89,21 +95,24 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let store = Store::new(memory::recall(&options.state_directory)?);
     let core = Core::new(options.compile.clone(), first_policies(&options, store)?);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
-    if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(dataplane::Options::default()) {
+    if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(options.kernel) {
         return Err(missing.into());
     }
     let (status, status_reader) = watch::channel(Status::default());
-    tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
-    let docker = docker::connect()?;
+    let control = tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
     let (changes_in, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
-    tokio::spawn(docker::follow(docker, changes_in));
+    match docker::connect() {
+        // The engine may come later.
+        Ok(_) | Err(docker::Error::NoSocket { .. }) => tokio::spawn(follow_engine(changes_in)),
+        Err(error) => return Err(error.into()),
+    };
     let (reread, reread_requests) = mpsc::channel(1);
     let files = files::watch(&options.policies, options.debounce, reread_requests);
     info!(policies = %options.policies.display(), state = %options.state_directory.display(), "started");
     let signals = Signals::install().map_err(Error::Signals)?;
-    let enforcer = Enforcer::default();
+    let enforcer = Enforcer::new(options.kernel);
     let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
-    controller.run(Inputs { files, changes }, signals).await
+    controller.run(Inputs { files, changes, control }, signals).await
 }
 
 /// Checks the policies before anything is touched: a first start on an invalid directory is refused, as a web server
@@ -123,9 +132,26 @@ fn first_policies(options: &Options, store: Store) -> Result<Store, Error> {
     Ok(store)
 }
 
+/// Follows the engine, once its socket is there.
+async fn follow_engine(changes: mpsc::Sender<Change>) {
+    loop {
+        match docker::connect() {
+            Ok(docker) => return docker::follow(docker, changes).await,
+            Err(error) => {
+                if changes.send(Change::Unreachable(telemetry::chain(&error))).await.is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(SOCKET_INTERVAL).await;
+    }
+}
+
 struct Inputs {
     files: mpsc::Receiver<Result<Vec<SourceFile>, files::Error>>,
     changes: mpsc::Receiver<Change>,
+    /// The server of the control socket, which ends only by a fault.
+    control: JoinHandle<()>,
 }
 
 struct Signals {
@@ -142,6 +168,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+}
+
+/// How far a reload that the service manager waits for has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reload {
+    None,
+    Asked,
+    Read,
 }
 
 struct Controller {
@@ -161,19 +195,20 @@ impl Controller {
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watchdog = telemetry::watchdog_interval();
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
-        let mut reloading = false;
+        let mut reload = Reload::None;
         loop {
             let retry = self.enforcer.retry_at();
             let mut cause = Cause::Event;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit.
                 biased;
+                _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => {
                     info!("reading the policies again on request");
                     self.notifier.reloading();
-                    reloading = true;
+                    reload = Reload::Asked;
                     // A full queue means that a request is waiting already.
                     let _ = self.reread.try_send(());
                     Need::Nothing
@@ -185,6 +220,9 @@ impl Controller {
                 files = inputs.files.recv() => {
                     let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
                     let need = self.core.take(Event::Policies(files));
+                    if reload == Reload::Asked {
+                        reload = Reload::Read;
+                    }
                     self.remember();
                     self.report_policies();
                     need
@@ -199,10 +237,10 @@ impl Controller {
             // The work is short and blocks: processes of iptables and ipset.
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
             self.publish();
-            if self.enforcer.in_sync() && (reloading || !self.announced) {
+            if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {
                 self.notifier.ready();
                 self.announced = true;
-                reloading = false;
+                reload = Reload::None;
             }
             if watchdog.is_some() {
                 self.notifier.alive();
@@ -217,10 +255,11 @@ impl Controller {
     fn take_changes(&mut self, first: Change, waiting: &mut mpsc::Receiver<Change>) -> Need {
         let mut need = Need::Nothing;
         let mut next = Some(first);
+        let mut left = CHANGES_IN_FLIGHT;
         while let Some(change) = next {
             match &change {
                 Change::Unreachable(reason) => {
-                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force")
+                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force");
                 }
                 Change::Snapshot(inventory) => info!(
                     containers = inventory.containers.len(),
@@ -230,7 +269,9 @@ impl Controller {
                 other => tracing::debug!(change = ?other, "Docker changed"),
             }
             need = need.max(self.core.take(Event::Inventory(change)));
-            next = waiting.try_recv().ok();
+            // Not without end: what is known now must reach the kernel even if changes never stop.
+            left -= 1;
+            next = if left > 0 { waiting.try_recv().ok() } else { None };
         }
         need
     }

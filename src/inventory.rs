@@ -74,7 +74,7 @@ pub struct Network {
 /// A published port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PublishedPort {
-    /// Host address that it is bound to; `None` for all.
+    /// Host address that it is bound to; the unspecified address for all of its family, `None` for all of both.
     pub host_address: Option<IpAddr>,
     /// Port on the host; `None` until Docker has chosen one.
     pub host_port: Option<u16>,
@@ -104,6 +104,8 @@ pub enum Unenforceable {
     SharedWith(String),
     /// A driver whose packets pass none of the host's netfilter hooks, e.g. macvlan, ipvlan, overlay.
     Driver(String),
+    /// A bridge network whose bridge has a name that cannot stand in a rule.
+    BridgeName,
 }
 
 impl fmt::Display for Unenforceable {
@@ -115,6 +117,9 @@ impl fmt::Display for Unenforceable {
             }
             Unenforceable::Driver(driver) => {
                 write!(f, "driver {driver}: its packets pass none of the host's netfilter hooks")
+            }
+            Unenforceable::BridgeName => {
+                f.write_str("its bridge has a name that cannot stand in a rule: use letters, digits, `-`, `_` and `.`")
             }
         }
     }

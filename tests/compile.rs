@@ -205,6 +205,60 @@ fn neighbour_discovery_passes_and_router_advertisements_do_not() {
 }
 
 #[test]
+fn neighbour_discovery_carries_nothing_off_its_link() {
+    let closed = WEB_TO_API.replace("selector: app == 'api'", "selector: app == 'api'\n  types: [Ingress, Egress]");
+    let ruleset = compiled(&closed, &shop(1)).ruleset;
+    let advertisement = |output| Packet {
+        protocol: Protocol::ICMPV6,
+        source_port: None,
+        destination_port: None,
+        icmp: Some((136, 0)),
+        ..tcp("2001:db8:1::2", Some("front"), "2001:db8:99::1", output)
+    };
+    assert_eq!(evaluate(&ruleset, &advertisement(None)).decision, Decision::Deny);
+    assert_eq!(evaluate(&ruleset, &advertisement(Some("front"))).decision, Decision::Allow);
+}
+
+/// Policies that add no rule to a chain make different classes come to the same chain.
+#[test]
+fn classes_that_come_to_the_same_chain_keep_all_their_members() {
+    let without_rules = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: a-first}
+spec: {selector: app == 'web', ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: b-nothing}
+spec: {selector: has(extra), types: [Ingress]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: c-last}
+spec: {selector: app == 'web', ingress: [{action: Allow, protocol: TCP, destination: {ports: [443]}}]}
+";
+    let without_ipv6_rules =
+        without_rules.replace("types: [Ingress]}", "ingress: [{action: Allow, source: {nets: [192.0.2.0/24]}}]}");
+    let mut world = shop(2);
+    let one = world.containers.get_mut(&ContainerId("web-0".to_owned())).expect("web-0");
+    one.labels.insert("extra".to_owned(), "1".to_owned());
+    for policy in [without_rules, &without_ipv6_rules] {
+        let ruleset = compiled(policy, &world).ruleset;
+        for (source, targets) in
+            [("10.1.0.2", ["10.1.0.100", "10.1.0.101"]), ("2001:db8:1::2", ["2001:db8:1::64", "2001:db8:1::65"])]
+        {
+            for target in targets {
+                let to =
+                    |port| Packet { destination_port: Some(port), ..tcp(source, Some("front"), target, Some("front")) };
+                assert_eq!(evaluate(&ruleset, &to(22)).decision, Decision::Deny, "{source} > {target}");
+                assert_eq!(evaluate(&ruleset, &to(443)).decision, Decision::Allow, "{source} > {target}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_reaches_every_endpoint_needs_every_class() {
     let policy = "
 apiVersion: projectcalico.org/v3
@@ -312,6 +366,8 @@ spec:
         let verdict = evaluate(&ruleset, &packet);
         assert_eq!(verdict.decision, decision, "{name}: {:#?}", verdict.trace);
     }
+    let liar = Packet { in_interface: Some(bridge("free")), ..to_host("10.1.0.100", Some("free"), 8080) };
+    assert_eq!(evaluate(&ruleset, &liar).decision, Decision::Deny, "an allowed container's address from elsewhere");
     let itself = Packet { in_interface: Some(InterfaceName::loopback()), ..to_host("203.0.113.9", None, 8080) };
     assert_eq!(evaluate(&ruleset, &itself).decision, Decision::Allow, "the host itself");
 }

@@ -1,5 +1,7 @@
 //! The inventory of a real engine: whatever happens on it, what is followed ends up equal to what is listed anew.
 
+#![expect(clippy::print_stderr, reason = "the measured latency is worth reading")]
+
 mod support;
 
 use std::collections::BTreeMap;

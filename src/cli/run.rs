@@ -11,6 +11,7 @@ use crate::compile::{DenyAction, Options};
 use crate::controller;
 
 use super::diagnostics::render;
+use super::world::KernelArguments;
 use super::{Outcome, STATE_DIRECTORY};
 
 /// Run the controller: enforce a directory of policies on this host's containers
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// How long the policy directory must be quiet before it is read again
     #[arg(long, value_name = "DURATION", env = "DOCKGATE_DEBOUNCE", default_value = "50ms", value_parser = duration)]
     debounce: Duration,
+
+    #[command(flatten)]
+    kernel: KernelArguments,
 }
 
 impl Arguments {
@@ -53,6 +57,7 @@ impl Arguments {
             compile: Options { deny_action: self.deny_action, log_group: self.log_group },
             resync_interval: self.resync_interval,
             debounce: self.debounce,
+            kernel: self.kernel.options(),
         };
         match controller::run(options).await {
             Ok(()) => Ok(Outcome::Yes),

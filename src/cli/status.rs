@@ -105,9 +105,7 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
         let message = printable(&finding.message);
         writeln!(output, "  {severity:<10} {file}:{line}:{column}: {message} [{}]", printable(&finding.code))?;
     }
-    let version =
-        engine.version.as_deref().map_or(String::new(), |version| format!(", version {}", printable(version)));
-    writeln!(output, "engine       {}{version}", if engine.connected { "connected" } else { "not connected" })?;
+    writeln!(output, "engine       {}", if engine.connected { "connected" } else { "not connected" })?;
     let governed = count(endpoints.governed, "endpoint", "endpoints");
     writeln!(output, "endpoints    {governed} of {} governed by policy", endpoints.total)?;
     for endpoint in &endpoints.unenforceable {

@@ -93,9 +93,13 @@ pub(super) struct KernelArguments {
 }
 
 impl KernelArguments {
+    pub(super) fn options(&self) -> dataplane::Options {
+        dataplane::Options { variant: self.iptables }
+    }
+
     /// The kernel of this network namespace; changes nothing.
     pub(super) fn open(&self) -> Result<Kernel, dataplane::Error> {
-        Kernel::open(dataplane::Options { variant: self.iptables })
+        Kernel::open(self.options())
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Class<'a> {
     pub(super) members: Vec<&'a Endpoint<'a>>,
 }
 
+/// Classes by the chain that they go to; never an empty list.
+type ByTarget<'c, 'a> = BTreeMap<ChainName, Vec<&'c Class<'a>>>;
+
 /// A network on which a policy is in force.
 pub(super) struct GovernedNetwork<'a> {
     pub(super) network: &'a Network,
@@ -83,7 +86,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             bases.entry(hook).or_default().push(rule);
         };
         for governed in networks {
-            let from = self.from_chain(governed);
+            let from = self.egress_chain(governed);
             let comment = format!("from network {}", governed.network.name);
             for hook in [Hook::Forward, Hook::Input] {
                 dispatch(hook, Match::InInterface(governed.bridge.clone()), &from, comment.clone());
@@ -92,7 +95,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         for governed in networks {
             let comment = format!("to network {}", governed.network.name);
             for (hook, chain) in
-                [(Hook::Forward, self.to_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
+                [(Hook::Forward, self.ingress_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
             {
                 dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
             }
@@ -150,17 +153,10 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             let loopback = Match::InInterface(InterfaceName::loopback());
             chain.push(rule(vec![loopback], Action::Return, "from this host itself"));
         }
-        if self.family == Family::V6 {
-            for icmp_type in NEIGHBOUR_DISCOVERY {
-                // -p icmpv6 -m icmp6 --icmpv6-type 135 -j RETURN
-                let matches = vec![
-                    Match::Protocol { protocol: Protocol::ICMPV6, negated: false },
-                    Match::Icmp { icmp_type, code: None, negated: false },
-                ];
-                chain.push(rule(matches, Action::Return, "neighbour discovery"));
-            }
+        if hook != Hook::Forward {
+            chain.extend(self.neighbour_discovery(None));
         }
-        if hook == Hook::Forward {
+        if hook != Hook::Output {
             // -m set --match-set dg-4-subnets src -m set ! --match-set dg-4-known src,src -j DROP
             let claimed = Match::Set {
                 side: Side::Source,
@@ -172,6 +168,21 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             chain.push(rule(matches, Action::Drop, "gate: address of a governed network from elsewhere"));
         }
         chain
+    }
+
+    /// Rules that let neighbour discovery pass: within one link only, so that nothing is carried elsewhere under its name.
+    fn neighbour_discovery(&self, same_link: Option<&Match>) -> Chain {
+        if self.family == Family::V4 {
+            return Vec::new();
+        }
+        // -o br-NET -p icmpv6 -m icmp6 --icmpv6-type 135 -j RETURN
+        let rule_of = |icmp_type| {
+            let mut matches: Vec<_> = same_link.cloned().into_iter().collect();
+            matches.push(Match::Protocol { protocol: Protocol::ICMPV6, negated: false });
+            matches.push(Match::Icmp { icmp_type, code: None, negated: false });
+            rule(matches, Action::Return, "neighbour discovery")
+        };
+        NEIGHBOUR_DISCOVERY.map(rule_of).into()
     }
 
     /// Not in the set of classified endpoints: `-m set ! --match-set dg-4-known src,src`.
@@ -193,25 +204,25 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// `DG-from-NET`: the gate on the source, then the egress policy of its class.
-    fn from_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+    fn egress_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let network = &governed.network.name;
-        let mut chain = Self::flow_checks();
+        let mut chain = self.neighbour_discovery(Some(&Match::OutInterface(governed.bridge.clone())));
+        chain.extend(Self::flow_checks());
         // -m set ! --match-set dg-4-known src,src -j DROP
         let comment = format!("gate: unknown source on {network}");
         chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
-        for class in &governed.egress {
-            let target = self.class_chain(class, Direction::Egress, None);
-            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
+        for (target, classes) in self.by_target(&governed.egress, Direction::Egress) {
+            chain.push(self.class_dispatch(governed, &classes, Direction::Egress, target));
         }
         self.network_chain("from", governed, chain)
     }
 
     /// `DG-to-NET`: group addresses, the gate on the destination, then the ingress policy of its class.
-    fn to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+    fn ingress_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let network = &governed.network.name;
-        let mut chain = Self::flow_checks();
-        let targets: Vec<_> =
-            governed.ingress.iter().map(|class| self.class_chain(class, Direction::Ingress, None)).collect();
+        let mut chain = self.neighbour_discovery(Some(&Match::InInterface(governed.bridge.clone())));
+        chain.extend(Self::flow_checks());
+        let targets = self.by_target(&governed.ingress, Direction::Ingress);
         let group = self.group_chain(governed, &targets);
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
@@ -220,20 +231,30 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         // -m set ! --match-set dg-4-known dst,dst -j DROP
         let comment = format!("gate: unknown destination on {network}");
         chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
-        for (class, target) in governed.ingress.iter().zip(targets) {
-            chain.push(self.class_dispatch(governed, class, Direction::Ingress, target));
+        for (target, classes) in targets {
+            chain.push(self.class_dispatch(governed, &classes, Direction::Ingress, target));
         }
         self.network_chain("to", governed, chain)
     }
 
     /// `DG-all-NET`: a multicast or broadcast packet reaches every endpoint of the network, so every class must allow it.
-    fn group_chain(&mut self, governed: &GovernedNetwork<'a>, targets: &[ChainName]) -> ChainName {
+    fn group_chain(&mut self, governed: &GovernedNetwork<'a>, targets: &ByTarget<'_, 'a>) -> ChainName {
         let mut chain = Vec::new();
-        for (class, target) in governed.ingress.iter().zip(targets) {
-            let comment = self.class_comment(class, Direction::Ingress);
+        for (target, classes) in targets {
+            let comment = self.class_comment(classes[0], Direction::Ingress);
             chain.push(rule(vec![], Action::Jump(target.clone()), comment));
         }
         self.network_chain("all", governed, chain)
+    }
+
+    /// The classes by the chain that they go to. Different policies can come to the same chain, e.g. where one of them
+    /// has no rule in this family; those classes are one to the kernel.
+    fn by_target<'c>(&mut self, classes: &'c [Class<'a>], direction: Direction) -> ByTarget<'c, 'a> {
+        let mut by_target = ByTarget::new();
+        for class in classes {
+            by_target.entry(self.class_chain(class, direction, None)).or_default().push(class);
+        }
+        by_target
     }
 
     /// `DG-host-NET`: this host may reach its containers, but nobody, `docker-proxy` included, reaches an address that
@@ -265,13 +286,14 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     fn class_dispatch(
         &mut self,
         governed: &GovernedNetwork<'a>,
-        class: &Class<'a>,
+        classes: &[&Class<'a>],
         direction: Direction,
         target: ChainName,
     ) -> Rule {
-        let readable = format!("{}-{}", short(direction), class.policies[0].key.name);
+        let readable = format!("{}-{}", short(direction), classes[0].policies[0].key.name);
         let content = format!("{} {direction} {target}", governed.network.id);
-        let set = self.sets.class(self.family, &readable, &content, &class.members);
+        let members = classes.iter().flat_map(|class| class.members.iter().copied());
+        let set = self.sets.class(self.family, &readable, &content, members);
         let side = match direction {
             Direction::Egress => Side::Source,
             Direction::Ingress => Side::Destination,
@@ -279,7 +301,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         rule(
             vec![Match::Set { side, set, kind: SetKind::Ip, negated: false }],
             Action::Goto(target),
-            self.class_comment(class, direction),
+            self.class_comment(classes[0], direction),
         )
     }
 

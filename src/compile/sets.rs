@@ -114,14 +114,14 @@ impl<'a> SetBuilder<'a> {
     }
 
     /// The members of one class of one network; identified by the network and the chain that the class goes to.
-    pub(super) fn class(
+    pub(super) fn class<'e>(
         &mut self,
         family: Family,
         readable: &str,
         content: &str,
-        members: &[&Endpoint<'_>],
+        members: impl Iterator<Item = &'e Endpoint<'e>>,
     ) -> SetName {
-        let members = members.iter().filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
+        let members = members.filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
         self.insert(family, SetKind::Ip, readable, &format!("class {content}"), members)
     }
 
@@ -147,7 +147,9 @@ impl<'a> SetBuilder<'a> {
         members: BTreeSet<Member>,
     ) -> SetName {
         let name = SetName::of_content(family, kind, &readable_part(readable), content);
-        self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members });
+        let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: BTreeSet::new() });
+        // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
+        set.members.extend(members);
         name
     }
 }

@@ -60,6 +60,7 @@ pub struct Core {
     inventory: Option<Inventory>,
     unreachable: Option<String>,
     refused: BTreeSet<PolicyKey>,
+    /// The wanted ruleset, unless something has changed since it was compiled.
     compiled: Option<Compiled>,
 }
 
@@ -77,7 +78,7 @@ impl Core {
         }
     }
 
-    /// Takes an event. The wanted ruleset is up to date afterwards.
+    /// Takes an event.
     pub fn take(&mut self, event: Event) -> Need {
         let need = match event {
             Event::Policies(Ok(files)) => self.take_files(&files),
@@ -89,7 +90,7 @@ impl Core {
             Event::Inventory(change) => self.take_change(change),
         };
         if need > Need::Nothing {
-            self.compile();
+            self.compiled = None;
         }
         need
     }
@@ -153,23 +154,27 @@ impl Core {
     pub fn refuse(&mut self, policies: BTreeSet<PolicyKey>) -> bool {
         let changed = policies != self.refused;
         self.refused = policies;
-        self.compile();
+        self.compiled = None;
         changed
     }
 
-    fn compile(&mut self) {
-        let (Some(state), Some(inventory)) = (&self.policies, &self.inventory) else { return };
-        let compiled = if self.refused.is_empty() {
-            compile::compile(&state.policies, inventory, &self.options)
-        } else {
-            compile::compile(&closed(&state.policies, &self.refused), inventory, &self.options)
-        };
-        self.compiled = Some(compiled);
+    /// Whether both policies and inventory are known. Nothing is written before.
+    pub fn is_complete(&self) -> bool {
+        self.policies.is_some() && self.inventory.is_some()
     }
 
-    /// The wanted ruleset; `None` until both policies and inventory are known, and nothing is written before.
-    pub fn compiled(&self) -> Option<&Compiled> {
-        self.compiled.as_ref()
+    /// The wanted ruleset; `None` until both policies and inventory are known. It is compiled here, once for however
+    /// many events came before.
+    pub fn compiled(&mut self) -> Option<&Compiled> {
+        let (Some(state), Some(inventory)) = (&self.policies, &self.inventory) else { return None };
+        let compile = || {
+            if self.refused.is_empty() {
+                compile::compile(&state.policies, inventory, &self.options)
+            } else {
+                compile::compile(&closed(&state.policies, &self.refused), inventory, &self.options)
+            }
+        };
+        Some(self.compiled.get_or_insert_with(compile))
     }
 
     /// What is known of the policy directory; `None` until it was read.
@@ -318,7 +323,7 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         by_inventory.take(snapshot());
         assert!(by_inventory.compiled().is_none());
         assert_eq!(by_inventory.take(files(POLICY)), Need::Apply);
-        assert_eq!(by_inventory.compiled(), by_policies.compiled());
+        assert_eq!(by_inventory.compiled().cloned(), by_policies.compiled().cloned());
     }
 
     #[test]
@@ -368,16 +373,16 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
             destination_port: Some(80),
             icmp: None,
         };
-        let judged = |core: &Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet);
-        assert_eq!(judged(&core).decision, Decision::Allow);
+        let judged = |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet);
+        assert_eq!(judged(&mut core).decision, Decision::Allow);
         let key = PolicyKey { kind: PolicyKind::NetworkPolicy, namespace: None, name: "p".to_owned() };
         assert!(core.alone(&key).is_some());
         assert!(core.refuse(BTreeSet::from([key.clone()])));
-        let verdict = judged(&core);
+        let verdict = judged(&mut core);
         assert_eq!(verdict.decision, Decision::Deny);
         assert_eq!(verdict.trace.last().map(|hit| &hit.action), Some(&Action::Drop));
         assert!(!core.refuse(BTreeSet::from([key])), "nothing new");
         core.take(files(&POLICY.replace("name: p", "name: q")));
-        assert_eq!(judged(&core).decision, Decision::Allow, "an edit is a new chance");
+        assert_eq!(judged(&mut core).decision, Decision::Allow, "an edit is a new chance");
     }
 }

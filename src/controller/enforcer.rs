@@ -41,6 +41,7 @@ pub(super) enum Cause {
 /// The kernel and the account of what was done to it.
 #[derive(Debug, Default)]
 pub(super) struct Enforcer {
+    options: dataplane::Options,
     kernel: Option<Kernel>,
     in_sync: bool,
     account: KernelStatus,
@@ -51,6 +52,11 @@ pub(super) struct Enforcer {
 }
 
 impl Enforcer {
+    /// Nothing is read or written yet.
+    pub(super) fn new(options: dataplane::Options) -> Enforcer {
+        Enforcer { options, ..Enforcer::default() }
+    }
+
     /// Whether the kernel holds the wanted ruleset.
     pub(super) fn in_sync(&self) -> bool {
         self.in_sync
@@ -68,7 +74,7 @@ impl Enforcer {
 
     /// Makes the kernel hold what the core wants. Does nothing before both policies and inventory are known.
     pub(super) fn enforce(&mut self, core: &mut Core, need: Need, cause: Cause) {
-        if need == Need::Nothing || core.compiled().is_none() {
+        if need == Need::Nothing || !core.is_complete() {
             return;
         }
         let started = Instant::now();
@@ -76,19 +82,21 @@ impl Enforcer {
             Ok(outcome) => self.succeeded(&outcome, cause, started.elapsed()),
             Err(failure) => {
                 self.failed(&failure);
-                if self.failures == PATIENCE && self.exclude_refused(core) {
+                // At the second failure, and ever more rarely after it.
+                let is_time = self.failures >= PATIENCE && self.failures.is_power_of_two();
+                if is_time && self.exclude_refused(core) {
                     self.enforce(core, Need::Observe, cause);
                 }
             }
         }
     }
 
-    fn attempt(&mut self, core: &Core, need: Need) -> Result<Outcome, dataplane::Error> {
+    fn attempt(&mut self, core: &mut Core, need: Need) -> Result<Outcome, dataplane::Error> {
         let Some(compiled) = core.compiled() else { return Ok(Outcome::default()) };
         let kernel = match &mut self.kernel {
             Some(kernel) => kernel,
             // Not before the inventory is known: only then is the engine up, whose chains decide the variant.
-            None => self.kernel.insert(Kernel::open(dataplane::Options::default())?),
+            None => self.kernel.insert(Kernel::open(self.options)?),
         };
         self.account.variant = Some(kernel.variant());
         if need == Need::Observe || !self.in_sync {
@@ -139,7 +147,7 @@ impl Enforcer {
     /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
     /// any that were not known before.
     fn exclude_refused(&mut self, core: &mut Core) -> bool {
-        let Ok(kernel) = Kernel::open(dataplane::Options::default()) else { return false };
+        let Ok(kernel) = Kernel::open(self.options) else { return false };
         let Some(state) = core.policies() else { return false };
         let mut refused = BTreeSet::new();
         for policy in state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged()) {
@@ -164,7 +172,7 @@ impl Enforcer {
         let policies = core.policies().unwrap_or(&nothing);
         let mut problems = trouble_with_policies(core);
         problems.extend(trouble_with_engine(core));
-        if core.compiled().is_some() && !self.in_sync {
+        if core.is_complete() && !self.in_sync {
             let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
             problems.push(format!("the kernel does not hold the policies: {reason}"));
         }
@@ -184,10 +192,7 @@ impl Enforcer {
                 held: policies.held.clone(),
                 missing: policies.missing.clone(),
             },
-            engine: EngineStatus {
-                connected: core.inventory().is_some() && core.unreachable().is_none(),
-                version: None,
-            },
+            engine: EngineStatus { connected: core.inventory().is_some() && core.unreachable().is_none() },
             endpoints: endpoints(core, &policies.policies),
             kernel: self.account.clone(),
         }

@@ -5,8 +5,11 @@
 //!
 //! All calls are blocking and concern the network namespace of the calling thread.
 
+#![expect(clippy::disallowed_methods, reason = "the door to the kernel waits for it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -17,6 +20,11 @@ use crate::dataplane::state::{Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, nft_family, preflight, sets};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{Chain, ChainName, Ruleset};
+
+/// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
+const RELEASE_LIMIT: Duration = Duration::from_millis(100);
+/// How often a set that is in use is tried again.
+const RELEASE_POLL: Duration = Duration::from_millis(5);
 
 /// What the user chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +107,8 @@ impl Kernel {
         if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
             let steps = plan_sets(&state, desired);
             let problems = self.apply(&steps)?;
-            return Ok(self.remember(steps, problems, Mirror { state: state.with_sets(desired), chains }, desired));
+            let state = state.with_sets(desired, &undestroyed(&problems));
+            return Ok(self.remember(steps, problems, Mirror { state, chains }, desired));
         }
         self.carry_out(&state, desired)
     }
@@ -115,8 +124,12 @@ impl Kernel {
         let steps = plan(from, desired);
         let problems = self.apply(&steps)?;
         let mut state = from.after(desired);
+        // What was not done is remembered as it is, so that it is tried again and no set is taken for a new one.
+        let undestroyed = undestroyed(&problems);
+        let sets = from.sets.iter().filter(|(name, _)| undestroyed.contains(name.as_str()));
+        state.sets.extend(sets.map(|(name, set)| (name.clone(), set.clone())));
+        state.odd_sets.extend(from.odd_sets.iter().filter(|name| undestroyed.contains(name.as_str())).cloned());
         for problem in &problems {
-            // Not done, so that it is tried again.
             if let Problem::UnfilteredBridge { bridge, .. } = problem {
                 state.filtered_bridges.remove(bridge);
             }
@@ -163,12 +176,23 @@ impl Kernel {
             }
             Step::DeleteTable(family) => self.delete_table(*family),
             Step::Destroy(names) => {
+                let deadline = Instant::now() + RELEASE_LIMIT;
                 for set in names {
-                    if let Err(error) = self.ipset.apply(&[format!("destroy {set}")]) {
-                        problems.push(Problem::SetInUse { set: set.clone(), reason: error.to_string() });
+                    if let Err(reason) = self.destroy(set, deadline) {
+                        problems.push(Problem::SetInUse { set: set.clone(), reason: reason.to_string() });
                     }
                 }
                 Ok(())
+            }
+        }
+    }
+
+    fn destroy(&mut self, set: &str, deadline: Instant) -> Result<(), exec::Error> {
+        loop {
+            match self.ipset.apply(&[format!("destroy {set}")]) {
+                Err(error) if error.to_string().contains("does not exist") => return Ok(()),
+                Err(_) if Instant::now() < deadline => thread::sleep(RELEASE_POLL),
+                done => return done,
             }
         }
     }
@@ -192,6 +216,17 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// The sets that a step could not destroy.
+fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
+    problems
+        .iter()
+        .filter_map(|problem| match problem {
+            Problem::SetInUse { set, .. } => Some(set.as_str()),
+            Problem::UnfilteredBridge { .. } | Problem::ForeignReference { .. } => None,
+        })
+        .collect()
 }
 
 /// Has a bridge filtered, or says why it cannot be.

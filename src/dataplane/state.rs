@@ -122,11 +122,12 @@ impl State {
         }
     }
 
-    /// The state after a change of sets alone.
+    /// The state after a change of sets alone, in which those named in `kept` could not be destroyed.
     #[must_use]
-    pub(super) fn with_sets(mut self, desired: &Ruleset) -> State {
+    pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>) -> State {
         let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
-        self.sets.retain(|name, _| wanted.contains(name.as_str()));
+        self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
+        self.odd_sets.retain(|name| kept.contains(name.as_str()));
         for (name, set) in &desired.sets {
             if self.sets.get(name.as_str()) != Some(set) {
                 self.sets.insert(name.as_str().to_owned(), set.clone());

@@ -1,9 +1,11 @@
 //! The Docker door: lists networks and containers and follows the engine's events.
 //!
-//! Input: the engine's API. Output: an [`Inventory`], or a stream of [`Change`]s.
+//! Input: the engine's API. Output: an [`Inventory`], or a stream of [`Change`](super::Change)s.
 //! Labels and networks are known when a container is created, so that one call and one change remain when it gets its
 //! address. Addresses come from `GET /networks/{id}` only: the container list shows them hundreds of milliseconds late and
 //! keeps those of containers that failed to start, and inspecting a container waits until it runs.
+//!
+//! Requests name no API version: every engine answers in its own newest one, and what is read here is in all of them.
 
 mod connect;
 mod follow;
@@ -59,10 +61,10 @@ pub enum Error {
     },
     /// The socket may not be opened.
     #[error("no permission for the Docker socket: run dockgate as root")]
-    Permission(#[source] bollard::errors::Error),
+    Permission(#[source] io::Error),
     /// Nothing answers at the address.
     #[error("the Docker engine is not running at its address")]
-    NotRunning(#[source] bollard::errors::Error),
+    NotRunning(#[source] io::Error),
     /// The engine took too long.
     #[error("the Docker engine did not answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
@@ -77,23 +79,33 @@ pub enum Error {
 impl From<bollard::errors::Error> for Error {
     /// Tells by the operating system's error what a person must do.
     fn from(error: bollard::errors::Error) -> Error {
-        // The client hides this one behind its own text and source.
-        let mut kind = match &error {
-            bollard::errors::Error::IOError { err } => Some(err.kind()),
-            _ => None,
-        };
-        let mut cause = std::error::Error::source(&error);
-        while let Some(current) = cause {
-            kind = kind.or(current.downcast_ref::<io::Error>().map(io::Error::kind));
-            cause = current.source();
+        if matches!(error, bollard::errors::Error::RequestTimeoutError) {
+            return Error::Timeout;
         }
-        match (kind, &error) {
-            (_, bollard::errors::Error::RequestTimeoutError) => Error::Timeout,
-            (Some(io::ErrorKind::PermissionDenied), _) => Error::Permission(error),
-            (Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused), _) => Error::NotRunning(error),
+        let Some(cause) = system_error(&error) else { return Error::Engine(error) };
+        let copy = || cause.raw_os_error().map_or_else(|| cause.kind().into(), io::Error::from_raw_os_error);
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Error::Permission(copy()),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning(copy()),
             _ => Error::Engine(error),
         }
     }
+}
+
+/// The operating system's error at the root of the client's, several layers below.
+fn system_error(error: &bollard::errors::Error) -> Option<&io::Error> {
+    // The client shows this one through as if it were its own text, and so leaves it out of the chain of causes.
+    if let bollard::errors::Error::IOError { err } = error {
+        return Some(err);
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        if let Some(found) = current.downcast_ref() {
+            return Some(found);
+        }
+        cause = current.source();
+    }
+    None
 }
 
 /// Lists everything once.

@@ -94,8 +94,6 @@ impl From<&Diagnostic> for Finding {
 pub struct EngineStatus {
     /// Whether the event stream is open.
     pub connected: bool,
-    /// The engine's version, once it has answered.
-    pub version: Option<String>,
 }
 
 /// The containers' attachments to networks.

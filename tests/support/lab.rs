@@ -212,10 +212,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        let kept = std::env::var_os("DOCKGATE_LAB_KEEP").is_some();
         if thread::panicking() {
             eprintln!("the engine's last words:\n{}", self.daemon.log_tail(30));
+            if !kept {
+                eprintln!("(DOCKGATE_LAB_KEEP=1 keeps the laboratory of a test, to be looked at.)");
+            }
         }
-        if std::env::var_os("DOCKGATE_LAB_KEEP").is_some() {
+        if kept {
             self.daemon.keep();
             self.claim.keep();
             eprintln!("kept: nsenter {} env DOCKER_HOST={} bash", self.enter(), self.docker_host());

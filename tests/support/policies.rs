@@ -192,10 +192,10 @@ impl Generator {
         };
         let mut frame = Frame { v6, ports: Ports::NamedOnly };
         match self.random.random_range(0..10) {
-            0..=2 => self.protocol(&mut rule, &mut frame, json!("TCP"), Ports::Any),
-            3 | 4 => self.protocol(&mut rule, &mut frame, json!("UDP"), Ports::Any),
-            5 => self.protocol(&mut rule, &mut frame, json!(6), Ports::Any),
-            6 => self.protocol(&mut rule, &mut frame, json!("SCTP"), Ports::Any),
+            0..=2 => Self::protocol(&mut rule, &mut frame, json!("TCP"), Ports::Any),
+            3 | 4 => Self::protocol(&mut rule, &mut frame, json!("UDP"), Ports::Any),
+            5 => Self::protocol(&mut rule, &mut frame, json!(6), Ports::Any),
+            6 => Self::protocol(&mut rule, &mut frame, json!("SCTP"), Ports::Any),
             7 => self.icmp(&mut rule, &mut frame),
             _ if extent == Extent::Full && self.chance(40) => {
                 let protocol = self.one(&["TCP", "UDP", "ICMP", "ICMPv6"]);
@@ -215,7 +215,7 @@ impl Generator {
         Value::Object(rule)
     }
 
-    fn protocol(&mut self, rule: &mut Map<String, Value>, frame: &mut Frame, protocol: Value, ports: Ports) {
+    fn protocol(rule: &mut Map<String, Value>, frame: &mut Frame, protocol: Value, ports: Ports) {
         rule.insert("protocol".to_owned(), protocol);
         frame.ports = ports;
     }

@@ -37,8 +37,9 @@ const SECOND_LOOK_INTERVAL: Duration = Duration::from_millis(300);
 const PARALLEL_CALLS: usize = 8;
 /// First wait before the engine is tried again.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// Longest wait before the engine is tried again.
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// Longest wait before the engine is tried again. Short, because an engine that comes back starts containers at once, and
+/// what it gave an address to while nobody listened is not known.
+const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
 /// Follows the engine until the receiver is dropped: subscribes, then lists, then sends each change as it happens;
 /// reconnects with back-off and lists anew.

@@ -146,8 +146,8 @@ pub(super) struct Tracker {
     containers_asked: BTreeSet<ContainerId>,
     /// Attachments of containers that are not known yet.
     waiting: BTreeMap<ContainerId, Vec<Attachment>>,
-    /// Containers whose process has ended and whose addresses Docker is about to free: it still shows them for some
-    /// milliseconds, and the container as running.
+    /// Containers whose process has ended and whose addresses Docker is about to free, without another event since. Until
+    /// then it shows them as running with these addresses, for milliseconds or, on a busy engine, for much longer.
     dying: BTreeSet<ContainerId>,
     /// Containers with an event since the last [`Tracker::tick`], and those with one in the interval before.
     stirred: [BTreeSet<ContainerId>; 2],
@@ -279,7 +279,6 @@ impl Tracker {
     /// lags behind the events, by milliseconds or, on a busy engine, by more.
     pub(super) fn tick(&mut self) {
         let [recent, rested] = mem::take(&mut self.stirred);
-        self.dying.retain(|id| !rested.contains(id));
         self.containers_to_ask.extend(rested);
         self.stirred = [BTreeSet::new(), recent];
     }

@@ -56,7 +56,7 @@ fn container(container: &Container, networks: &BTreeMap<NetworkId, Network>) -> 
     let network_mode = container.unenforceable.as_ref().and_then(|reason| match reason {
         Unenforceable::HostNetwork => Some("host".to_owned()),
         Unenforceable::SharedWith(name) => Some(format!("container:{name}")),
-        Unenforceable::Driver(_) => None,
+        Unenforceable::Driver(_) | Unenforceable::BridgeName => None,
     });
     wire::Container {
         name: container.name.clone(),

@@ -41,12 +41,12 @@ pub(super) enum Children {
     /// Items of a sequence.
     Items(Vec<Places>),
     /// Entries of a mapping.
-    Entries(Entries),
+    Entries(Mapping),
 }
 
 /// The entries of a mapping in the order of the file, and which keys stand in it again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entries {
+pub(super) struct Mapping {
     entries: Vec<Entry>,
     /// Index of the first entry of each key.
     first: BTreeMap<String, usize>,
@@ -54,7 +54,7 @@ pub(super) struct Entries {
     again: Vec<(usize, Place)>,
 }
 
-impl Entries {
+impl Mapping {
     fn push(&mut self, key: String, place: Place, value: Places) {
         match self.first.entry(key.clone()) {
             btree_map::Entry::Occupied(first) => self.again.push((*first.get(), place)),
@@ -133,7 +133,7 @@ impl Tree {
             }
             Tree::Mapping(pairs) => {
                 let mut object = Map::new();
-                let mut entries = Entries::default();
+                let mut entries = Mapping::default();
                 for (key, value) in pairs {
                     let (value, places) = Tree::of(value, lines_before);
                     object.entry(key.value.as_str()).or_insert(value);

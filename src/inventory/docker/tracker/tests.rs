@@ -461,7 +461,7 @@ fn a_dying_container_is_not_attached_again_while_docker_still_shows_it() {
     scene.settle();
     scene.changes.clear();
     scene.tracker.event(Event::ContainerDied(container_id("a")));
-    while scene.call() | scene.arrive(0) {}
+    scene.settle();
     scene.engine.stop("a");
     scene.settle();
     assert!(matches!(scene.changes.as_slice(), [Change::Detached { .. }]), "{:?}", scene.changes);
