@@ -181,8 +181,8 @@ mod tests {
             ("first", 0, 0, 100),
             ("second", 1, 0, 200),
             ("third, shortened by a half", 2, 500, 200),
-            ("limit", 10, 0, 5000),
-            ("limit, shortened by a half", u32::MAX, 500, 2500),
+            ("limit", 10, 0, 500),
+            ("limit, shortened by a half", u32::MAX, 500, 250),
         ];
         for (name, failures, random, milliseconds) in rows {
             assert_eq!(delay(failures, random), Duration::from_millis(milliseconds), "{name}");
