@@ -8,7 +8,7 @@ pub mod core;
 mod enforcer;
 mod memory;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -92,8 +92,8 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     let lock = Lock::acquire(&options.state_directory)?;
-    let store = Store::new(memory::recall(&options.state_directory)?);
-    let core = Core::new(options.compile.clone(), first_policies(&options, store)?);
+    let store = first_policies(&options.policies, memory::recall(&options.state_directory)?)?;
+    let core = Core::new(options.compile.clone(), store);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
     if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(options.kernel) {
         return Err(missing.into());
@@ -116,16 +116,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
 }
 
 /// Checks the policies before anything is touched: a first start on an invalid directory is refused, as a web server
-/// refuses a bad configuration.
-fn first_policies(options: &Options, store: Store) -> Result<Store, Error> {
-    let first_start = store.good().is_empty();
-    let sources = match files::read(std::slice::from_ref(&options.policies)) {
+/// refuses a bad configuration. What the store holds of another directory makes it no less the first: it is dropped.
+fn first_policies(directory: &Path, mut store: Store) -> Result<Store, Error> {
+    store.retain_below(directory);
+    let sources = match files::read(&[directory.to_owned()]) {
         Ok(sources) => sources,
-        Err(error) if first_start => return Err(error.into()),
+        Err(error) if store.is_empty() => return Err(error.into()),
         Err(_) => return Ok(store),
     };
     let update = store.clone().update(&sources);
-    if first_start && !update.missing.is_empty() {
+    if store.is_empty() && !update.missing.is_empty() {
         let diagnostics = update.diagnostics.into_iter().filter(|d| d.severity == Severity::Error).collect();
         return Err(Error::Invalid { files: update.missing, diagnostics, sources });
     }
@@ -259,7 +259,7 @@ impl Controller {
         while let Some(change) = next {
             match &change {
                 Change::Unreachable(reason) => {
-                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force")
+                    warn!(%reason, "the Docker engine cannot be reached; rules stay in force");
                 }
                 Change::Snapshot(inventory) => info!(
                     containers = inventory.containers.len(),
@@ -278,7 +278,7 @@ impl Controller {
 
     /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them.
     fn remember(&mut self) {
-        let kept = memory::keep(&self.options.state_directory, self.core.good());
+        let kept = memory::keep(&self.options.state_directory, self.core.store());
         if let Err(error) = &kept {
             error!(error = %telemetry::chain(error), "cannot keep the last good policies");
         }
@@ -318,5 +318,48 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+
+    const POLICY: &str = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {}}";
+
+    #[test]
+    fn a_first_start_on_an_invalid_directory_is_refused_whatever_another_one_held() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("policies");
+        fs::create_dir(&directory).expect("directories can be made");
+        let known = |path: PathBuf| BTreeMap::from([(path, POLICY.to_owned())]);
+        for (name, good, text, starts) in [
+            ("nothing known, valid", BTreeMap::new(), POLICY, true),
+            ("nothing known, broken", BTreeMap::new(), "[", false),
+            ("a good version", known(directory.join("a.yaml")), "[", true),
+            ("a good version of a file that was renamed and broken", known(directory.join("b.yaml")), "[", true),
+            ("a file of another directory, broken", known(root.path().join("other/a.yaml")), "[", false),
+            ("a file of another directory, valid", known(root.path().join("other/a.yaml")), POLICY, true),
+        ] {
+            fs::write(directory.join("a.yaml"), text).expect("files can be written");
+            let store = first_policies(&directory, Store::new(good.clone(), vec![]));
+            match &store {
+                Ok(store) => assert!(store.good().keys().all(|path| path.starts_with(&directory)), "{name}: {store:?}"),
+                Err(error) => assert!(matches!(error, Error::Invalid { files, .. } if files.len() == 1), "{name}"),
+            }
+            assert_eq!(store.is_ok(), starts, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_needs_something_to_go_on_with() {
+        let nowhere = Path::new("nowhere");
+        let known = |path: &str| Store::new(BTreeMap::from([(path.into(), POLICY.to_owned())]), vec![]);
+        assert!(matches!(first_policies(nowhere, Store::default()), Err(Error::Policies(_))));
+        assert!(matches!(first_policies(nowhere, known("elsewhere/a.yaml")), Err(Error::Policies(_))));
+        assert!(first_policies(nowhere, known("nowhere/a.yaml")).is_ok());
     }
 }

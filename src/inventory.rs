@@ -165,7 +165,7 @@ pub struct Container {
     pub id: ContainerId,
     /// Name without the leading slash.
     pub name: String,
-    /// Image reference as the user wrote it.
+    /// Image reference as the user wrote it, as long as its tag points to the image; see [`Inventory::apply`].
     pub image: String,
     /// Docker labels as they are; [`Container::namespace`] and [`Inventory::endpoints`] interpret them.
     pub labels: BTreeMap<String, String>,

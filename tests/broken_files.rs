@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use dockgate::policy::{Loaded, Severity, SourceFile, load};
+use dockgate::policy::{Diagnostic, Loaded, Severity, SourceFile, load};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -22,7 +22,8 @@ fn unmark(marked: &str) -> (String, Vec<Place>) {
         let (code, rest) = piece.split_once('»').expect("a mark is closed");
         let line = text.matches('\n').count() + 1;
         let column = text.chars().rev().take_while(|character| *character != '\n').count() + 1;
-        places.push((code.to_owned(), u32::try_from(line).unwrap(), u32::try_from(column).unwrap()));
+        let place = |number: usize| u32::try_from(number).expect("a test file is small");
+        places.push((code.to_owned(), place(line), place(column)));
         text.push_str(rest);
     }
     (text, places)
@@ -39,19 +40,20 @@ fn errors(loaded: &Loaded) -> Vec<Place> {
 
 /// Loads marked texts and compares what is found with what is marked. All rows are looked at before it fails.
 fn check<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) {
-    let mut differing = String::new();
+    let mut differing = Vec::new();
     for (name, marked) in rows {
         let (text, expected) = unmark(&marked);
         assert!(!expected.is_empty(), "{name}: a row without a mark");
         let loaded = load_text(&text);
         let found = errors(&loaded);
         if found != expected {
-            let all: String =
-                loaded.diagnostics.iter().map(|d| format!("    {} {}: {}\n", d.code, d.location, d.message)).collect();
-            differing += &format!("{name}\n  expected {expected:?}\n  found    {found:?}\n{all}{text}\n");
+            let told = |d: &Diagnostic| format!("    {} {}: {}", d.code, d.location, d.message);
+            let all: Vec<_> = loaded.diagnostics.iter().map(told).collect();
+            let all = all.join("\n");
+            differing.push(format!("{name}\n  expected {expected:?}\n  found    {found:?}\n{all}\n{text}"));
         }
     }
-    assert!(differing.is_empty(), "\n{differing}");
+    assert!(differing.is_empty(), "\n{}", differing.join("\n"));
 }
 
 /// A policy of Calico with this line in its spec.

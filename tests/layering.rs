@@ -29,7 +29,7 @@ fn tokens(source: &str) -> Vec<(usize, Token)> {
             ('r', Some('"' | '#')) => end_of_raw_string(&characters, position).unwrap_or(position + 1),
             ('\'', _) => end_of_character_or_lifetime(&characters, position),
             _ if is_word(character) => {
-                let end = (position..).find(|index| !at(*index).is_some_and(is_word)).unwrap_or(position);
+                let end = position + characters[position..].iter().take_while(|character| is_word(**character)).count();
                 // `br"..."` is a raw string behind a prefix: leave the `r` to the next round.
                 let end =
                     if end == position + 2 && characters[position..end] == ['b', 'r'] { position + 1 } else { end };
@@ -127,9 +127,9 @@ fn names_after(root: &[&str], tokens: &[(usize, Token)]) -> Vec<(usize, String)>
         }
         let first = start + 3 * root.len();
         let mut depth = 0;
-        for index in first..tokens.len() {
+        for (index, token) in tokens.iter().enumerate().skip(first) {
             let begins = index == first || mark(index - 1, '{') || mark(index - 1, ',');
-            match &tokens[index] {
+            match token {
                 (_, Token::Mark('{')) => depth += 1,
                 (_, Token::Mark('}')) => depth -= 1,
                 (line, Token::Word(name)) if begins && depth <= 1 => names.push((*line, name.clone())),
@@ -230,25 +230,48 @@ fn the_binary_uses_the_command_line_only() {
     assert!(used.iter().all(|(_, name)| name == "cli"), "src/main.rs uses {used:?}");
 }
 
+/// Name, file, source, and the findings: line and module.
+type Row = (&'static str, &'static str, &'static str, &'static [(usize, &'static str)]);
+
 #[test]
 fn offending_sources_are_found() {
     let order = module_order("//! mod zero;\npub mod low;\nmod middle;\npub mod high;\n");
     assert_eq!(order, ["low", "middle", "high"]);
     #[rustfmt::skip]
-    let rows: &[(&str, &str, &str, &[(usize, &str)])] = &[
+    let rows: &[Row] = &[
         ("a plain import", "middle.rs", "use crate::high::Thing;", &[(1, "high")]),
         ("an import from above", "middle.rs", "use crate::low::Thing;\nuse crate::middle::Other;", &[]),
-        ("an import in braces", "middle.rs", "use crate::{\n    low::{high, Thing},\n    high::{self, Thing as Other},\n};", &[(3, "high")]),
+        (
+            "an import in braces",
+            "middle.rs",
+            "use crate::{\n    low::{high, Thing},\n    high::{self, Thing as Other},\n};",
+            &[(3, "high")],
+        ),
         ("a whole module in braces", "low.rs", "use crate::{middle, high};", &[(1, "middle"), (1, "high")]),
         ("an inline path", "middle/part.rs", "fn f() -> u8 {\n    crate::high::value()\n}", &[(2, "high")]),
         ("a path inside a macro", "middle.rs", "log!(\"{}\", crate::high::VALUE);", &[(1, "high")]),
         ("a path up to the root", "middle/part.rs", "use super::super::high::Thing;", &[(1, "high")]),
-        ("a path up to the root, in braces", "low.rs", "use super::{high, middle::Thing};", &[(1, "high"), (1, "middle")]),
+        (
+            "a path up to the root, in braces",
+            "low.rs",
+            "use super::{high, middle::Thing};",
+            &[(1, "high"), (1, "middle")],
+        ),
         ("a path up to its own module", "middle/part.rs", "use super::high;", &[]),
-        ("after a string, a raw string and a character", "low.rs", "const A: (&str, &str, char, char) = (\"\\\"\", r#\"\"\"#, '\"', '\\'');\nuse crate::high;", &[(2, "high")]),
+        (
+            "after a string, a raw string and a character",
+            "low.rs",
+            "const A: (&str, &str, char, char) = (\"\\\"\", r#\"\"\"#, '\"', '\\'');\nuse crate::high;",
+            &[(2, "high")],
+        ),
         ("after lifetimes", "low.rs", "fn f<'a>(x: &'a str) {}\nuse crate::high;", &[(2, "high")]),
         ("visibility is no use", "low.rs", "pub(crate) fn f() {}", &[]),
-        ("comments and strings are no uses", "low.rs", "//! [`crate::high`]\n/* use crate::high; /* crate::high */ */\nconst A: &str = \"crate::high\";\nconst B: &str = r\"crate::high\";\nconst C: &[u8] = br#\"crate::high\"#;", &[]),
+        (
+            "comments and strings are no uses",
+            "low.rs",
+            "//! [`crate::high`]\n/* use crate::high; /* crate::high */ */\nconst A: &str = \"crate::high\";\nconst B: &str = r\"crate::high\";\nconst C: &[u8] = br#\"crate::high\"#;",
+            &[],
+        ),
     ];
     for (name, file, source, expected) in rows {
         let found = violations(&order, Path::new(file), source);

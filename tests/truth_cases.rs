@@ -1,7 +1,7 @@
 //! The micro truth cases of Calico's semantics, from YAML to verdict.
 //!
 //! The world: namespace a (env=prod) with w1 (app=x) and w2 (app=y), namespace b with w3 (app=x); NetworkSet a/ns1
-//! (app=x) 10.9.0.0/24; GlobalNetworkSet g1 (app=x) 10.8.0.0/24; an outside address. HostEndpoints do not exist in
+//! (app=x) 10.9.0.0/24; GlobalNetworkSet g1 (app=x) 10.8.0.0/24; an outside address. Host endpoints do not exist in
 //! dockgate, so the h1 of the cases has no row here.
 
 use std::collections::BTreeMap;

@@ -113,6 +113,9 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
         let name = format!("{}{at}", endpoint.container);
         writeln!(output, "  not reached {}: {}", printable(&name), printable(&endpoint.reason))?;
     }
+    for ports in &endpoints.unreadable_ports {
+        writeln!(output, "  bad label  dockgate.io/ports of {}", printable(ports))?;
+    }
     let variant = kernel.variant.map_or("not known yet".to_owned(), |variant| format!("iptables-{variant}"));
     let (applied, repairs) = (count_u64(kernel.applied, "change"), count_u64(kernel.repairs, "repair"));
     writeln!(output, "kernel       {variant}, {applied} applied, {repairs}")?;

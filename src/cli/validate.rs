@@ -20,7 +20,8 @@ const STANDARD_INPUT: &str = "<stdin>";
 /// Check policy files without Docker
 ///
 /// Reads the files as `run` does and reports everything that is wrong with them, with file, line and column. Exit code
-/// 0: nothing that keeps a resource from being used; 1: errors (with --strict also warnings); 2: a path cannot be read.
+/// 0: nothing that keeps a resource from being used; 1: errors (with --strict also warnings); 2: a path cannot be
+/// read, or holds no policy file.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Files and directories; `-` is standard input
@@ -79,6 +80,12 @@ impl Arguments {
     fn sources(&self) -> anyhow::Result<Vec<SourceFile>> {
         let (streams, paths): (Vec<_>, Vec<_>) =
             self.paths.iter().cloned().partition(|path| path.as_path() == Path::new("-"));
+        // One by one, since what a path adds to others may be nothing because they hold the same files.
+        for path in &paths {
+            if files::read(std::slice::from_ref(path))?.is_empty() {
+                anyhow::bail!("no policy files (.yaml, .yml, .json) in {}", path.display());
+            }
+        }
         let mut sources = files::read(&paths)?;
         if !streams.is_empty() {
             let mut text = String::new();

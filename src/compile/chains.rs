@@ -86,7 +86,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             bases.entry(hook).or_default().push(rule);
         };
         for governed in networks {
-            let from = self.from_chain(governed);
+            let from = self.egress_chain(governed);
             let comment = format!("from network {}", governed.network.name);
             for hook in [Hook::Forward, Hook::Input] {
                 dispatch(hook, Match::InInterface(governed.bridge.clone()), &from, comment.clone());
@@ -95,7 +95,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         for governed in networks {
             let comment = format!("to network {}", governed.network.name);
             for (hook, chain) in
-                [(Hook::Forward, self.to_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
+                [(Hook::Forward, self.ingress_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
             {
                 dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
             }
@@ -171,13 +171,13 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// Rules that let neighbour discovery pass: within one link only, so that nothing is carried elsewhere under its name.
-    fn neighbour_discovery(&self, same_link: Option<Match>) -> Chain {
+    fn neighbour_discovery(&self, same_link: Option<&Match>) -> Chain {
         if self.family == Family::V4 {
             return Vec::new();
         }
         // -o br-NET -p icmpv6 -m icmp6 --icmpv6-type 135 -j RETURN
         let rule_of = |icmp_type| {
-            let mut matches: Vec<_> = same_link.clone().into_iter().collect();
+            let mut matches: Vec<_> = same_link.cloned().into_iter().collect();
             matches.push(Match::Protocol { protocol: Protocol::ICMPV6, negated: false });
             matches.push(Match::Icmp { icmp_type, code: None, negated: false });
             rule(matches, Action::Return, "neighbour discovery")
@@ -204,9 +204,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// `DG-from-NET`: the gate on the source, then the egress policy of its class.
-    fn from_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+    fn egress_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let network = &governed.network.name;
-        let mut chain = self.neighbour_discovery(Some(Match::OutInterface(governed.bridge.clone())));
+        let mut chain = self.neighbour_discovery(Some(&Match::OutInterface(governed.bridge.clone())));
         chain.extend(Self::flow_checks());
         // -m set ! --match-set dg-4-known src,src -j DROP
         let comment = format!("gate: unknown source on {network}");
@@ -218,9 +218,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// `DG-to-NET`: group addresses, the gate on the destination, then the ingress policy of its class.
-    fn to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
+    fn ingress_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let network = &governed.network.name;
-        let mut chain = self.neighbour_discovery(Some(Match::InInterface(governed.bridge.clone())));
+        let mut chain = self.neighbour_discovery(Some(&Match::InInterface(governed.bridge.clone())));
         chain.extend(Self::flow_checks());
         let targets = self.by_target(&governed.ingress, Direction::Ingress);
         let group = self.group_chain(governed, &targets);

@@ -3,13 +3,13 @@
 //! Input: an [`Event`]. Output: what it asks of the kernel, a [`Need`], and the ruleset that is to be there. One owner
 //! holds this state; nothing in it is shared or locked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::compile::{self, Compiled};
 use crate::inventory::{Change, Inventory};
 use crate::policy::{
-    Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, files,
+    Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::telemetry::chain;
 
@@ -41,7 +41,7 @@ pub struct PolicyState {
     pub policies: PolicySet,
     /// Findings about the files as they are now.
     pub diagnostics: Vec<Diagnostic>,
-    /// Files whose last good version is in force.
+    /// Files of which an earlier version is in force; see [`Update::held`].
     pub held: Vec<PathBuf>,
     /// Invalid files that have no good version.
     pub missing: Vec<PathBuf>,
@@ -97,6 +97,10 @@ impl Core {
 
     fn take_files(&mut self, files: &[SourceFile]) -> Need {
         let update = self.store.update(files);
+        self.take_update(update)
+    }
+
+    fn take_update(&mut self, update: Update) -> Need {
         let before = self.policies.take();
         let changed = before.as_ref().is_none_or(|before| before.policies != update.policies);
         if changed {
@@ -121,12 +125,8 @@ impl Core {
             state.unreadable = Some(reason);
             return Need::Nothing;
         }
-        let text_of = |(path, text): (&PathBuf, &String)| SourceFile::new(path, text);
-        let good: Vec<_> = self.store.good().iter().map(text_of).collect();
-        let need = self.take_files(&good);
+        let need = self.take_update(self.store.last_good());
         if let Some(state) = &mut self.policies {
-            state.held = self.store.good().keys().cloned().collect();
-            state.files = 0;
             state.unreadable = Some(reason);
         }
         need
@@ -197,9 +197,9 @@ impl Core {
         &self.refused
     }
 
-    /// Last good texts of the policy files, to be kept across restarts.
-    pub fn good(&self) -> &BTreeMap<PathBuf, String> {
-        self.store.good()
+    /// Last good versions of the policy files, to be kept across restarts.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The ruleset of one policy alone, to find out whether the kernel takes it.
@@ -243,6 +243,7 @@ fn deny_everything(policy: &Policy) -> Rule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io;
 
     use super::*;
@@ -350,7 +351,7 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         assert_eq!(running.compiled().cloned(), wanted);
         assert!(running.policies().is_some_and(|state| state.unreadable.is_some()));
 
-        let mut restarted = Core::new(compile::Options::default(), Store::new(running.good().clone()));
+        let mut restarted = Core::new(compile::Options::default(), running.store().clone());
         restarted.take(vanished());
         restarted.take(snapshot());
         assert_eq!(restarted.compiled().cloned(), wanted);

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::compile::policies_of;
 use crate::dataplane::{self, Kernel, Outcome};
-use crate::inventory::Endpoint;
+use crate::inventory::{Container, Endpoint};
 use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
@@ -233,6 +233,11 @@ fn trouble_with_engine(core: &Core) -> Option<String> {
     }
 }
 
+fn unreadable_ports(container: &Container) -> Vec<String> {
+    let (_, unreadable) = container.named_ports();
+    unreadable.into_iter().map(|part| format!("{}: `{part}`", container.name)).collect()
+}
+
 fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
     let Some(inventory) = core.inventory() else { return EndpointsStatus::default() };
     let endpoints = inventory.endpoints();
@@ -250,5 +255,6 @@ fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
         total: endpoints.len(),
         governed: endpoints.iter().filter(selected).filter(|endpoint| endpoint.unenforceable.is_none()).count(),
         unenforceable: endpoints.iter().filter_map(unenforceable).collect(),
+        unreadable_ports: inventory.containers.values().flat_map(unreadable_ports).collect(),
     }
 }

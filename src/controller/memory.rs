@@ -1,6 +1,6 @@
 //! The last good policy files, kept in the state directory across restarts.
 //!
-//! Input: texts by path. Output: the same after a restart. The file is replaced by rename, so that a crash or a full
+//! Input: the [`Store`]. Output: the same after a restart. The file is replaced by rename, so that a crash or a full
 //! disk leaves the former version whole.
 
 #![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+
+use crate::policy::Store;
 
 /// File name in the state directory.
 const FILE: &str = "last-good.json";
@@ -48,27 +50,31 @@ pub enum Error {
 struct Document {
     /// Policy texts by path.
     files: BTreeMap<PathBuf, String>,
+    /// Paths and earlier texts of which something is in force while a file is broken.
+    #[serde(default)]
+    former: Vec<(PathBuf, String)>,
 }
 
 /// Reads what an earlier run kept; empty when there was none.
-pub(super) fn recall(state_directory: &Path) -> Result<BTreeMap<PathBuf, String>, Error> {
+pub(super) fn recall(state_directory: &Path) -> Result<Store, Error> {
     let path = state_directory.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Store::default()),
         Err(source) => return Err(Error::Read { path, source }),
     };
     match serde_json::from_str::<Document>(&text) {
-        Ok(document) => Ok(document.files),
+        Ok(document) => Ok(Store::new(document.files, document.former)),
         Err(source) => Err(Error::Damaged { path, source }),
     }
 }
 
 /// Keeps the texts, whole or not at all.
-pub(super) fn keep(state_directory: &Path, files: &BTreeMap<PathBuf, String>) -> Result<(), Error> {
+pub(super) fn keep(state_directory: &Path, store: &Store) -> Result<(), Error> {
     let path = state_directory.join(FILE);
     let temporary = state_directory.join(format!("{FILE}.new"));
-    let text = serde_json::to_string(&Document { files: files.clone() }).map_err(io::Error::from);
+    let document = Document { files: store.good().clone(), former: store.former().to_vec() };
+    let text = serde_json::to_string(&document).map_err(io::Error::from);
     let write = |text: String| -> io::Result<()> {
         let mut file = fs::File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
@@ -84,22 +90,33 @@ pub(super) fn keep(state_directory: &Path, files: &BTreeMap<PathBuf, String>) ->
 mod tests {
     use super::*;
 
+    fn store() -> Store {
+        let text = || "kind: x\n".to_owned();
+        Store::new(BTreeMap::from([("p/a.yaml".into(), text())]), vec![("p/b.yaml".into(), text())])
+    }
+
     #[test]
     fn what_was_kept_is_recalled() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        assert_eq!(recall(directory.path()).expect("nothing kept yet"), BTreeMap::new());
-        let files = BTreeMap::from([(PathBuf::from("p/a.yaml"), "kind: x\n".to_owned())]);
-        keep(directory.path(), &files).expect("keep");
-        assert_eq!(recall(directory.path()).expect("recall"), files);
+        assert_eq!(recall(directory.path()).expect("nothing kept yet"), Store::default());
+        keep(directory.path(), &store()).expect("keep");
+        assert_eq!(recall(directory.path()).expect("recall"), store());
+    }
+
+    #[test]
+    fn what_an_earlier_version_of_the_program_kept_is_recalled() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        fs::write(directory.path().join(FILE), r#"{"files":{"p/a.yaml":"kind: x\n"}}"#).expect("write");
+        let expected = Store::new(store().good().clone(), vec![]);
+        assert_eq!(recall(directory.path()).expect("recall"), expected);
     }
 
     #[test]
     fn a_crash_while_writing_leaves_the_former_version() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let files = BTreeMap::from([(PathBuf::from("a.yaml"), "kind: x\n".to_owned())]);
-        keep(directory.path(), &files).expect("keep");
+        keep(directory.path(), &store()).expect("keep");
         fs::write(directory.path().join("last-good.json.new"), "{\"fil").expect("half a file");
-        assert_eq!(recall(directory.path()).expect("recall"), files);
+        assert_eq!(recall(directory.path()).expect("recall"), store());
     }
 
     #[test]

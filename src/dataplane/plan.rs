@@ -33,12 +33,12 @@ pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
     steps
 }
 
-/// The steps when no rule, jump or bridge differs: one message changes all members. This is the path of a container that
-/// comes or goes, so no rule is rendered for it.
+/// The steps when no rule, jump or bridge differs. This is the path of a container that comes or goes, so no rule is
+/// rendered for it. Two steps: a process that refuses a line of a batch goes on with the next one, and an address whose
+/// class was refused must not become known.
 pub(super) fn plan_sets(observed: &State, desired: &Ruleset) -> Vec<Step> {
-    let SetChanges { before: mut lines, mut after } = SetChanges::between(observed, desired);
-    lines.append(&mut after);
-    sets_step(lines).into_iter().chain(destroy_step(observed, desired)).collect()
+    let SetChanges { before, after } = SetChanges::between(observed, desired);
+    [before, after].into_iter().filter_map(sets_step).chain(destroy_step(observed, desired)).collect()
 }
 
 /// The steps that remove everything of ours. What bridges pass to netfilter stays as it is: what it was before us is

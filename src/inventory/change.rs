@@ -45,7 +45,10 @@ impl Inventory {
     /// claim is the true one and an earlier claimant, whose end was not noticed, loses its addresses here.
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
-            Change::Snapshot(snapshot) => {
+            Change::Snapshot(mut snapshot) => {
+                for container in snapshot.containers.values_mut() {
+                    self.remember(container);
+                }
                 let differs = self.networks != snapshot.networks || self.containers != snapshot.containers;
                 self.networks = snapshot.networks;
                 self.containers = snapshot.containers;
@@ -82,7 +85,21 @@ impl Inventory {
         }
     }
 
+    /// What Docker's list forgets of a container while it lives.
+    ///
+    /// Its image is the reference it was created with: once that tag points elsewhere, the list shows the image's id, and
+    /// a policy that selects the image would let go of a running container. And the list shows published ports only
+    /// while the container runs, but `docker-proxy` holds them again before it is said to be started.
+    fn remember(&self, container: &mut Container) {
+        let Some(known) = self.containers.get(&container.id) else { return };
+        container.image.clone_from(&known.image);
+        if container.published.is_empty() && container.attachments.iter().all(Attachment::is_pending) {
+            container.published.clone_from(&known.published);
+        }
+    }
+
     fn put_container(&mut self, mut container: Container) -> bool {
+        self.remember(&mut container);
         container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
         if self.containers.get(&container.id) == Some(&container) {
             return false;

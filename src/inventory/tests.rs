@@ -276,3 +276,24 @@ fn a_snapshot_replaces_everything_but_namespaces() {
     assert!(world.namespaces.contains_key("shop"));
     assert!(!world.apply(Change::Snapshot(snapshot)), "the same again differs in nothing");
 }
+
+#[test]
+fn what_the_list_forgets_of_a_living_container_is_remembered() {
+    let port = PublishedPort { host_address: None, host_port: Some(8080), container_port: 80, protocol: Protocol::TCP };
+    let mut running = container("c", &[], vec![attachment("n", 2)]);
+    running.published = vec![port.clone()];
+    let mut known = inventory(&[network("n")], &[running.clone()]);
+
+    // The tag was moved to another image, and the container is between its end and its next start.
+    let mut stopped = container("c", &[], vec![pending("n")]);
+    stopped.image = "sha256:0123".to_owned();
+    for change in [Change::Container(stopped.clone()), Change::Snapshot(inventory(&[network("n")], &[stopped]))] {
+        known.apply(change);
+        let container = &known.containers[&running.id];
+        assert_eq!((container.image.as_str(), &container.published), ("shop/web:1", &vec![port.clone()]));
+    }
+
+    // Running again without a published port: then it has none.
+    known.apply(Change::Container(container("c", &[], vec![attachment("n", 3)])));
+    assert!(known.containers[&running.id].published.is_empty());
+}

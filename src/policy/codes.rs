@@ -52,6 +52,9 @@ codes! {
     TAG = "DG1008" Error "unsupported tag"
         "A value that begins with `!` is a YAML tag unless it is quoted. Selectors that begin with a negation need \
          quotes: `selector: \"!has(role)\"`.";
+    EMPTIED = "DG1009" Error "an emptied file"
+        "The file held resources and now holds nothing, as one does that is only half written. What it said stays in \
+         force. Delete the file to remove its resources.";
 
     NO_KIND = "DG2001" Error "apiVersion or kind is missing"
         "Without both it is not known what the document is.";
@@ -157,6 +160,9 @@ codes! {
     SHARES_UNKNOWN = "DG3103" Warning "shares the network of an unknown container"
         "No container of the inventory has this name. It may be gone, or the name is misspelt; the container is out of reach \
          of policy either way.";
+    REMOVAL_WAITS = "DG3104" Warning "a removal waits"
+        "While any file is broken, a resource that is no longer defined stays in force: the broken file may be the one \
+         that it was moved to. It goes as soon as every file is valid.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";

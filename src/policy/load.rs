@@ -3,6 +3,7 @@
 //! Input: [`SourceFile`]s. Output: [`Loaded`]. The result does not depend on the order of the files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -33,11 +34,16 @@ const UNSUPPORTED: [(&str, &str, &str); 5] = [
 pub fn load(files: &[SourceFile]) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().collect();
     files.sort();
-    load_in_order(files)
+    load_with_former(files, []).0
 }
 
-/// Like [`load`], but of two resources with one identity the one counts whose file comes first here.
-pub(super) fn load_in_order<'a>(files: impl IntoIterator<Item = &'a SourceFile>) -> Loaded {
+/// Like [`load`], but of two resources with one identity the one counts whose file comes first here. After
+/// the files come former versions, which give only what nothing before them defines; for each of them the second result
+/// says what that is. Of what is wrong with them, only an unknown tier is a finding.
+pub(super) fn load_with_former<'a>(
+    files: impl IntoIterator<Item = &'a SourceFile>,
+    former: impl IntoIterator<Item = &'a SourceFile>,
+) -> (Loaded, Vec<Vec<Identity>>) {
     let mut loader = Loader::default();
     for file in files {
         let (documents, diagnostics) = document::parse(file);
@@ -46,7 +52,34 @@ pub(super) fn load_in_order<'a>(files: impl IntoIterator<Item = &'a SourceFile>)
             loader.document(document);
         }
     }
-    loader.finish()
+    let given = former.into_iter().map(|version| loader.fill(version)).collect();
+    (loader.finish(), given)
+}
+
+/// What tells resources apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    kind: &'static str,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl Identity {
+    /// The identity of a document; `None` when it has no name.
+    fn of(document: &Document, kind: &Kind) -> Option<Identity> {
+        let namespace = document.text("metadata.namespace").map(str::to_owned);
+        Some(Identity { kind: kind.name, namespace, name: document.text("metadata.name")?.to_owned() })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Identity { kind, namespace, name } = self;
+        match namespace {
+            Some(namespace) => write!(f, "{kind} `{namespace}/{name}`"),
+            None => write!(f, "{kind} `{name}`"),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -54,8 +87,8 @@ struct Loader {
     policies: Vec<(Policy, Location)>,
     network_sets: Vec<NetworkSet>,
     tiers: Vec<Tier>,
-    /// Where each resource was first defined, by kind, namespace and name.
-    defined: BTreeMap<(&'static str, Option<String>, String), Location>,
+    /// Where each resource was first defined.
+    defined: BTreeMap<Identity, Location>,
     resources: BTreeMap<String, usize>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -67,6 +100,28 @@ impl Loader {
             Class::List => self.list(document),
             Class::Other(diagnostics) => self.diagnostics.extend(diagnostics),
         }
+    }
+
+    /// Takes from a former version what nothing has defined yet, and says what that was.
+    fn fill(&mut self, version: &SourceFile) -> Vec<Identity> {
+        let findings = self.diagnostics.len();
+        let mut given = Vec::new();
+        let (mut documents, _) = document::parse(version);
+        while let Some(document) = documents.pop() {
+            match classify(&document) {
+                Class::Known(kind) => {
+                    let identity = Identity::of(&document, kind);
+                    if let Some(identity) = identity.filter(|identity| !self.defined.contains_key(identity)) {
+                        self.resource(&document, kind);
+                        given.push(identity);
+                    }
+                }
+                Class::List => documents.extend(document.into_items().unwrap_or_default()),
+                Class::Other(_) => {}
+            }
+        }
+        self.diagnostics.truncate(findings);
+        given
     }
 
     /// Checks the items of a list as if each were a document.
@@ -126,13 +181,13 @@ impl Loader {
     /// is meant is not for us to guess.
     fn is_first(&mut self, document: &Document, kind: &'static Kind) -> bool {
         let path = FieldPath::root().key("metadata.name");
-        let Some(name) = document.text("metadata.name") else { return true };
-        let namespace = document.text("metadata.namespace").map(str::to_owned);
+        let Some(identity) = Identity::of(document, kind) else { return true };
         let location = document.locate(&path);
-        let first = self.defined.entry((kind.name, namespace, name.to_owned())).or_insert_with(|| location.clone());
+        let first = self.defined.entry(identity).or_insert_with(|| location.clone());
         if *first == location {
             return true;
         }
+        let name = document.text("metadata.name").unwrap_or_default();
         let message = format!("{} `{name}` is defined already at {first}", kind.name);
         let finding = document.finding(&codes::DUPLICATE_RESOURCE, &path, message);
         self.diagnostics.push(finding.with_help("remove one of the two, or give it another name or namespace"));

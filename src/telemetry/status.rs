@@ -106,6 +106,9 @@ pub struct EndpointsStatus {
     pub governed: usize,
     /// Endpoints that policy cannot reach.
     pub unenforceable: Vec<UnenforceableEndpoint>,
+    /// Parts of `dockgate.io/ports` labels that could not be read, each with its container: rules that name such a port
+    /// do not match it.
+    pub unreadable_ports: Vec<String>,
 }
 
 /// An endpoint that policy cannot reach.

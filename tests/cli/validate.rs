@@ -100,6 +100,24 @@ fn clean_files_say_how_much_was_looked_at() {
 }
 
 #[test]
+fn a_path_without_policy_files_is_a_mistake_and_not_clean() {
+    let files =
+        Files::new(&[("policies/web.yaml", POLICY), ("empty/README.md", "policies"), ("empty/x.yaml~", POLICY)]);
+    for (name, arguments) in [
+        ("alone", &["validate", "empty"][..]),
+        ("beside another", &["validate", "policies", "empty"]),
+        ("beside standard input", &["validate", "-", "empty"]),
+        ("for machines", &["validate", "empty", "-o", "json"]),
+    ] {
+        let answer = files.run(arguments);
+        let expected = "error: no policy files (.yaml, .yml, .json) in empty\n";
+        assert_eq!((answer.stdout.as_str(), answer.stderr.as_str(), answer.code), ("", expected, Some(2)), "{name}");
+    }
+    let twice = files.run(&["validate", "policies", "policies/web.yaml", "."]);
+    assert_eq!((twice.stdout.as_str(), twice.code), ("no problems in 1 file (1 resource)\n", Some(0)), "{twice:?}");
+}
+
+#[test]
 fn standard_input_has_a_name_in_findings() {
     let answer = Files::new(&[]).run_with_input(&["validate", "-"], FINDINGS);
     assert_eq!(answer.code, Some(1));

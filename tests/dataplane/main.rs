@@ -1,6 +1,8 @@
 //! The data plane against the real kernel, each test in a network namespace of its own, with both variants of iptables
 //! and both families. Needs root.
 
+#![expect(clippy::print_stdout, reason = "a measured latency is told to whoever runs the tests")]
+
 mod namespace;
 mod world;
 
@@ -21,7 +23,7 @@ fn with_both_variants(test: impl Fn(Variant) + Sync) {
 }
 
 fn kernel(variant: Variant) -> Kernel {
-    Kernel::open(Options { variant: Some(variant) }).unwrap()
+    Kernel::open(Options { variant: Some(variant) }).expect("a kernel that can enforce")
 }
 
 /// What a kernel that never held anything else holds after enforcing the ruleset.
@@ -29,30 +31,30 @@ fn fresh_dump(variant: Variant, ruleset: &Ruleset, prepare: &str) -> String {
     let (sender, receiver) = std::sync::mpsc::channel();
     in_namespace(move || {
         sh(prepare);
-        kernel(variant).repair(ruleset).unwrap();
-        sender.send(dump(variant)).unwrap();
+        kernel(variant).repair(ruleset).expect("a kernel that can enforce");
+        sender.send(dump(variant)).expect("a kernel that can enforce");
     });
-    receiver.recv().unwrap()
+    receiver.recv().expect("a kernel that can enforce")
 }
 
 /// A host as an engine leaves it, with rules of other people.
 fn docker_host(variant: Variant) -> String {
-    let mut script = "ip link add br-a type bridge; ip link add br-b type bridge; \
+    let bridges = "ip link add br-a type bridge; ip link add br-b type bridge; \
          ipset create blocklist hash:net; ipset add blocklist 192.0.2.0/24; "
         .to_owned();
-    for command in ["iptables", "ip6tables"] {
-        script += &format!(
+    let tables = ["iptables", "ip6tables"].map(|command| {
+        format!(
             "{command}-{variant}-restore --noflush <<'END'\n*filter\n:DOCKER - [0:0]\n:DOCKER-USER - [0:0]\n:OTHER - [0:0]\n\
              -A FORWARD -j DOCKER-USER\n-A FORWARD -o br-a -j DOCKER\n\
              -A DOCKER-USER -m comment --comment \"a \\\"quoted\\\" word\" -p tcp --dport 9 -j DROP\n\
              -A DOCKER-USER -j RETURN\n-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -j OTHER\nCOMMIT\nEND\n"
-        );
-    }
-    script
+        )
+    });
+    bridges + &tables.concat()
 }
 
 fn assert_settled(variant: Variant, desired: &Ruleset) {
-    let observed = kernel(variant).observe().unwrap();
+    let observed = kernel(variant).observe().expect("a kernel that can enforce");
     assert_eq!(plan(&observed, desired), [], "a fresh kernel recognises everything ({variant})");
 }
 
@@ -63,11 +65,11 @@ fn a_second_apply_is_empty_and_a_restart_recognises_everything() {
         for reject in [false, true] {
             let desired = World { reject, ..World::default() }.ruleset();
             let mut kernel = kernel(variant);
-            let outcome = kernel.repair(&desired).unwrap();
+            let outcome = kernel.repair(&desired).expect("a kernel that can enforce");
             assert!(!outcome.steps.is_empty());
             assert_eq!(outcome.problems, []);
-            assert_eq!(kernel.enforce(&desired).unwrap().steps, [], "from memory");
-            let observed = kernel.observe().unwrap();
+            assert_eq!(kernel.enforce(&desired).expect("a kernel that can enforce").steps, [], "from memory");
+            let observed = kernel.observe().expect("a kernel that can enforce");
             assert_eq!(observed.after(&desired), observed, "the state that was expected is the one that is there");
             assert_settled(variant, &desired);
         }
@@ -82,13 +84,13 @@ fn the_end_does_not_depend_on_the_way() {
         let one = World::default().ruleset();
         let other = World { bridges: vec!["br-a", "br-b"], replicas: 5, port: 81, reject: true }.ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&one).unwrap();
+        kernel.repair(&one).expect("a kernel that can enforce");
         let first = dump(variant);
         assert_same(&first, &fresh_dump(variant, &one, &prepare), "fresh");
-        kernel.enforce(&other).unwrap();
+        kernel.enforce(&other).expect("a kernel that can enforce");
         assert_same(&dump(variant), &fresh_dump(variant, &other, &prepare), "on the way");
         assert_settled(variant, &other);
-        kernel.enforce(&one).unwrap();
+        kernel.enforce(&one).expect("a kernel that can enforce");
         assert_same(&dump(variant), &first, "and back");
     });
 }
@@ -107,13 +109,13 @@ fn a_crash_between_any_two_steps_is_repaired_by_the_next_start() {
                     sh(&prepare);
                     let mut crashing = kernel(variant);
                     if let Some(from) = from {
-                        crashing.repair(from).unwrap();
+                        crashing.repair(from).expect("a kernel that can enforce");
                     }
-                    let steps = plan(&crashing.observe().unwrap(), to);
+                    let steps = plan(&crashing.observe().expect("a kernel that can enforce"), to);
                     finished = survived >= steps.len();
-                    crashing.apply(&steps[..survived.min(steps.len())]).unwrap();
+                    crashing.apply(&steps[..survived.min(steps.len())]).expect("a kernel that can enforce");
                     drop(crashing);
-                    kernel(variant).repair(to).unwrap();
+                    kernel(variant).repair(to).expect("a kernel that can enforce");
                     assert_same(&dump(variant), &expected, &format!("crash after {survived} steps"));
                 });
                 if finished {
@@ -130,13 +132,15 @@ fn removal_leaves_the_kernel_as_it_was() {
         sh(&docker_host(variant));
         let before = dump(variant);
         let mut kernel = kernel(variant);
-        kernel.repair(&World::default().ruleset()).unwrap();
-        kernel.repair(&World { bridges: vec!["br-a", "br-b"], ..World::default() }.ruleset()).unwrap();
+        kernel.repair(&World::default().ruleset()).expect("a kernel that can enforce");
+        kernel
+            .repair(&World { bridges: vec!["br-a", "br-b"], ..World::default() }.ruleset())
+            .expect("a kernel that can enforce");
         assert_ne!(dump(variant), before);
-        let observed = kernel.observe().unwrap();
-        assert_eq!(kernel.apply(&removal(&observed)).unwrap(), []);
+        let observed = kernel.observe().expect("a kernel that can enforce");
+        assert_eq!(kernel.apply(&removal(&observed)).expect("a kernel that can enforce"), []);
         assert_same(&dump(variant), &before, "after removal");
-        let observed = kernel.observe().unwrap();
+        let observed = kernel.observe().expect("a kernel that can enforce");
         assert_eq!(removal(&observed), []);
     });
 }
@@ -154,15 +158,15 @@ fn tables_that_came_with_us_go_with_us() {
         ] {
             assert_eq!(everything(), "", "{name}");
             let mut kernel = kernel(Variant::Nft);
-            kernel.repair(&desired).unwrap();
+            kernel.repair(&desired).expect("a kernel that can enforce");
             assert_settled(Variant::Nft, &desired);
             sh(by_others);
-            let observed = kernel.observe().unwrap();
-            assert_eq!(kernel.apply(&removal(&observed)).unwrap(), [], "{name}");
+            let observed = kernel.observe().expect("a kernel that can enforce");
+            assert_eq!(kernel.apply(&removal(&observed)).expect("a kernel that can enforce"), [], "{name}");
             let after = everything();
             assert!(after.contains(left) && !after.contains("DG-"), "{name}: {after}");
             assert_eq!(after.is_empty(), by_others.is_empty(), "{name}: {after}");
-            assert_eq!(removal(&kernel.observe().unwrap()), [], "{name}");
+            assert_eq!(removal(&kernel.observe().expect("a kernel that can enforce")), [], "{name}");
             sh("nft flush ruleset");
         }
     });
@@ -179,7 +183,7 @@ fn foreign_rules_are_left_byte_for_byte() {
         let before = foreign();
         let mut kernel = kernel(variant);
         for replicas in [1, 4, 0] {
-            kernel.enforce(&World { replicas, ..World::default() }.ruleset()).unwrap();
+            kernel.enforce(&World { replicas, ..World::default() }.ruleset()).expect("a kernel that can enforce");
             assert_same(&foreign(), &before, "foreign rules");
         }
     });
@@ -199,7 +203,7 @@ fn anchors_are_repaired_in_first_place_and_stay_single() {
         sh(&prepare);
         let desired = World::default().ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         let good = dump(variant);
         assert!(rules(variant, "iptables", "DOCKER-USER")[0].ends_with("-j DG-FORWARD"));
         assert!(!rules(variant, "iptables", "FORWARD").iter().any(|rule| rule.contains("DG-FORWARD")));
@@ -219,28 +223,28 @@ fn anchors_are_repaired_in_first_place_and_stay_single() {
         for (name, damage) in table {
             sh(&damage);
             assert_ne!(dump(variant), good, "{name}");
-            assert!(!kernel.repair(&desired).unwrap().steps.is_empty(), "{name}");
+            assert!(!kernel.repair(&desired).expect("a kernel that can enforce").steps.is_empty(), "{name}");
             assert_same(&dump(variant), &good, name);
-            assert_eq!(kernel.repair(&desired).unwrap().steps, [], "{name}");
+            assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").steps, [], "{name}");
         }
         for (name, chain) in
             [("above in DOCKER-USER", "DOCKER-USER"), ("above in INPUT", "INPUT"), ("OUTPUT", "OUTPUT")]
         {
             sh(&format!("iptables-{variant} -I {chain} -s 192.0.2.1 -j ACCEPT"));
-            kernel.repair(&desired).unwrap();
+            kernel.repair(&desired).expect("a kernel that can enforce");
             sh(&format!("iptables-{variant} -D {chain} -s 192.0.2.1 -j ACCEPT"));
             assert_same(&dump(variant), &good, name);
         }
         sh(&format!("iptables-{variant} -I FORWARD -j ACCEPT"));
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         for chain in ["FORWARD", "DOCKER-USER"] {
             assert!(rules(variant, "iptables", chain)[0].ends_with("-j DG-FORWARD"), "what is above {chain} accepts");
         }
         sh(&format!("iptables-{variant} -D FORWARD -j ACCEPT"));
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         assert_same(&dump(variant), &good, "nothing is above DOCKER-USER any more");
         sh(&format!("iptables-{variant} -F; ip6tables-{variant} -F"));
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         assert!(rules(variant, "iptables", "FORWARD")[0].ends_with("-j DG-FORWARD"), "nothing jumps to DOCKER-USER");
         sh(&format!(
             "iptables-{variant} -F; ip6tables-{variant} -F; ipset destroy blocklist; ip link del br-a; ip link del br-b"
@@ -251,7 +255,7 @@ fn anchors_are_repaired_in_first_place_and_stay_single() {
             ));
         }
         sh(&prepare);
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         assert_same(&dump(variant), &good, "rebuilt from nothing");
     });
 }
@@ -262,13 +266,13 @@ fn there_is_never_a_moment_without_an_anchor() {
         sh(&docker_host(variant));
         let desired = World::default().ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         sh(&format!("iptables-{variant} -I DOCKER-USER -j RETURN"));
         sh(&format!("iptables-{variant} -A DOCKER-USER -m comment --comment dockgate:1 -j DG-FORWARD"));
-        let steps = plan(&kernel.observe().unwrap(), &desired);
+        let steps = plan(&kernel.observe().expect("a kernel that can enforce"), &desired);
         assert!(steps.len() > 3, "{steps:?}");
         for step in &steps {
-            kernel.apply(std::slice::from_ref(step)).unwrap();
+            kernel.apply(std::slice::from_ref(step)).expect("a kernel that can enforce");
             let rules = rules(variant, "iptables", "DOCKER-USER");
             assert!(rules[0].ends_with("-j DG-FORWARD"), "after {step}: {rules:?}");
         }
@@ -281,20 +285,20 @@ fn a_thousand_members_change_no_rule() {
     with_both_variants(|variant| {
         sh(&docker_host(variant));
         let world = |replicas| World { replicas, ..World::default() }.ruleset();
-        let rules = || dump(variant).split("== sets").next().unwrap().to_owned();
+        let rules = || dump(variant).split("== sets").next().expect("a kernel that can enforce").to_owned();
         let mut kernel = kernel(variant);
-        kernel.repair(&world(3)).unwrap();
+        kernel.repair(&world(3)).expect("a kernel that can enforce");
         let before = rules();
         let mut desired = world(3);
         for replica in 3..1000 {
             world::add_replica(&mut desired, "br-a", replica);
-            let steps = kernel.enforce(&desired).unwrap().steps;
+            let steps = kernel.enforce(&desired).expect("a kernel that can enforce").steps;
             assert!(matches!(&steps[..], [Step::Sets(lines)] if lines.len() == 4), "{steps:?}");
         }
         assert_eq!(desired, world(1000));
         assert_eq!(rules(), before);
         assert_settled(variant, &world(1000));
-        kernel.enforce(&world(3)).unwrap();
+        kernel.enforce(&world(3)).expect("a kernel that can enforce");
         assert_eq!(rules(), before);
         assert_settled(variant, &world(3));
     });
@@ -304,12 +308,16 @@ fn a_thousand_members_change_no_rule() {
 fn a_member_is_in_the_kernel_when_the_call_returns() {
     in_namespace(|| {
         let mut kernel = kernel(Variant::Nft);
-        kernel.apply(&[Step::Sets(vec!["create dg-4-x hash:ip family inet".to_owned()])]).unwrap();
+        kernel
+            .apply(&[Step::Sets(vec!["create dg-4-x hash:ip family inet".to_owned()])])
+            .expect("a kernel that can enforce");
         let mut times: Vec<Duration> = (0..500)
             .map(|index| {
                 let address = format!("192.0.{}.{}", index / 250, index % 250);
                 let begin = Instant::now();
-                kernel.apply(&[Step::Sets(vec![format!("add dg-4-x {address} -exist")])]).unwrap();
+                kernel
+                    .apply(&[Step::Sets(vec![format!("add dg-4-x {address} -exist")])])
+                    .expect("a kernel that can enforce");
                 let took = begin.elapsed();
                 if index % 50 == 0 {
                     run("ipset", &["test", "dg-4-x", &address]);
@@ -331,7 +339,7 @@ fn drift_and_odd_sets_are_repaired() {
         sh(&docker_host(variant));
         let desired = World::default().ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         let good = dump(variant);
         let class = SetName::of_content(Family::V4, SetKind::Ip, "web", "br-a");
         let jumps = format!(
@@ -358,18 +366,20 @@ fn drift_and_odd_sets_are_repaired() {
         for (name, damage) in table {
             sh(&damage);
             assert_ne!(dump(variant), good, "{name}");
-            assert_eq!(kernel.repair(&desired).unwrap().problems, [], "{name}");
+            assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").problems, [], "{name}");
             assert_same(&dump(variant), &good, name);
         }
         let replace = |set: &str, create: &str| {
             let observed = kernel_state(variant);
             let mut other = self::kernel(variant);
-            other.apply(&removal(&observed)).unwrap();
+            other.apply(&removal(&observed)).expect("a kernel that can enforce");
             sh(&format!("ipset create {set} {create}"));
             // The rules are back and use the set as it is, so that it cannot simply be destroyed.
             let mut desired = desired.clone();
             desired.sets.retain(|name, _| name.as_str() != set);
-            other.apply(&plan(&State { odd_sets: [].into(), ..kernel_state(variant) }, &desired)).unwrap();
+            other
+                .apply(&plan(&State { odd_sets: [].into(), ..kernel_state(variant) }, &desired))
+                .expect("a kernel that can enforce");
         };
         for (name, set, create) in [
             ("another type", class.as_str(), "hash:net"),
@@ -379,19 +389,19 @@ fn drift_and_odd_sets_are_repaired() {
         ] {
             if create.contains("inet6") {
                 // No rule of the other family could use it.
-                kernel.apply(&removal(&kernel_state(variant))).unwrap();
+                kernel.apply(&removal(&kernel_state(variant))).expect("a kernel that can enforce");
                 sh(&format!("ipset create {set} {create}"));
             } else {
                 replace(set, create);
             }
-            assert_eq!(kernel.repair(&desired).unwrap().problems, [], "{name}");
+            assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").problems, [], "{name}");
             assert_same(&dump(variant), &good, name);
         }
     });
 }
 
 fn kernel_state(variant: Variant) -> State {
-    kernel(variant).observe().unwrap()
+    kernel(variant).observe().expect("a kernel that can enforce")
 }
 
 #[test]
@@ -400,20 +410,20 @@ fn a_foreign_rule_that_leads_to_a_chain_of_ours_is_reported_and_blocks_nothing()
         sh(&docker_host(variant));
         let desired = World::default().ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&desired).unwrap();
+        kernel.repair(&desired).expect("a kernel that can enforce");
         let chain = rules(variant, "iptables", "DG-FORWARD")
             .iter()
             .find_map(|rule| rule.split_once("-j DG-ingress").map(|(_, rest)| format!("DG-ingress{rest}")))
-            .unwrap();
+            .expect("a kernel that can enforce");
         sh(&format!("iptables-{variant} -A OTHER -s 192.0.2.1 -j {chain}"));
         sh(&format!("iptables-{variant} -A OTHER -m set --match-set dg-4-known src,src -j ACCEPT"));
-        let observed = kernel.observe().unwrap();
-        let problems = kernel.apply(&removal(&observed)).unwrap();
+        let observed = kernel.observe().expect("a kernel that can enforce");
+        let problems = kernel.apply(&removal(&observed)).expect("a kernel that can enforce");
         assert!(matches!(&problems[..], [Problem::SetInUse { set, .. }] if set == "dg-4-known"), "{problems:?}");
-        let observed = kernel.observe().unwrap();
+        let observed = kernel.observe().expect("a kernel that can enforce");
         let problems = observed.problems(&Ruleset::default());
         assert!(matches!(&problems[..], [Problem::ForeignReference { chain: c, .. }] if *c == chain), "{problems:?}");
-        assert_eq!(kernel.repair(&desired).unwrap().problems.len(), 1);
+        assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").problems.len(), 1);
         assert_settled(variant, &desired);
     });
 }
@@ -426,14 +436,14 @@ fn a_set_that_could_not_be_destroyed_is_not_taken_for_a_new_one() {
         let other = World { bridges: vec!["br-b"], ..World::default() }.ruleset();
         let fewer = World { replicas: 1, ..World::default() }.ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&one).unwrap();
+        kernel.repair(&one).expect("a kernel that can enforce");
         let class = SetName::of_content(Family::V4, SetKind::Ip, "web", "br-a");
         sh(&format!("iptables-{variant} -A OTHER -m set --match-set {class} src -j ACCEPT"));
         for _ in 0..2 {
-            let problems = kernel.enforce(&other).unwrap().problems;
+            let problems = kernel.enforce(&other).expect("a kernel that can enforce").problems;
             assert!(matches!(&problems[..], [Problem::SetInUse { set, .. }] if set == class.as_str()), "{problems:?}");
         }
-        assert_eq!(kernel.enforce(&fewer).unwrap().problems, []);
+        assert_eq!(kernel.enforce(&fewer).expect("a kernel that can enforce").problems, []);
         assert_settled(variant, &fewer);
     });
 }
@@ -447,7 +457,7 @@ fn bridges_are_filtered_in_the_namespace_of_the_thread() {
         assert_eq!(switches(), "nf_call_iptables 0\nnf_call_ip6tables 0\n");
         let desired = World { bridges: vec!["br-a", "br-gone"], ..World::default() }.ruleset();
         let mut kernel = kernel(Variant::Nft);
-        let problems = kernel.repair(&desired).unwrap().problems;
+        let problems = kernel.repair(&desired).expect("a kernel that can enforce").problems;
         assert!(
             matches!(&problems[..], [Problem::UnfilteredBridge { bridge, .. }] if *bridge == interface("br-gone")),
             "{problems:?}"
@@ -455,11 +465,11 @@ fn bridges_are_filtered_in_the_namespace_of_the_thread() {
         assert!(problems[0].to_string().contains("No such device"), "{}", problems[0]);
         assert_eq!(switches(), "nf_call_iptables 1\nnf_call_ip6tables 1\n");
         sh("ip link set br-a type bridge nf_call_ip6tables 0; ip link add br-gone type bridge");
-        let outcome = kernel.repair(&desired).unwrap();
+        let outcome = kernel.repair(&desired).expect("a kernel that can enforce");
         assert_eq!(outcome.problems, []);
         assert_eq!(outcome.steps.len(), 2);
         assert_eq!(switches(), "nf_call_iptables 1\nnf_call_ip6tables 1\n");
-        assert_eq!(kernel.repair(&desired).unwrap().steps, []);
+        assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").steps, []);
     });
 }
 
@@ -470,20 +480,22 @@ fn the_variant_is_the_one_that_holds_dockers_chains() {
         in_namespace(move || {
             sh(prepare);
             let before = sh("cat /proc/net/ip_tables_names; nft list tables");
-            sender.send(Kernel::open(Options::default()).map(|kernel| kernel.variant())).unwrap();
+            sender
+                .send(Kernel::open(Options::default()).map(|kernel| kernel.variant()))
+                .expect("a kernel that can enforce");
             assert_eq!(sh("cat /proc/net/ip_tables_names; nft list tables"), before, "looking creates no table");
         });
-        receiver.recv().unwrap()
+        receiver.recv().expect("a kernel that can enforce")
     };
     let nft = "iptables-nft -N DOCKER-USER; ";
     let legacy = "iptables-legacy -N DOCKER; ";
     let legacy_ipv6 = "ip6tables-legacy -N DOCKER-FORWARD; ";
-    assert_eq!(detected(nft).unwrap(), Variant::Nft);
-    assert_eq!(detected(legacy).unwrap(), Variant::Legacy);
-    assert_eq!(detected(legacy_ipv6).unwrap(), Variant::Legacy);
+    assert_eq!(detected(nft).expect("a kernel that can enforce"), Variant::Nft);
+    assert_eq!(detected(legacy).expect("a kernel that can enforce"), Variant::Legacy);
+    assert_eq!(detected(legacy_ipv6).expect("a kernel that can enforce"), Variant::Legacy);
     assert!(matches!(detected(&format!("{nft}{legacy_ipv6}")), Err(Error::BothVariants)));
     let plain = if sh("iptables --version").contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
-    assert_eq!(detected("").unwrap(), plain);
+    assert_eq!(detected("").expect("a kernel that can enforce"), plain);
 }
 
 #[test]
@@ -506,16 +518,18 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         sh(&docker_host(variant));
         let good = World::default().ruleset();
         let mut kernel = kernel(variant);
-        kernel.repair(&good).unwrap();
+        kernel.repair(&good).expect("a kernel that can enforce");
         let held = dump(variant);
         let mut bad = World { port: 81, ..World::default() }.ruleset();
-        let chains = bad.chains.get_mut(&Family::V6).unwrap();
-        let broken =
-            chains.values_mut().find(|rules| rules.iter().any(|rule| rule.comment == "end of tier default")).unwrap();
+        let chains = bad.chains.get_mut(&Family::V6).expect("a kernel that can enforce");
+        let broken = chains
+            .values_mut()
+            .find(|rules| rules.iter().any(|rule| rule.comment == "end of tier default"))
+            .expect("a kernel that can enforce");
         // The kernel has no net of the other family.
         broken[3].matches.push(Match::Net {
             side: dockgate::ruleset::Side::Destination,
-            net: "10.0.0.0/8".parse().unwrap(),
+            net: "10.0.0.0/8".parse().expect("a kernel that can enforce"),
             negated: false,
         });
         broken[3].comment = "default/culprit ingress[0]".to_owned();
@@ -528,8 +542,8 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         told(kernel.test(&bad).unwrap_err());
         assert_same(&dump(variant), &held, "a test changes nothing");
         told(kernel.enforce(&bad).unwrap_err());
-        kernel.test(&good).unwrap();
-        kernel.enforce(&good).unwrap();
+        kernel.test(&good).expect("a kernel that can enforce");
+        kernel.enforce(&good).expect("a kernel that can enforce");
         assert_same(&dump(variant), &held, "the failure is forgotten");
     });
 }
@@ -543,15 +557,15 @@ fn a_killed_ipset_process_is_replaced() {
             ruleset.bridges.clear();
             ruleset
         };
-        kernel.repair(&ruleset(1)).unwrap();
-        kernel.enforce(&ruleset(2)).unwrap();
+        kernel.repair(&ruleset(1)).expect("a kernel that can enforce");
+        kernel.enforce(&ruleset(2)).expect("a kernel that can enforce");
         // The children of this thread: only the long-lived process is left of them.
-        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        let children = std::fs::read_to_string("/proc/thread-self/children").expect("a kernel that can enforce");
         let children: Vec<&str> = children.split_whitespace().collect();
         assert_eq!(children.len(), 1);
         run("kill", &["-9", children[0]]);
-        kernel.enforce(&ruleset(3)).unwrap();
-        kernel.enforce(&ruleset(4)).unwrap();
+        kernel.enforce(&ruleset(3)).expect("a kernel that can enforce");
+        kernel.enforce(&ruleset(4)).expect("a kernel that can enforce");
         assert_settled(Variant::Nft, &ruleset(4));
     });
 }

@@ -20,10 +20,10 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send) {
     }
     let namespace = Namespace(format!("dgt-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     run("ip", &["netns", "add", &namespace.0]);
-    let entered = File::open(format!("/run/netns/{}", namespace.0)).unwrap();
+    let entered = File::open(format!("/run/netns/{}", namespace.0)).expect("a fixture of this test");
     let ended = thread::scope(|scope| {
         let inside = scope.spawn(move || {
-            setns(&entered, CloneFlags::CLONE_NEWNET).unwrap();
+            setns(&entered, CloneFlags::CLONE_NEWNET).expect("a fixture of this test");
             test();
         });
         inside.join()
@@ -38,7 +38,7 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {complaint}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("a fixture of this test")
 }
 
 /// Runs a command line that has to succeed.
@@ -50,17 +50,18 @@ pub(crate) fn sh(line: &str) -> String {
 pub(crate) fn assert_same(found: &str, expected: &str, name: &str) {
     let only = |one: &str, other: &str, mark: &str| -> String {
         let other: Vec<&str> = other.lines().collect();
-        one.lines().filter(|line| !other.contains(line)).map(|line| format!("{mark} {line}\n")).collect()
+        let lines = one.lines().filter(|line| !other.contains(line)).map(|line| format!("{mark} {line}"));
+        lines.collect::<Vec<_>>().join("\n")
     };
-    let difference = only(expected, found, "-") + &only(found, expected, "+");
-    assert!(found == expected, "{name}: the kernel does not hold what it should\n{difference}");
+    let (missing, surplus) = (only(expected, found, "-"), only(found, expected, "+"));
+    assert!(found == expected, "{name}: the kernel does not hold what it should\n{missing}\n{surplus}");
 }
 
 /// Everything in the filter tables and in the sets, without what the kernel chooses or counts.
 pub(crate) fn dump(variant: Variant) -> String {
     let mut dump = String::new();
     for command in ["iptables", "ip6tables"] {
-        dump += &format!("== {command}\n");
+        dump.extend(["== ", command, "\n"]);
         for line in run(&format!("{command}-{variant}-save"), &["-t", "filter"]).lines().filter(|l| !l.starts_with('#'))
         {
             dump += line.split(" [").next().unwrap_or_default();

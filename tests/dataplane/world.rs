@@ -63,7 +63,7 @@ impl World {
             add(ruleset, &class, family, SetKind::Ip, members.iter().copied().map(Member::Ip));
             let blocked = SetName::of_content(family, SetKind::Net, "blocked", bridge);
             let blocks = ["198.51.100.0/24", "203.0.113.7/32", "128.0.0.0/1", "2001:db8:bad::/48", "2001:db8::7/128"];
-            let blocks = blocks.iter().map(|block| block.parse().unwrap());
+            let blocks = blocks.iter().map(|block| block.parse().expect("a fixture of this test"));
             let blocks = blocks.filter(|block: &Cidr| block.family() == family);
             add(ruleset, &blocked, family, SetKind::Net, blocks.map(Member::Net));
             let named = SetName::of_content(family, SetKind::IpPort, "metrics", bridge);
@@ -118,10 +118,17 @@ impl World {
                     tcp(),
                     Match::Ports {
                         side: Side::Destination,
-                        ranges: vec![PortRange::single(self.port).unwrap(), PortRange::new(8000, 8080).unwrap()],
+                        ranges: vec![
+                            PortRange::single(self.port).expect("a fixture of this test"),
+                            PortRange::new(8000, 8080).expect("a fixture of this test"),
+                        ],
                         negated: false,
                     },
-                    Match::Ports { side: Side::Source, ranges: vec![PortRange::new(1, 1023).unwrap()], negated: true },
+                    Match::Ports {
+                        side: Side::Source,
+                        ranges: vec![PortRange::new(1, 1023).expect("a fixture of this test")],
+                        negated: true,
+                    },
                 ],
                 Action::Return,
                 "default/web ingress[1]",
@@ -161,8 +168,8 @@ pub(crate) fn add_replica(ruleset: &mut Ruleset, bridge: &str, replica: u16) {
         let address = address(family, 0, replica);
         let class = SetName::of_content(family, SetKind::Ip, "web", bridge);
         let known = Member::NetInterface { net: Cidr::host(address), interface: interface(bridge) };
-        ruleset.sets.get_mut(&class).unwrap().members.insert(Member::Ip(address));
-        ruleset.sets.get_mut(&SetName::known(family)).unwrap().members.insert(known);
+        ruleset.sets.get_mut(&class).expect("a fixture of this test").members.insert(Member::Ip(address));
+        ruleset.sets.get_mut(&SetName::known(family)).expect("a fixture of this test").members.insert(known);
     }
 }
 
@@ -185,20 +192,20 @@ fn set(side: Side, name: &SetName, kind: SetKind) -> Match {
 }
 
 pub(crate) fn interface(name: &str) -> InterfaceName {
-    name.parse().unwrap()
+    name.parse().expect("a fixture of this test")
 }
 
 fn network(family: Family) -> Cidr {
     match family {
-        Family::V4 => "172.16.0.0/12".parse().unwrap(),
-        Family::V6 => "2001:db8::/32".parse().unwrap(),
+        Family::V4 => "172.16.0.0/12".parse().expect("a fixture of this test"),
+        Family::V6 => "2001:db8::/32".parse().expect("a fixture of this test"),
     }
 }
 
 /// Address of a replica on the bridge of this index.
 pub(crate) fn address(family: Family, bridge: usize, replica: u16) -> IpAddr {
     let [high, low] = (replica + 2).to_be_bytes();
-    let bridge = u8::try_from(bridge).unwrap();
+    let bridge = u8::try_from(bridge).expect("a fixture of this test");
     match family {
         Family::V4 => IpAddr::from([172, 18 + bridge, high, low]),
         Family::V6 => IpAddr::from([0x2001, 0xdb8, u16::from(bridge), 0, 0, 0, 0, replica + 2]),

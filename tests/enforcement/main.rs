@@ -1,5 +1,7 @@
 //! Policy on a real engine, shown with packets.
 
+#![expect(clippy::print_stdout, reason = "measurements are told to whoever runs the tests")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,8 @@
 //! Random but valid policies, every rule feature among them, from a seed.
 //!
+//! What makes classes of endpoints alike is common here: several policies on overlapping selectors, policies without
+//! rules (Kubernetes' default deny among them), and policies with rules of one IP version only.
+//!
 //! Input: a seed. Output: the text of a policy file for the world of three networks (n1, n2, n3), the namespaces a and
 //! b, the labels app and role, and the named ports http (tcp) and dns (udp). The same seed gives the same text.
 
@@ -48,6 +51,8 @@ const SELECTORS: [&str; 12] = [
     "app starts with 'z'",
     "!(app == 'y') && has(app)",
 ];
+/// Selectors that hold and cut one another.
+const OVERLAPPING: [&str; 4] = ["all()", "app in {'x', 'y'}", "has(role)", "app == 'x'"];
 const NAMESPACE_SELECTORS: [&str; 5] =
     ["all()", "projectcalico.org/name == 'a'", "kubernetes.io/metadata.name in {'b'}", "!has(nothing)", "global()"];
 /// The network sets that every file begins with.
@@ -68,14 +73,29 @@ const SETS: &str = r#"{"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet
 
 /// The policies of a seed, as the text of one file.
 pub(crate) fn policies(seed: u64) -> String {
-    let mut generator = Generator { random: StdRng::seed_from_u64(seed) };
-    let count = generator.random.random_range(1..=4);
+    let mut random = StdRng::seed_from_u64(seed);
+    let shared_tier = random.random_ratio(1, 2).then(|| ["first", "second", "default"][random.random_range(0..3)]);
+    let mut generator = Generator { random, shared_tier };
+    let count = generator.random.random_range(if shared_tier.is_some() { 2..=5 } else { 1..=4 });
     let documents = (0..count).map(|index| generator.policy(index).to_string());
     std::iter::once(SETS.to_owned()).chain(documents).collect::<Vec<_>>().join("\n---\n")
 }
 
 struct Generator {
     random: StdRng,
+    /// The tier of all Calico policies of the file, which then select overlapping endpoints.
+    shared_tier: Option<&'static str>,
+}
+
+/// How much a policy says.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    /// Rules of any kind.
+    Full,
+    /// Rules for one IP version only: IPv6 if true.
+    OneFamily(bool),
+    /// No rule.
+    Empty,
 }
 
 /// What the parts of one rule have to agree on.
@@ -102,7 +122,8 @@ impl Generator {
     }
 
     fn policy(&mut self, index: usize) -> Value {
-        match self.random.random_range(0..4) {
+        match self.random.random_range(0..5) {
+            0 if self.chance(40) => self.default_deny(index),
             0 => self.kubernetes(index),
             1 => self.calico(index, "GlobalNetworkPolicy", None),
             2 => {
@@ -113,16 +134,28 @@ impl Generator {
         }
     }
 
+    fn extent(&mut self) -> Extent {
+        match self.random.random_range(0..6) {
+            0 => Extent::Empty,
+            1 => Extent::OneFamily(self.chance(50)),
+            _ => Extent::Full,
+        }
+    }
+
     fn calico(&mut self, index: usize, kind: &str, namespace: Option<&str>) -> Value {
         let mut spec = Map::new();
-        if self.chance(50) {
+        let extent = self.extent();
+        let selectors: &[&str] = if self.shared_tier.is_some() { &OVERLAPPING } else { &SELECTORS };
+        if let Some(tier) = self.shared_tier {
+            spec.insert("tier".to_owned(), json!(tier));
+        } else if self.chance(50) {
             spec.insert("tier".to_owned(), json!(self.one(&["first", "second", "default"])));
         }
         if self.chance(60) {
             spec.insert("order".to_owned(), json!(f64::from(self.random.random_range(-2..4_i32)) / 2.0));
         }
         if self.chance(75) {
-            spec.insert("selector".to_owned(), json!(self.one(&SELECTORS)));
+            spec.insert("selector".to_owned(), json!(self.one(selectors)));
         }
         if kind == "GlobalNetworkPolicy" && self.chance(30) {
             // global() is refused here: it is for rules.
@@ -135,9 +168,9 @@ impl Generator {
             _ => (),
         }
         for (direction, percent) in [("ingress", 75), ("egress", 50)] {
-            if self.chance(percent) {
+            if extent != Extent::Empty && self.chance(percent) {
                 let count = self.random.random_range(1..=4);
-                let rules: Vec<_> = (0..count).map(|_| self.rule()).collect();
+                let rules: Vec<_> = (0..count).map(|_| self.rule(extent)).collect();
                 spec.insert(direction.to_owned(), json!(rules));
             }
         }
@@ -145,28 +178,33 @@ impl Generator {
         if let Some(namespace) = namespace {
             metadata["namespace"] = json!(namespace);
         }
+        let kind = if self.chance(5) { format!("Staged{kind}") } else { kind.to_owned() };
         json!({"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec})
     }
 
-    fn rule(&mut self) -> Value {
+    fn rule(&mut self, extent: Extent) -> Value {
         let mut rule = Map::new();
         let action = self.one(&["Allow", "Allow", "Allow", "Allow", "Deny", "Deny", "Log", "Pass"]);
         rule.insert("action".to_owned(), json!(action));
-        let mut frame = Frame { v6: self.chance(40), ports: Ports::NamedOnly };
+        let v6 = match extent {
+            Extent::OneFamily(v6) => v6,
+            Extent::Full | Extent::Empty => self.chance(40),
+        };
+        let mut frame = Frame { v6, ports: Ports::NamedOnly };
         match self.random.random_range(0..10) {
-            0..=2 => self.protocol(&mut rule, &mut frame, json!("TCP"), Ports::Any),
-            3 | 4 => self.protocol(&mut rule, &mut frame, json!("UDP"), Ports::Any),
-            5 => self.protocol(&mut rule, &mut frame, json!(6), Ports::Any),
-            6 => self.protocol(&mut rule, &mut frame, json!("SCTP"), Ports::Any),
+            0..=2 => Self::protocol(&mut rule, &mut frame, json!("TCP"), Ports::Any),
+            3 | 4 => Self::protocol(&mut rule, &mut frame, json!("UDP"), Ports::Any),
+            5 => Self::protocol(&mut rule, &mut frame, json!(6), Ports::Any),
+            6 => Self::protocol(&mut rule, &mut frame, json!("SCTP"), Ports::Any),
             7 => self.icmp(&mut rule, &mut frame),
-            _ if self.chance(40) => {
+            _ if extent == Extent::Full && self.chance(40) => {
                 let protocol = self.one(&["TCP", "UDP", "ICMP", "ICMPv6"]);
                 rule.insert("notProtocol".to_owned(), json!(protocol));
                 frame.v6 = protocol == "ICMPv6" || (protocol != "ICMP" && frame.v6);
             }
             _ => (),
         }
-        if self.chance(15) {
+        if extent != Extent::Full || self.chance(15) {
             rule.insert("ipVersion".to_owned(), json!(if frame.v6 { 6 } else { 4 }));
         }
         for side in ["source", "destination"] {
@@ -177,7 +215,7 @@ impl Generator {
         Value::Object(rule)
     }
 
-    fn protocol(&mut self, rule: &mut Map<String, Value>, frame: &mut Frame, protocol: Value, ports: Ports) {
+    fn protocol(rule: &mut Map<String, Value>, frame: &mut Frame, protocol: Value, ports: Ports) {
         rule.insert("protocol".to_owned(), protocol);
         frame.ports = ports;
     }
@@ -251,6 +289,16 @@ impl Generator {
             ports.push(json!("http"));
         }
         json!(ports)
+    }
+
+    /// The first policy of most clusters: every container of a namespace, and no rule.
+    fn default_deny(&mut self, index: usize) -> Value {
+        let types: &[&str] = if self.chance(50) { &["Ingress"] } else { &["Ingress", "Egress"] };
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": format!("k{index}"), "namespace": self.one(&["a", "b"])},
+            "spec": {"podSelector": {}, "policyTypes": types},
+        })
     }
 
     fn kubernetes(&mut self, index: usize) -> Value {

@@ -1,0 +1,239 @@
+//! `compile` and `verdict` together give the answer that the policies give when they are read word by word.
+//!
+//! Worlds are generated policies on generated inventories; each is asked for every pair of parties, four kinds of
+//! packets and both families. `DOCKGATE_REFERENCE_WORLDS` (default 1000) and `DOCKGATE_REFERENCE_SEED` (default 0)
+//! choose the worlds.
+
+#[path = "support/policies.rs"]
+mod policies;
+#[path = "support/reference.rs"]
+mod reference;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::num::NonZero;
+
+use dockgate::compile::{Options, compile};
+use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
+use dockgate::net::{Family, InterfaceName, Protocol};
+use dockgate::policy::{Severity, SourceFile, load};
+use dockgate::ruleset::Hook;
+use dockgate::verdict::{Decision, Packet, Verdict, evaluate};
+use policies::{SUBNETS, policies};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use reference::{Judgement, Reference};
+
+/// Last part of the containers' addresses: inside and outside the blocks that generated rules name.
+const HOSTS: [u8; 11] = [8, 9, 10, 11, 12, 20, 21, 30, 31, 40, 50];
+/// A network that no bridge serves: its containers are peers, and no policy governs them here.
+const FLAT: (&str, &str, &str) = ("flat", "10.104.0.0/24", "2001:db8:104::/64");
+/// Addresses of nobody, inside and outside the generated network set.
+const OUTSIDE: [[&str; 2]; 2] = [["203.0.113.9", "2001:db8:1::9"], ["198.51.100.9", "2001:db8:2::9"]];
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+fn network((name, v4, v6): (&str, &str, &str)) -> Network {
+    let is_flat = name == FLAT.0;
+    Network {
+        id: NetworkId(name.to_owned()),
+        name: name.to_owned(),
+        driver: if is_flat { "macvlan" } else { "bridge" }.to_owned(),
+        bridge: (!is_flat).then(|| format!("br-{name}").parse().expect("interface name")),
+        subnets: [v4, v6].iter().map(|subnet| subnet.parse().expect("subnet")).collect(),
+        gateways: vec![],
+        internal: false,
+    }
+}
+
+/// A container on one network, or now and then on two; now and then without an address of a family.
+fn container(random: &mut StdRng, host: u8) -> Container {
+    let mut labels = BTreeMap::new();
+    let choices: [(&str, &[&str]); 4] = [
+        ("app", &["x", "y", "zone", ""]),
+        ("role", &["db", "", ""]),
+        ("projectcalico.org/namespace", &["a", "a", "b", "c"]),
+        ("dockgate.io/ports", &["http=80/tcp", "http=81/tcp,dns=53/udp", "dns=53/tcp,dns=53/udp", "http=53/udp", ""]),
+    ];
+    for (key, values) in choices {
+        let value = values.choose(random).copied().unwrap_or_default();
+        if !value.is_empty() {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    let count = if random.random_ratio(1, 6) { 2 } else { 1 };
+    let mut networks: Vec<_> =
+        if random.random_ratio(1, 12) { vec![FLAT] } else { SUBNETS.sample(random, count).copied().collect() };
+    networks.sort_unstable();
+    let mut address = |subnet: &str, end: &str| -> Option<IpAddr> {
+        let address = subnet.replace(end, &host.to_string()).parse().expect("address");
+        random.random_ratio(9, 10).then_some(address)
+    };
+    let attachments = networks.into_iter().map(|(network, v4, v6)| Attachment {
+        network: NetworkId(network.to_owned()),
+        endpoint_id: format!("{host}-{network}"),
+        ipv4: address(v4, "0/24"),
+        ipv6: address(v6, "/64"),
+        mac: None,
+    });
+    Container {
+        id: ContainerId(format!("container-{host}")),
+        name: format!("container-{host}"),
+        image: "busybox".to_owned(),
+        attachments: attachments.collect(),
+        labels,
+        unenforceable: None,
+        published: vec![],
+        stated_namespace: None,
+    }
+}
+
+fn inventory(random: &mut StdRng) -> Inventory {
+    let networks = SUBNETS.into_iter().chain([FLAT]).map(network);
+    let containers = HOSTS.map(|host| container(random, host));
+    let prod = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    Inventory {
+        networks: networks.map(|network| (network.id.clone(), network)).collect(),
+        containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
+        namespaces: BTreeMap::from([("a".to_owned(), prod)]),
+    }
+}
+
+/// One who sends and receives: an address, and the bridge behind which it is, if any.
+struct Party {
+    address: IpAddr,
+    bridge: Option<InterfaceName>,
+}
+
+fn parties(inventory: &Inventory, family: Family) -> Vec<Party> {
+    let index = usize::from(family == Family::V6);
+    let nobody = OUTSIDE.map(|addresses| Party { address: addresses[index].parse().expect("address"), bridge: None });
+    let endpoints = inventory.endpoints().into_iter().filter_map(|endpoint| {
+        let bridge = endpoint.network.and_then(|network| network.bridge.clone());
+        Some(Party { address: endpoint.address(family)?, bridge })
+    });
+    endpoints.chain(nobody).collect()
+}
+
+/// The packets from one party to another. Source ports differ, so that rules on them say something too.
+fn packets(source: &Party, destination: &Party) -> [Packet; 4] {
+    let family = Family::of(source.address);
+    let echo = if family == Family::V4 { 8 } else { 128 };
+    let packet = |protocol: Protocol, ports: Option<(u16, u16)>| Packet {
+        hook: Hook::Forward,
+        in_interface: source.bridge.clone(),
+        out_interface: destination.bridge.clone(),
+        source: source.address,
+        destination: destination.address,
+        protocol,
+        source_port: ports.map(|(port, _)| port),
+        destination_port: ports.map(|(_, port)| port),
+        icmp: ports.is_none().then_some((echo, 0)),
+    };
+    [
+        packet(Protocol::TCP, Some((30_000, 80))),
+        packet(Protocol::TCP, Some((80, 81))),
+        packet(Protocol::UDP, Some((53, 53))),
+        packet(family.icmp(), None),
+    ]
+}
+
+/// A world in which the two answers differ.
+struct Wrong {
+    packets: usize,
+    /// The first difference, told in full.
+    example: String,
+}
+
+/// What the worlds said.
+#[derive(Default)]
+struct Tally {
+    allowed: usize,
+    denied: usize,
+    /// By seed.
+    wrong: BTreeMap<u64, Wrong>,
+}
+
+impl Tally {
+    fn and(mut self, other: Tally) -> Tally {
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.wrong.extend(other.wrong);
+        self
+    }
+
+    fn world(&mut self, seed: u64) {
+        let text = policies(seed);
+        let loaded = load(&[SourceFile::new("generated.yaml", text.clone())]);
+        let errors: Vec<_> = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+        assert!(errors.is_empty(), "seed {seed}: {errors:#?}\n{text}");
+        let inventory = inventory(&mut StdRng::seed_from_u64(seed));
+        let compiled = compile(&loaded.policies, &inventory, &Options::default());
+        let reference = Reference::new(&loaded.policies, &inventory);
+        for family in Family::ALL {
+            let parties = parties(&inventory, family);
+            let others = |source| parties.iter().filter(move |party: &&Party| !std::ptr::eq(*party, source));
+            for packet in parties.iter().flat_map(|source| others(source).flat_map(|to| packets(source, to))) {
+                let judgement = reference.judge(&packet);
+                let verdict = evaluate(&compiled.ruleset, &packet);
+                *(if judgement.allows() { &mut self.allowed } else { &mut self.denied }) += 1;
+                if judgement.allows() == (verdict.decision == Decision::Allow) {
+                    continue;
+                }
+                let example = || difference(seed, &text, &inventory, &packet, &judgement, &verdict);
+                self.wrong.entry(seed).or_insert_with(|| Wrong { packets: 0, example: example() }).packets += 1;
+            }
+        }
+    }
+}
+
+fn difference(
+    seed: u64,
+    policies: &str,
+    inventory: &Inventory,
+    packet: &Packet,
+    judgement: &Judgement<'_>,
+    verdict: &Verdict,
+) -> String {
+    let mut text = format!("seed {seed}\n{policies}\n\n");
+    for endpoint in inventory.endpoints() {
+        let addresses = Family::ALL.map(|family| endpoint.address(family));
+        writeln!(text, "{} {addresses:?} {:?}", endpoint.name(), endpoint.labels).expect("text grows");
+    }
+    let meant = if judgement.allows() { "Allow" } else { "Deny" };
+    write!(
+        text,
+        "\n{packet:?}\nthe policies say {meant}: {judgement:#?}\nthe ruleset says {:?}: {:#?}",
+        verdict.decision, verdict.trace
+    )
+    .expect("text grows");
+    text
+}
+
+#[test]
+fn the_ruleset_says_what_the_policies_say() {
+    let worlds = number("DOCKGATE_REFERENCE_WORLDS", 1000);
+    let first = number("DOCKGATE_REFERENCE_SEED", 0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = |thread: usize| {
+        let mut tally = Tally::default();
+        (first..first + worlds).skip(thread).step_by(threads).for_each(|seed| tally.world(seed));
+        tally
+    };
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread that failed has said why")).collect()
+    });
+    let Tally { allowed, denied, wrong } = tallies.into_iter().fold(Tally::default(), Tally::and);
+    if let Some(first) = wrong.values().next() {
+        let packets: BTreeMap<_, _> = wrong.iter().map(|(seed, wrong)| (seed, wrong.packets)).collect();
+        panic!("{}\n\n{} of {worlds} worlds are wrong (seed: packets): {packets:?}", first.example, wrong.len());
+    }
+    println!("{worlds} worlds from seed {first}: {allowed} packets allowed, {denied} denied, none wrong");
+    assert!(allowed.min(denied) * 10 > allowed + denied, "one-sided worlds: {allowed} allowed, {denied} denied");
+}
