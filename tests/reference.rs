@@ -4,6 +4,8 @@
 //! packets and both families. `DOCKGATE_REFERENCE_WORLDS` (default 1000) and `DOCKGATE_REFERENCE_SEED` (default 0)
 //! choose the worlds.
 
+#![expect(clippy::print_stdout, reason = "how much was judged belongs to the output of the test")]
+
 #[path = "support/policies.rs"]
 mod policies;
 #[path = "support/reference.rs"]
@@ -27,7 +29,7 @@ use rand::{RngExt, SeedableRng};
 use reference::{Judgement, Reference};
 
 /// Last part of the containers' addresses: inside and outside the blocks that generated rules name.
-const HOSTS: [u8; 11] = [8, 9, 10, 11, 12, 20, 21, 30, 31, 40, 50];
+const HOSTS: [u8; 10] = [8, 9, 10, 11, 12, 20, 21, 30, 31, 40];
 /// A network that no bridge serves: its containers are peers, and no policy governs them here.
 const FLAT: (&str, &str, &str) = ("flat", "10.104.0.0/24", "2001:db8:104::/64");
 /// Addresses of nobody, inside and outside the generated network set.
