@@ -130,7 +130,12 @@ impl<'a> Volley<'a> {
             if self.outcomes[shot].is_some() {
                 continue;
             }
-            match launch(*address, *probe, port) {
+            let mut launched = launch(*address, *probe, port);
+            // Some other socket of the namespace may have the port: those of the engine's proxies are chosen by the kernel.
+            while launched.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+                launched = launch(*address, *probe, source_port());
+            }
+            match launched {
                 Ok((socket, connecting)) => self.flights.push(Flight { shot, socket, connecting }),
                 Err(error) => self.outcomes[shot] = Some(outcome_of(&error)),
             }
