@@ -1,5 +1,5 @@
-//! Notifications to systemd, when it asked for them (`Type=notify-reload` in the unit, `NOTIFY_SOCKET` in the
-//! environment); otherwise every call does nothing.
+//! Notifications to systemd, when it asked for them (`Type=notify` or `notify-reload` in the unit,
+//! `NOTIFY_SOCKET` in the environment); otherwise every call does nothing.
 
 use std::time::Duration;
 

@@ -58,7 +58,8 @@ struct Way<'a> {
 #[derive(Debug, Serialize)]
 struct Judgement<'a> {
     endpoint: String,
-    /// `allow`, `deny`, or `open` when no policy governs the direction, or `unasked` when the other side denied first.
+    /// `allow`, `deny`, `open` when no policy governs the direction, `unasked` when the other side denied first, or
+    /// `missed` when the rules let pass what they should have asked about, which is a defect.
     result: &'static str,
     /// The policies that govern it, in the order in which they are asked.
     policies: Vec<String>,
@@ -230,6 +231,7 @@ impl<'a> Judgement<'a> {
             _ if governing.is_empty() => "open",
             Some(hit) if matches!(hit.action, Action::Drop | Action::Reject) => word(Decision::Deny),
             Some(hit) if hit.action == Action::Return => word(Decision::Allow),
+            _ if verdict.decision == Decision::Allow => "missed",
             _ => "unasked",
         };
         Judgement {
@@ -245,6 +247,11 @@ impl<'a> Judgement<'a> {
         match &self.decided_by {
             Some(decider) => writeln!(output, "  {name}  {} at {endpoint}: {decider}", self.result),
             None if self.result == "open" => writeln!(output, "  {name}  open at {endpoint}: no policy governs it"),
+            None if self.result == "missed" => writeln!(
+                output,
+                "  {name}  NOT ASKED at {endpoint}, although {} governs it: a defect of dockgate, please report it",
+                printable(&self.policies.join(", "))
+            ),
             None => writeln!(output, "  {name}  not asked at {endpoint}: denied before"),
         }
     }
