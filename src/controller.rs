@@ -119,13 +119,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
 /// refuses a bad configuration. What the store holds of another directory makes it no less the first: it is dropped.
 fn first_policies(directory: &Path, mut store: Store) -> Result<Store, Error> {
     store.retain_below(directory);
-    let sources = match files::read(&[directory.to_owned()]) {
-        Ok(sources) => sources,
-        Err(error) if store.is_empty() => return Err(error.into()),
-        Err(_) => return Ok(store),
-    };
+    if !store.is_empty() {
+        return Ok(store);
+    }
+    let sources = files::read(&[directory.to_owned()])?;
     let update = store.clone().update(&sources);
-    if store.is_empty() && !update.missing.is_empty() {
+    if !update.missing.is_empty() {
         let diagnostics = update.diagnostics.into_iter().filter(|d| d.severity == Severity::Error).collect();
         return Err(Error::Invalid { files: update.missing, diagnostics, sources });
     }
