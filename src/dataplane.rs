@@ -15,6 +15,7 @@ mod bridge;
 mod chains;
 pub mod exec;
 mod kernel;
+mod netlink;
 mod plan;
 mod preflight;
 mod process;

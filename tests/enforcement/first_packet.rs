@@ -6,8 +6,8 @@
 use std::thread;
 
 use crate::support::lab::IMAGE;
+use crate::support::world::{OWNERS_EXAMPLE, Policies};
 use crate::support::{Engine, Lab};
-use crate::world::{OWNERS_EXAMPLE, Policies};
 
 const ROUNDS: usize = 50;
 

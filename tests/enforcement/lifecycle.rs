@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::support::world::{OWNERS_EXAMPLE, Policies, packet_filter, rules, wait_for};
 use crate::support::{Container, Controller, Engine, Lab, Probe, Survey};
-use crate::world::{OWNERS_EXAMPLE, Policies, packet_filter, rules, wait_for};
 
 const FILE: &str = "allow-web-to-api.yaml";
 

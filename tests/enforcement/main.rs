@@ -9,4 +9,3 @@ mod differential;
 mod first_packet;
 mod lifecycle;
 mod main_job;
-mod world;

@@ -1,8 +1,8 @@
 //! The main job: the owner's example on a real engine, from the policy file to the packets.
 
 use crate::support::lab::HOST;
+use crate::support::world::{OWNERS_EXAMPLE, Policies, packet_filter, rules, wait_for};
 use crate::support::{Cell, Container, Engine, Lab, Probe, Survey, Target};
-use crate::world::{OWNERS_EXAMPLE, Policies, packet_filter, rules, wait_for};
 
 const FILE: &str = "allow-web-to-api.yaml";
 const PROBES: [Probe; 3] = [Probe::Tcp(80), Probe::Udp(80), Probe::Ping];

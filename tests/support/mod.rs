@@ -22,7 +22,9 @@ pub(crate) mod namespace;
 pub(crate) mod policies;
 pub(crate) mod probe;
 pub(crate) mod responder;
+pub(crate) mod sabotage;
 pub(crate) mod survey;
+pub(crate) mod world;
 
 pub(crate) use container::Container;
 pub(crate) use controller::Controller;
@@ -33,4 +35,5 @@ pub(crate) use matrix::{Cell, Matrix};
 pub(crate) use namespace::Namespace;
 pub(crate) use probe::{Outcome, Probe};
 pub(crate) use responder::Responder;
+pub(crate) use sabotage::Protection;
 pub(crate) use survey::{Source, Survey, Target};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::Lab;
+use super::Lab;
 
 /// The owner's example, word for word as users will find it.
 pub(crate) const OWNERS_EXAMPLE: &str = include_str!("../../examples/owner/allow-web-to-api.yaml");

@@ -1,0 +1,124 @@
+//! Netlink messages: the little of the format that reading and changing links, flows and notifications needs.
+//!
+//! Input: a request's type, flags and body. Output: the kernel's answers, each as its type and body; attributes of a body.
+//! Sockets belong to the network namespace of the thread that opened them.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+// linux/netlink.h
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_DUMP: u16 = 0x300;
+const HEADER_LENGTH: usize = 16;
+/// The upper two bits of an attribute's type are flags.
+const TYPE_MASK: u16 = 0x3fff;
+/// Longest datagram of a dump: the kernel fills at most 32 KiB.
+const BUFFER: usize = 1 << 16;
+/// Seconds to wait for an answer of the kernel, which gives it at once.
+const ANSWER_LIMIT: i64 = 5;
+
+/// A socket for requests.
+#[derive(Debug)]
+pub(super) struct Netlink(OwnedFd);
+
+impl Netlink {
+    /// Opens a socket of a netlink protocol in the network namespace of the calling thread.
+    pub(super) fn open(protocol: SockProtocol) -> io::Result<Netlink> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_LIMIT))?;
+        Ok(Netlink(socket))
+    }
+
+    /// Asks for a listing; `each` gets the type and the body of every answer.
+    pub(super) fn dump(&self, kind: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
+        self.receive(each)
+    }
+
+    /// Makes a request and waits until the kernel has carried it out; `each` gets what it answers beside that.
+    pub(super) fn request(&self, kind: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.send(kind, NLM_F_REQUEST | NLM_F_ACK, body)?;
+        self.receive(each)
+    }
+
+    fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(HEADER_LENGTH + body.len()).map_err(io::Error::other)?;
+        let mut message = Vec::with_capacity(HEADER_LENGTH + body.len());
+        message.extend_from_slice(&length.to_ne_bytes());
+        message.extend_from_slice(&kind.to_ne_bytes());
+        message.extend_from_slice(&flags.to_ne_bytes());
+        // Sequence number and sender: a socket waits for one answer before its next question, so neither tells anything.
+        message.extend_from_slice(&[0; 8]);
+        message.extend_from_slice(body);
+        sendto(self.0.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Reads messages up to the acknowledgement or the end of a dump.
+    fn receive(&self, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let mut rest = &buffer[..length];
+            while let Some((kind, body, next)) = message(rest) {
+                match kind {
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => {
+                        let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                        return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
+                    }
+                    kind => each(kind, body),
+                }
+                rest = next;
+            }
+        }
+    }
+}
+
+/// The first message of a datagram: its type, its body, and what follows it.
+pub(super) fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
+    let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let body = bytes.get(HEADER_LENGTH..length)?;
+    Some((kind, body, bytes.get(aligned(length)..).unwrap_or_default()))
+}
+
+/// Appends an attribute: length, type, value, padding.
+pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    // Names, addresses and switches: far below the 64 KiB that the length can say.
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    to.extend_from_slice(&length.to_ne_bytes());
+    to.extend_from_slice(&kind.to_ne_bytes());
+    to.extend_from_slice(value);
+    to.resize(aligned(to.len()), 0);
+}
+
+/// The value of the first attribute of a type.
+pub(super) fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
+        let this = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?) & TYPE_MASK;
+        let value = attributes.get(4..length)?;
+        if this == kind {
+            return Some(value);
+        }
+        attributes = attributes.get(aligned(length)..)?;
+    }
+}
+
+/// A text that ends with a zero byte, or with the value.
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap_or(bytes)).ok()
+}
+
+fn aligned(length: usize) -> usize {
+    length.next_multiple_of(4)
+}

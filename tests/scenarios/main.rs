@@ -1,0 +1,35 @@
+//! Every way past policy that is known, tried with packets on a real engine.
+//!
+//! Each scenario is a test with a name: a path, a family, an accident, and what must hold. Where a rule in the kernel
+//! is what makes it hold, a second test takes that rule out and expects the scenario to fail, so that none of them can
+//! pass for another reason. `cargo test --test scenarios` prints the table at its end; `-- NAME` runs some of them.
+
+#![expect(clippy::print_stdout, reason = "the table is what this program is for")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod host;
+mod scenario;
+
+use std::panic;
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+use scenario::Board;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Scenarios of one group share a laboratory and wait for each other; more threads than this only make noise.
+    arguments.test_threads.get_or_insert(2);
+    // A scenario that fails is told by its test, and one that has to fail is no news.
+    panic::set_hook(Box::new(|_| {}));
+    let board = Board::default();
+    let groups = vec![host::group().trials(&board)];
+    let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));
+    if !arguments.list {
+        println!("{board}");
+    }
+    conclusion.exit_code()
+}

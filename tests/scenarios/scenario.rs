@@ -1,0 +1,194 @@
+//! What a scenario is, and how groups of them are run and reported.
+//!
+//! Input: groups of scenarios, each with the world that they share. Output: one named test per scenario and per
+//! protection that it rests on, and the table of what they came to.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use crate::support::world::{packet_filter, wait_for};
+use crate::support::{Controller, Lab, Protection};
+
+/// What the scenarios of a group share: built for the first of them, and anew after one that failed.
+pub(crate) trait World: Send + 'static {
+    /// The laboratory.
+    fn lab(&self) -> &Lab;
+
+    /// The controller that is running in it.
+    fn controller(&mut self) -> &mut Controller;
+}
+
+/// Scenarios that share a world.
+pub(crate) struct Group<W> {
+    /// Its name, the first part of the tests' names.
+    pub(crate) name: &'static str,
+    /// Makes the world, with a controller that is in sync and that reads the kernel back at least once a second.
+    pub(crate) build: fn() -> W,
+    /// The scenarios, in the order in which they run.
+    pub(crate) scenarios: Vec<Scenario<W>>,
+}
+
+/// One thing that must hold.
+pub(crate) struct Scenario<W> {
+    /// What holds, in lower case with underscores, e.g. `neighbour_cannot_take_an_address`.
+    pub(crate) name: &'static str,
+    /// The way of the packets, e.g. `container → container, same bridge`.
+    pub(crate) path: &'static str,
+    /// `IPv4`, `IPv6` or `both`.
+    pub(crate) family: &'static str,
+    /// What goes wrong meanwhile; empty when nothing does.
+    pub(crate) accident: &'static str,
+    /// What in the kernel makes it hold: with any one of them taken out and the controller halted, `run` must panic.
+    pub(crate) rests_on: &'static [Protection],
+    /// Tries it with packets, and panics unless it holds. Leaves the world as it found it, also when it panics.
+    pub(crate) run: fn(&mut W),
+}
+
+impl<W: World> Group<W> {
+    /// The tests of the group.
+    pub(crate) fn trials(self, board: &Board) -> Vec<Trial> {
+        let world: Arc<Mutex<Option<W>>> = Arc::default();
+        let mut trials = Vec::new();
+        for scenario in self.scenarios.into_iter().map(Arc::new) {
+            let title = format!("{}::{}", self.name, scenario.name);
+            let build = self.build;
+            for without in [None].into_iter().chain(scenario.rests_on.iter().copied().map(Some)) {
+                let name = match without {
+                    None => title.clone(),
+                    Some(protection) => format!("{title} fails without {}", protection.name()),
+                };
+                let (scenario, world, board, title) =
+                    (Arc::clone(&scenario), Arc::clone(&world), board.clone(), title.clone());
+                trials.push(Trial::test(name, move || {
+                    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+                    let outcome = catch_unwind(AssertUnwindSafe(|| {
+                        let world = world.get_or_insert_with(build);
+                        match without {
+                            None => (scenario.run)(world),
+                            Some(protection) => expect_failure(world, &scenario, protection),
+                        }
+                    }));
+                    let outcome = outcome.map_err(|panic| message(panic.as_ref()));
+                    if outcome.is_err() {
+                        *world = None;
+                    }
+                    board.note(&title, &scenario, without, outcome.is_ok());
+                    outcome.map_err(Into::into)
+                }));
+            }
+        }
+        trials
+    }
+}
+
+/// Runs a scenario without something that it rests on, and panics when it holds all the same.
+fn expect_failure<W: World>(world: &mut W, scenario: &Scenario<W>, protection: Protection) {
+    let enforced = packet_filter(world.lab());
+    world.controller().signal(Signal::SIGSTOP);
+    protection.remove(world.lab());
+    let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(world)));
+    world.controller().signal(Signal::SIGCONT);
+    wait_for("the controller to repair what was taken out", || packet_filter(world.lab()) == enforced);
+    assert!(outcome.is_err(), "it holds without {} as well, so something else makes it hold", protection.name());
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "panic".to_owned())
+}
+
+/// The tests of several groups by turns, so that groups run beside each other.
+pub(crate) fn interleave(groups: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut queues: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
+    let mut trials = Vec::new();
+    loop {
+        let round: Vec<Trial> = queues.iter_mut().filter_map(Iterator::next).collect();
+        if round.is_empty() {
+            return trials;
+        }
+        trials.extend(round);
+    }
+}
+
+/// What the scenarios came to.
+#[derive(Clone, Default)]
+pub(crate) struct Board {
+    rows: Arc<Mutex<Vec<Row>>>,
+}
+
+struct Row {
+    title: String,
+    path: &'static str,
+    family: &'static str,
+    accident: &'static str,
+    holds: Option<bool>,
+    shown: usize,
+    unshown: usize,
+}
+
+impl Board {
+    fn note<W>(&self, title: &str, scenario: &Scenario<W>, without: Option<Protection>, as_expected: bool) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = rows.iter().position(|row| row.title == title).unwrap_or_else(|| {
+            rows.push(Row {
+                title: title.to_owned(),
+                path: scenario.path,
+                family: scenario.family,
+                accident: scenario.accident,
+                holds: None,
+                shown: 0,
+                unshown: 0,
+            });
+            rows.len() - 1
+        });
+        match (without, as_expected) {
+            (None, holds) => rows[index].holds = Some(holds),
+            (Some(_), true) => rows[index].shown += 1,
+            (Some(_), false) => rows[index].unshown += 1,
+        }
+    }
+}
+
+impl fmt::Display for Board {
+    /// The table, a line per scenario, by name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.sort_by(|a, b| a.title.cmp(&b.title));
+        let width = |text: fn(&Row) -> &str, title: &str| {
+            rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(title.len())
+        };
+        let widths = [
+            width(|row| &row.title, "scenario"),
+            width(|row| row.path, "path"),
+            width(|row| row.family, "family"),
+            width(|row| row.accident, "accident"),
+        ];
+        let mut line = |cells: [&str; 5]| {
+            for (cell, width) in cells.iter().zip(widths) {
+                write!(f, "{cell:width$}  ")?;
+            }
+            writeln!(f, "{}", cells[4])
+        };
+        line(["scenario", "path", "family", "accident", "outcome"])?;
+        for row in rows.iter() {
+            let outcome = match row.holds {
+                Some(true) => "holds".to_owned(),
+                Some(false) => "DOES NOT HOLD".to_owned(),
+                None => "not run".to_owned(),
+            };
+            let mutations = match (row.shown, row.unshown) {
+                (0, 0) => String::new(),
+                (shown, 0) => format!(", fails without its protection ({shown})"),
+                (_, unshown) => format!(", HOLDS WITHOUT ITS PROTECTION ({unshown})"),
+            };
+            line([&row.title, row.path, row.family, row.accident, &format!("{outcome}{mutations}")])?;
+        }
+        let held = rows.iter().filter(|row| row.holds == Some(true)).count();
+        write!(f, "{held} of {} scenarios hold", rows.len())
+    }
+}
