@@ -84,7 +84,7 @@ pub(crate) fn group() -> Group<Host> {
         build: Host::build,
         scenarios: vec![
             scenario("own_gateway_is_closed_v4", "IPv4", |host: &mut Host| {
-                host.expect_closed_to(&addresses(&["10.78.0.1"]))
+                host.expect_closed_to(&addresses(&["10.78.0.1"]));
             }),
             scenario("own_gateway_is_closed_v6", "IPv6", |host| host.expect_closed_to(&addresses(&["2001:db8:78::1"]))),
             scenario("another_networks_gateway_is_closed_v4", "IPv4", |host| {
