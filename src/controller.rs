@@ -4,9 +4,12 @@
 //! event means is decided in [`core`]; here it is only carried out. Rules stay in the kernel when the loop ends, however
 //! it ends.
 
+#![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
+
 pub mod core;
 mod enforcer;
 mod memory;
+mod pace;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +28,7 @@ use crate::telemetry::{self, Lock, Notifier, Status};
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
+use pace::Pace;
 
 /// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
 /// waits, and Docker keeps them.
@@ -98,6 +102,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(options.kernel) {
         return Err(missing.into());
     }
+    // Before the kernel is first read: what changes after that is notified.
+    let kernel_watch = dataplane::watch().inspect_err(|error| {
+        warn!(%error, "the kernel does not notify us of changes; those of others are found by the periodic read-back alone");
+    });
     let (status, status_reader) = watch::channel(Status::default());
     let control = tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
     let (changes_in, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
@@ -112,7 +120,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let enforcer = Enforcer::new(options.kernel);
     let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
-    controller.run(Inputs { files, changes, control }, signals).await
+    let inputs = Inputs { files, changes, kernel: kernel_watch.ok(), control };
+    controller.run(inputs, signals).await
 }
 
 /// Checks the policies before anything is touched: a first start on an invalid directory is refused, as a web server
@@ -149,6 +158,8 @@ async fn follow_engine(changes: mpsc::Sender<Change>) {
 struct Inputs {
     files: mpsc::Receiver<Result<Vec<SourceFile>, files::Error>>,
     changes: mpsc::Receiver<Change>,
+    /// `None` when the kernel does not notify us of changes.
+    kernel: Option<mpsc::Receiver<dataplane::Notice>>,
     /// The server of the control socket, which ends only by a fault.
     control: JoinHandle<()>,
 }
@@ -195,8 +206,10 @@ impl Controller {
         let watchdog = telemetry::watchdog_interval();
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         let mut reload = Reload::None;
+        let mut pace = Pace::default();
         loop {
             let retry = self.enforcer.retry_at();
+            let read_back = pace.due();
             let mut cause = Cause::Event;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit.
@@ -227,6 +240,23 @@ impl Controller {
                     need
                 }
                 () = sleep_until(retry), if retry.is_some() => Need::Observe,
+                notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
+                    cause = Cause::ReadBack;
+                    if let Some(notice) = notice {
+                        if notice.rules {
+                            pace.noticed(Instant::now());
+                        }
+                        if notice.links { Need::ObserveLinks } else { Need::Nothing }
+                    } else {
+                        error!("the kernel's notifications have ended; the periodic read-back goes on");
+                        inputs.kernel = None;
+                        Need::Observe
+                    }
+                }
+                () = sleep_until(read_back), if read_back.is_some() => {
+                    cause = Cause::ReadBack;
+                    Need::Observe
+                }
                 _ = resync.tick() => {
                     cause = Cause::ReadBack;
                     Need::Observe
@@ -234,7 +264,11 @@ impl Controller {
                 _ = alive.tick() => Need::Nothing,
             };
             // The work is short and blocks: processes of iptables and ipset.
+            let began = Instant::now();
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
+            if need == Need::Observe {
+                pace.read_back(began, Instant::now());
+            }
             self.publish();
             if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {
                 self.notifier.ready();
@@ -310,6 +344,13 @@ impl Controller {
             }
             changed
         });
+    }
+}
+
+async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -22,6 +22,7 @@ mod process;
 mod render;
 mod sets;
 mod state;
+mod watch;
 
 use std::fmt;
 
@@ -32,6 +33,7 @@ pub use kernel::{Kernel, Options, Outcome};
 pub use plan::{plan, removal};
 pub use preflight::Missing;
 pub use state::{Jump, Problem, State};
+pub use watch::{Notice, watch};
 
 use crate::net::{Family, InterfaceName};
 

@@ -29,6 +29,8 @@ pub enum Need {
     Nothing,
     /// The difference between what we applied last and what is wanted now.
     Apply,
+    /// Bridges are to be read first, because one of them has changed.
+    ObserveLinks,
     /// The kernel is to be read first, because somebody else has changed it: Docker rewrites its own chains when it
     /// starts and whenever a network is created, and moves our jump in FORWARD below its own rules.
     Observe,

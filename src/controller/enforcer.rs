@@ -34,7 +34,8 @@ const PATIENCE: u32 = 2;
 pub(super) enum Cause {
     /// Something changed on our side.
     Event,
-    /// The time has come to read the kernel back: a difference is somebody else's work.
+    /// The kernel is read back, because the time has come or because it said that something has changed: a difference is
+    /// somebody else's work.
     ReadBack,
 }
 
@@ -100,10 +101,12 @@ impl Enforcer {
         };
         self.account.variant = Some(kernel.variant());
         if need == Need::Observe || !self.in_sync {
-            kernel.repair(&compiled.ruleset)
-        } else {
-            kernel.enforce(&compiled.ruleset)
+            return kernel.repair(&compiled.ruleset);
         }
+        if need == Need::ObserveLinks {
+            kernel.observe_links()?;
+        }
+        kernel.enforce(&compiled.ruleset)
     }
 
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {

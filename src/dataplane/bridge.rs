@@ -10,7 +10,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel's bridges")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -39,21 +39,26 @@ pub(super) fn available() -> bool {
 
 /// The bridges whose traffic passes through netfilter in both families by a switch of their own.
 pub(super) fn filtered() -> io::Result<BTreeSet<InterfaceName>> {
+    Ok(switches()?.into_iter().filter_map(|(name, on)| on.then_some(name)).collect())
+}
+
+/// All bridges, each with whether it has its traffic pass through netfilter in both families.
+pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
     if !available() {
-        return Ok(BTreeSet::new());
+        return Ok(BTreeMap::new());
     }
     let mut body = vec![0; LINK_HEADER_LENGTH];
     attribute(&mut body, IFLA_LINKINFO, &kind_bridge());
-    let mut names = BTreeSet::new();
+    let mut bridges = BTreeMap::new();
     Netlink::open(SockProtocol::NetlinkRoute)?.dump(RTM_GETLINK, &body, |kind, body| {
         if kind == RTM_NEWLINK
             && let Some(attributes) = body.get(LINK_HEADER_LENGTH..)
-            && let Some(name) = filtered_bridge(attributes)
+            && let Some((name, on)) = bridge(attributes)
         {
-            names.insert(name);
+            bridges.insert(name, on);
         }
     })?;
-    Ok(names)
+    Ok(bridges)
 }
 
 /// Makes traffic of a bridge pass through netfilter in both families.
@@ -77,16 +82,14 @@ fn kind_bridge() -> Vec<u8> {
     kind
 }
 
-/// The name of a link that is a bridge with both switches on.
-fn filtered_bridge(attributes: &[u8]) -> Option<InterfaceName> {
+/// The name of a link that is a bridge, and whether both switches are on.
+fn bridge(attributes: &[u8]) -> Option<(InterfaceName, bool)> {
     let info = find(attributes, IFLA_LINKINFO)?;
     if text(find(info, IFLA_INFO_KIND)?)? != "bridge" {
         return None;
     }
     let data = find(info, IFLA_INFO_DATA)?;
     let on = |switch| find(data, switch) == Some(&[1]);
-    if !on(IFLA_BR_NF_CALL_IPTABLES) || !on(IFLA_BR_NF_CALL_IP6TABLES) {
-        return None;
-    }
-    text(find(attributes, IFLA_IFNAME)?)?.parse().ok()
+    let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
+    Some((name, on(IFLA_BR_NF_CALL_IPTABLES) && on(IFLA_BR_NF_CALL_IP6TABLES)))
 }

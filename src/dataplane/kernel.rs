@@ -120,6 +120,21 @@ impl Kernel {
         self.carry_out(&observed, desired)
     }
 
+    /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
+    /// differs is set right by the next [`Kernel::enforce`]. A bridge that does not exist is left as it was remembered:
+    /// its network is about to go, or the bridge to come.
+    pub fn observe_links(&mut self) -> Result<(), Error> {
+        let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        for (bridge, filtered) in bridge::switches().map_err(Error::Bridges)? {
+            if filtered {
+                mirror.state.filtered_bridges.insert(bridge);
+            } else {
+                mirror.state.filtered_bridges.remove(&bridge);
+            }
+        }
+        Ok(())
+    }
+
     fn carry_out(&mut self, from: &State, desired: &Ruleset) -> Result<Outcome, Error> {
         let steps = plan(from, desired);
         let problems = self.apply(&steps)?;

@@ -20,8 +20,8 @@ const NLM_F_DUMP: u16 = 0x300;
 const HEADER_LENGTH: usize = 16;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
-/// Longest datagram of a dump: the kernel fills at most 32 KiB.
-const BUFFER: usize = 1 << 16;
+/// Longest datagram: of a dump the kernel fills at most 32 KiB.
+pub(super) const BUFFER: usize = 1 << 16;
 /// Seconds to wait for an answer of the kernel, which gives it at once.
 const ANSWER_LIMIT: i64 = 5;
 

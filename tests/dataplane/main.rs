@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a measured latency is told to whoever runs the tests")]
 
 mod namespace;
+mod notices;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,79 @@
+//! When to read the kernel back after it has notified us of a change.
+//!
+//! Input: the moments of notifications and of read-backs. Output: when the next one is due. A tool that rewrites rules in
+//! several steps leads to one read-back, and an engine that writes rules all day keeps us busy for a tenth of the time
+//! at most, however many rules there are to be read.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long further changes are waited for, so that one read-back finds them all.
+const GATHER: Duration = Duration::from_millis(100);
+/// Least time from the end of a read-back to the beginning of the next one for a notification.
+const REST: Duration = Duration::from_millis(300);
+/// The same as a multiple of what the read-back took.
+const REST_FACTOR: u32 = 9;
+
+/// The pace of read-backs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    due: Option<Instant>,
+    rested: Option<Instant>,
+}
+
+impl Pace {
+    /// When to read the kernel back, if it is to be.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Something has changed. Further changes do not put the read-back off: it comes, even if they never stop.
+    pub(super) fn noticed(&mut self, now: Instant) {
+        let gathered = now + GATHER;
+        self.due.get_or_insert(self.rested.map_or(gathered, |rested| rested.max(gathered)));
+    }
+
+    /// The kernel was read back. What was noticed before it began is settled.
+    pub(super) fn read_back(&mut self, began: Instant, ended: Instant) {
+        self.due = None;
+        self.rested = Some(ended + REST.max((ended - began) * REST_FACTOR));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_burst_is_read_back_once_and_no_later_for_being_long() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(), None);
+        for at in [0, 10, 90] {
+            pace.noticed(start + ms(at));
+        }
+        assert_eq!(pace.due(), Some(start + GATHER));
+    }
+
+    #[test]
+    fn read_backs_keep_their_distance() {
+        let start = Instant::now();
+        for (name, took, noticed, due) in [
+            ("right after a short one", 10, 20, 10 + 300),
+            ("long after it", 10, 5000, 5100),
+            ("right after a long one", 200, 210, 200 + 1800),
+        ] {
+            let mut pace = Pace::default();
+            pace.noticed(start);
+            pace.read_back(start, start + ms(took));
+            assert_eq!(pace.due(), None, "{name}");
+            pace.noticed(start + ms(noticed));
+            assert_eq!(pace.due(), Some(start + ms(due)), "{name}");
+        }
+    }
+}
