@@ -21,6 +21,18 @@ pub(crate) trait World: Send + 'static {
 
     /// The controller that is running in it.
     fn controller(&mut self) -> &mut Controller;
+
+    /// Takes a protection out for the scenario that runs next, and sees to it that it is not put back: the controller is
+    /// halted. A world in which the controller has to act first does this later, when it has.
+    fn sabotage(&mut self, protection: Protection) {
+        self.controller().signal(Signal::SIGSTOP);
+        protection.remove(self.lab());
+    }
+
+    /// Lets the controller go on, which puts back what is in its own hands; anything else is put back here.
+    fn end_sabotage(&mut self) {
+        self.controller().signal(Signal::SIGCONT);
+    }
 }
 
 /// Scenarios that share a world.
@@ -43,7 +55,7 @@ pub(crate) struct Scenario<W> {
     pub(crate) family: &'static str,
     /// What goes wrong meanwhile; empty when nothing does.
     pub(crate) accident: &'static str,
-    /// What in the kernel makes it hold: with any one of them taken out and the controller halted, `run` must panic.
+    /// What makes it hold: with any one of them taken out (see [`World::sabotage`]), `run` must panic.
     pub(crate) rests_on: &'static [Protection],
     /// Tries it with packets, and panics unless it holds. Leaves the world as it found it, also when it panics.
     pub(crate) run: fn(&mut W),
@@ -89,10 +101,9 @@ impl<W: World> Group<W> {
 /// Runs a scenario without something that it rests on, and panics when it holds all the same.
 fn expect_failure<W: World>(world: &mut W, scenario: &Scenario<W>, protection: Protection) {
     let enforced = packet_filter(world.lab());
-    world.controller().signal(Signal::SIGSTOP);
-    protection.remove(world.lab());
+    world.sabotage(protection);
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(world)));
-    world.controller().signal(Signal::SIGCONT);
+    world.end_sabotage();
     wait_for("the controller to repair what was taken out", || packet_filter(world.lab()) == enforced);
     assert!(outcome.is_err(), "it holds without {} as well, so something else makes it hold", protection.name());
 }
