@@ -15,10 +15,10 @@ SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build check test demo laboratory
+.PHONY: help build check test test-engines demo laboratory
 
 help: ## list the recipes
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the release binary, target/release/dockgate
 	$(CARGO) build --release --locked
@@ -37,6 +37,10 @@ laboratory: ## install what tests with a real engine need (Debian and Ubuntu), a
 
 test: laboratory ## every test, those with a real Docker engine included; installs what they need
 	$(CARGO) test --locked --no-fail-fast $(AS_ROOT)
+
+test-engines: laboratory ## the same policies on three engines with every firewall setting, and a table; five minutes
+	@$(SUDO) sh tests/laboratory/newer-engine.sh trixie >/dev/null
+	$(CARGO) test --locked $(AS_ROOT) --test engines -- --include-ignored
 
 demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
 	@sh tests/laboratory/install.sh

@@ -33,6 +33,11 @@ pub(crate) trait World: Send + 'static {
     fn end_sabotage(&mut self) {
         self.controller().signal(Signal::SIGCONT);
     }
+
+    /// Waits until everything is repaired after that; `enforced` is what the kernel held before.
+    fn wait_until_repaired(&mut self, enforced: &str) {
+        wait_for("the controller to repair what was taken out", || packet_filter(self.lab()) == enforced);
+    }
 }
 
 /// Scenarios that share a world.
@@ -104,7 +109,7 @@ fn expect_failure<W: World>(world: &mut W, scenario: &Scenario<W>, protection: P
     world.sabotage(protection);
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(world)));
     world.end_sabotage();
-    wait_for("the controller to repair what was taken out", || packet_filter(world.lab()) == enforced);
+    world.wait_until_repaired(&enforced);
     assert!(outcome.is_err(), "it holds without {} as well, so something else makes it hold", protection.name());
 }
 

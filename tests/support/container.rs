@@ -83,8 +83,8 @@ impl Builder {
             arguments.extend(["--network", network]);
             arguments.extend(addresses.iter().map(String::as_str));
         }
-        // A process with id 1 that handles no signal; it is killed, never asked.
-        arguments.extend([IMAGE, "sleep", "1000000"]);
+        // A process with id 1 handles no signal; it is killed, never asked, also by an engine that ends.
+        arguments.extend(["--stop-signal", "KILL", IMAGE, "sleep", "1000000"]);
         let id = self.client.docker(&arguments);
         for (network, addresses) in networks {
             let mut arguments = vec!["network", "connect"];
@@ -199,6 +199,17 @@ impl Container {
     pub(crate) fn restart(&mut self) {
         (self.responder, self.namespace) = (None, None);
         self.client.docker(&["restart", "--time", "0", &self.id]);
+        self.settle();
+    }
+
+    /// Waits until the engine has started it again, by itself, and starts its servers.
+    pub(crate) fn rejoin(&mut self) {
+        (self.responder, self.namespace) = (None, None);
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.inspect("{{.State.Running}} {{.State.Restarting}}") != "true false" {
+            assert!(Instant::now() < end, "the engine does not start {} again", self.name);
+            thread::sleep(Duration::from_millis(20));
+        }
         self.settle();
     }
 

@@ -60,6 +60,14 @@ impl Controller {
         command::output(&[env!("CARGO_BIN_EXE_dockgate"), "status", "--state-dir", &self.state.to_string_lossy()], &[])
     }
 
+    /// What `dockgate status -o json` says about it.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        let state = self.state.to_string_lossy();
+        let answer =
+            command::output(&[env!("CARGO_BIN_EXE_dockgate"), "status", "-o", "json", "--state-dir", &state], &[]);
+        serde_json::from_slice(&answer.stdout).expect("`status -o json` writes JSON")
+    }
+
     /// Its state directory.
     pub(crate) fn state(&self) -> &Path {
         &self.state
@@ -68,6 +76,13 @@ impl Controller {
     /// The end of what it has written, and of what controllers before it in the same laboratory wrote.
     pub(crate) fn log(&self) -> String {
         tail(&self.log, 200)
+    }
+
+    /// Whether it was sent SIGSTOP and not SIGCONT since.
+    pub(crate) fn is_halted(&self) -> bool {
+        // `PID (COMMAND) STATE ...`; the command of ours has no parenthesis.
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap_or_default();
+        status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     }
 
     /// How it ended, if it has.

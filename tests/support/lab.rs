@@ -14,7 +14,7 @@ use std::thread;
 use super::command::{output, run, run_with_input};
 use super::container::{Builder, Container};
 use super::controller::Controller;
-use super::engine::{Client, Daemon, Options};
+use super::engine::{Client, Daemon, Iptables, Options, Place};
 use super::leftovers::{Claim, MARK};
 use super::namespace::Namespace;
 use super::survey::Source;
@@ -50,10 +50,16 @@ impl Lab {
         let (name, directory) = (claim.name(), claim.directory());
         connect_hosts(name, &claim.outside());
         let options = options.into();
-        let daemon = Daemon::start(&options, name, &directory, (MARK, name));
+        let host = Namespace::open(Path::new("/run/netns").join(name)).expect("the namespace was made above");
+        if let Some(on) = options.bridge_netfilter {
+            for family in ["iptables", "ip6tables"] {
+                host.set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), if on { "1" } else { "0" });
+            }
+        }
+        let daemon = Daemon::start(&options, &Place { namespace: name.to_owned(), directory, mark: MARK });
         let lab = Lab {
             client: daemon.client(),
-            host: Namespace::open(Path::new("/run/netns").join(name)).expect("the namespace was made above"),
+            host,
             outside: Namespace::open(Path::new("/run/netns").join(claim.outside()))
                 .expect("the namespace was made above"),
             options,
@@ -108,10 +114,44 @@ impl Lab {
 
     /// Ends the engine as an init system does, and starts it again. Its networks and containers are the same.
     pub(crate) fn restart_engine(&mut self) {
+        self.stop_engine();
+        self.start_engine();
+    }
+
+    /// Ends the engine as an init system does.
+    pub(crate) fn stop_engine(&mut self) {
         self.daemon.stop();
-        let name = self.claim.name();
-        self.daemon = Daemon::start(&self.options, name, &self.claim.directory(), (MARK, name));
-        self.client = self.daemon.client();
+    }
+
+    /// Ends the engine as a crash does: its containers live on.
+    pub(crate) fn kill_engine(&mut self) {
+        self.daemon.kill();
+    }
+
+    /// Starts the engine that has ended.
+    pub(crate) fn start_engine(&mut self) {
+        self.daemon.start_again(&self.options);
+    }
+
+    /// Starts another engine, or the same one with other settings, in the place of the one that has ended.
+    pub(crate) fn start_engine_as(&mut self, options: Options) {
+        self.options = options;
+        self.start_engine();
+    }
+
+    /// How the engine is set up.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Name of the iptables command of the engine's variant: `ip6tables-save` is `ip6tables-legacy-save` where the engine
+    /// uses that one.
+    pub(crate) fn tool(&self, command: &str) -> String {
+        let Some(variant) = self.options.variant.map(Iptables::name) else { return command.to_owned() };
+        match command.split_once('-') {
+            Some((family, verb)) => format!("{family}-{variant}-{verb}"),
+            None => format!("{command}-{variant}"),
+        }
     }
 
     /// The engine's address, as `DOCKER_HOST` takes it.

@@ -141,7 +141,7 @@ fn complain(succeeded: bool, what: &str, name: &str) {
 }
 
 /// The control groups of a name: one in a unified hierarchy, else one per controller.
-fn control_groups(name: &str) -> Vec<PathBuf> {
+pub(crate) fn control_groups(name: &str) -> Vec<PathBuf> {
     let root = PathBuf::from("/sys/fs/cgroup");
     let controllers = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
     let candidates = std::iter::once(root.clone()).chain(controllers).map(|parent| parent.join(name));

@@ -10,6 +10,8 @@ use super::Lab;
 pub(crate) enum Protection {
     /// The rules of ours whose comment contains this text, in both families.
     Rules(&'static str),
+    /// The jumps of ours in this foreign chain, in each family that has them.
+    Jumps(&'static str),
 }
 
 impl Protection {
@@ -17,6 +19,7 @@ impl Protection {
     pub(crate) fn name(self) -> String {
         match self {
             Protection::Rules(comment) => format!("rules `{comment}`"),
+            Protection::Jumps(chain) => format!("the jump in {chain}"),
         }
     }
 
@@ -28,16 +31,27 @@ impl Protection {
                     ["iptables", "ip6tables"].map(|command| remove_rules(lab, command, comment)).iter().sum();
                 assert!(removed > 0, "there is no rule with `{comment}` in its comment to take out");
             }
+            Protection::Jumps(chain) => {
+                let start = format!("-A {chain} ");
+                let is_jump = |line: &str| line.starts_with(&start) && line.contains("-j DG-");
+                let removed: usize =
+                    ["iptables", "ip6tables"].map(|command| remove_lines(lab, command, is_jump)).iter().sum();
+                assert!(removed > 0, "there is no jump in {chain} to take out");
+            }
         }
     }
 }
 
 /// Deletes the rules of a family with `text` in their comment, in one transaction. Returns how many there were.
 fn remove_rules(lab: &Lab, command: &str, text: &str) -> usize {
-    let saved = lab.run(&[&format!("{command}-save"), "-t", "filter"]);
-    let named = |line: &&str| line.starts_with("-A DG-") && line.contains("--comment") && line.contains(text);
-    let deletions: Vec<String> = saved.lines().filter(named).map(|line| line.replacen("-A ", "-D ", 1)).collect();
+    remove_lines(lab, command, |line| line.starts_with("-A DG-") && line.contains("--comment") && line.contains(text))
+}
+
+fn remove_lines(lab: &Lab, command: &str, is_one: impl Fn(&str) -> bool) -> usize {
+    let saved = lab.run(&[&lab.tool(&format!("{command}-save")), "-t", "filter"]);
+    let lines = saved.lines().filter(|line| is_one(line));
+    let deletions: Vec<String> = lines.map(|line| line.replacen("-A ", "-D ", 1)).collect();
     let input = format!("*filter\n{}\nCOMMIT\n", deletions.join("\n"));
-    lab.run_with_input(&[&format!("{command}-restore"), "--noflush", "-w"], input.as_bytes());
+    lab.run_with_input(&[&lab.tool(&format!("{command}-restore")), "--noflush", "-w"], input.as_bytes());
     deletions.len()
 }
