@@ -299,6 +299,11 @@ impl Controller {
                     networks = inventory.networks.len(),
                     "listed the Docker engine"
                 ),
+                Change::Engine(engine) => {
+                    for trouble in engine.trouble() {
+                        error!("{trouble}");
+                    }
+                }
                 other => tracing::debug!(change = ?other, "Docker changed"),
             }
             need = need.max(self.core.take(Event::Inventory(change)));

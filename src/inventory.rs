@@ -5,6 +5,7 @@
 
 mod change;
 pub mod docker;
+mod engine;
 pub mod file;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
 pub use crate::selector::ORCHESTRATOR_LABEL;
 pub use change::Change;
+pub use engine::Engine;
 
 /// Implicit label: container name.
 pub const CONTAINER_LABEL: &str = "dockgate.io/container";

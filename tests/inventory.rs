@@ -113,6 +113,7 @@ fn story(changes: &[Change]) -> Vec<&'static str> {
             Change::NetworkGone(_) => "network gone",
             Change::Attached { .. } => "attached",
             Change::Detached { .. } => "detached",
+            Change::Engine(_) => "engine",
             Change::Unreachable(_) => "unreachable",
         })
         .collect();

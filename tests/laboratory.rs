@@ -97,6 +97,42 @@ fn an_engine_without_policy_separates_its_networks() {
 }
 
 #[test]
+fn an_engine_ends_and_another_takes_its_containers_over() {
+    let mut lab = Lab::start(Options { live_restore: true, ..Options::default() });
+    lab.network("front", &["10.10.1.0/24"]);
+    let web = lab.container("web").network("front").serve(&[80]).start();
+    let before = (web.process_id(), web.address("front", false), lab.engine_version());
+    let state = |lab: &Lab| (web.process_id(), web.address("front", false), lab.engine_version());
+    lab.stop_engine();
+    lab.start_engine();
+    assert_eq!(state(&lab), before, "stopped and started");
+    lab.kill_engine();
+    lab.start_engine();
+    assert_eq!(state(&lab), before, "killed and started");
+    lab.stop_engine();
+    lab.start_engine_as(Options { engine: Engine::Sid, live_restore: true, ..Options::default() });
+    let after = state(&lab);
+    assert_eq!((after.0, after.1), (before.0, before.1), "another engine");
+    assert_ne!(after.2, before.2);
+    assert_eq!(web.exec(&["echo", "alive"]), "alive");
+    eprintln!("a container of engine {} lives on in engine {}", before.2, after.2);
+    lab.restart_engine();
+    assert_eq!(state(&lab), after, "the other engine again");
+}
+
+#[test]
+fn an_engine_that_is_killed_starts_again() {
+    let mut lab = Lab::start(Engine::Installed);
+    lab.network("front", &["10.10.1.0/24"]);
+    let mut web = lab.container("web").network("front").option("--restart").option("always").serve(&[80]).start();
+    let before = web.process_id();
+    lab.kill_engine();
+    lab.start_engine();
+    web.rejoin();
+    assert_ne!(web.process_id(), before);
+}
+
+#[test]
 fn a_survey_takes_its_deadline_and_not_the_sum_of_its_cells() {
     let lab = Lab::start(Engine::Installed);
     lab.network("front", &["10.10.1.0/24", "2001:db8:10:1::/64"]);

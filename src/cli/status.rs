@@ -105,7 +105,9 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
         let message = printable(&finding.message);
         writeln!(output, "  {severity:<10} {file}:{line}:{column}: {message} [{}]", printable(&finding.code))?;
     }
-    writeln!(output, "engine       {}", if engine.connected { "connected" } else { "not connected" })?;
+    let firewall = engine.firewall.as_deref().map(|word| format!(", firewall by {}", printable(word)));
+    let connected = if engine.connected { "connected" } else { "not connected" };
+    writeln!(output, "engine       {connected}{}", firewall.unwrap_or_default())?;
     let governed = count(endpoints.governed, "endpoint", "endpoints");
     writeln!(output, "endpoints    {governed} of {} governed by policy", endpoints.total)?;
     for endpoint in &endpoints.unenforceable {

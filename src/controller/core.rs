@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::compile::{self, Compiled};
-use crate::inventory::{Change, Inventory};
+use crate::inventory::{Change, Engine, Inventory};
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
@@ -61,6 +61,7 @@ pub struct Core {
     policies: Option<PolicyState>,
     inventory: Option<Inventory>,
     unreachable: Option<String>,
+    engine: Engine,
     refused: BTreeSet<PolicyKey>,
     /// The wanted ruleset, unless something has changed since it was compiled.
     compiled: Option<Compiled>,
@@ -75,6 +76,7 @@ impl Core {
             policies: None,
             inventory: None,
             unreachable: None,
+            engine: Engine::default(),
             refused: BTreeSet::new(),
             compiled: None,
         }
@@ -87,6 +89,10 @@ impl Core {
             Event::Policies(Err(error)) => self.take_unreadable(&error),
             Event::Inventory(Change::Unreachable(reason)) => {
                 self.unreachable = Some(reason);
+                Need::Nothing
+            }
+            Event::Inventory(Change::Engine(engine)) => {
+                self.engine = engine;
                 Need::Nothing
             }
             Event::Inventory(change) => self.take_change(change),
@@ -192,6 +198,11 @@ impl Core {
     /// Why the engine cannot be reached, while it cannot.
     pub fn unreachable(&self) -> Option<&str> {
         self.unreachable.as_deref()
+    }
+
+    /// What the engine has said of itself.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Policies that the kernel refused.

@@ -175,6 +175,7 @@ impl Enforcer {
         let policies = core.policies().unwrap_or(&nothing);
         let mut problems = trouble_with_policies(core);
         problems.extend(trouble_with_engine(core));
+        problems.extend(core.engine().trouble());
         if core.is_complete() && !self.in_sync {
             let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
             problems.push(format!("the kernel does not hold the policies: {reason}"));
@@ -195,7 +196,10 @@ impl Enforcer {
                 held: policies.held.clone(),
                 missing: policies.missing.clone(),
             },
-            engine: EngineStatus { connected: core.inventory().is_some() && core.unreachable().is_none() },
+            engine: EngineStatus {
+                connected: core.inventory().is_some() && core.unreachable().is_none(),
+                firewall: core.engine().firewall.clone(),
+            },
             endpoints: endpoints(core, &policies.policies),
             kernel: self.account.clone(),
         }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
@@ -145,7 +146,7 @@ impl Kernel {
         state.sets.extend(sets.map(|(name, set)| (name.clone(), set.clone())));
         state.odd_sets.extend(from.odd_sets.iter().filter(|name| undestroyed.contains(name.as_str())).cloned());
         for problem in &problems {
-            if let Problem::UnfilteredBridge { bridge, .. } = problem {
+            if let Problem::UnfilteredBridge { bridge, .. } | Problem::NoBridge { bridge } = problem {
                 state.filtered_bridges.remove(bridge);
             }
         }
@@ -184,9 +185,7 @@ impl Kernel {
             Step::InsertJump(jump) => anchor::insert(self.variant, jump),
             Step::DeleteJump(jump) => anchor::delete(self.variant, jump),
             Step::FilterBridge(bridge) => {
-                if let Err(reason) = filter_bridge(bridge) {
-                    problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason });
-                }
+                problems.extend(filter_bridge(bridge).err());
                 Ok(())
             }
             Step::DeleteTable(family) => self.delete_table(*family),
@@ -239,20 +238,25 @@ fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
         .iter()
         .filter_map(|problem| match problem {
             Problem::SetInUse { set, .. } => Some(set.as_str()),
-            Problem::UnfilteredBridge { .. } | Problem::ForeignReference { .. } => None,
+            Problem::UnfilteredBridge { .. } | Problem::NoBridge { .. } | Problem::ForeignReference { .. } => None,
         })
         .collect()
 }
 
 /// Has a bridge filtered, or says why it cannot be.
-fn filter_bridge(bridge: &InterfaceName) -> Result<(), String> {
+fn filter_bridge(bridge: &InterfaceName) -> Result<(), Problem> {
+    let unfiltered = |reason: String| Problem::UnfilteredBridge { bridge: bridge.clone(), reason };
     if !bridge::available() {
         // Docker loads it where it needs it, and this is the same need.
         let loaded = exec::run("modprobe", &["br_netfilter"], "");
         if !bridge::available() {
             let reason = loaded.err().map(|error| format!(" ({error})")).unwrap_or_default();
-            return Err(format!("the kernel module br_netfilter is not loaded; run `modprobe br_netfilter`{reason}"));
+            let what = "the kernel module br_netfilter is not loaded; run `modprobe br_netfilter`";
+            return Err(unfiltered(format!("{what}{reason}")));
         }
     }
-    bridge::filter(bridge).map_err(|error| error.to_string())
+    bridge::filter(bridge).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENODEV) => Problem::NoBridge { bridge: bridge.clone() },
+        _ => unfiltered(error.to_string()),
+    })
 }

@@ -219,6 +219,11 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
+    /// A bridge of a governed network is not in this network namespace.
+    NoBridge {
+        /// Its name.
+        bridge: InterfaceName,
+    },
     /// A rule of somebody else leads to a chain of ours, which can thus not be removed.
     ForeignReference {
         /// Family.
@@ -247,6 +252,11 @@ impl fmt::Display for Problem {
                      pass its traffic to netfilter (nf_call_iptables, nf_call_ip6tables): {reason}"
                 )
             }
+            Problem::NoBridge { bridge } => write!(
+                f,
+                "policy on bridge {bridge} is NOT enforced: there is no such bridge in this network namespace; dockgate \
+                 belongs on the engine's own host and in its network namespace"
+            ),
             Problem::ForeignReference { family, chain, rule } => {
                 write!(f, "{family}: the chain {chain} cannot be removed while this foreign rule leads to it: {rule}")
             }

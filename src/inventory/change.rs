@@ -3,7 +3,7 @@
 //! Input: a [`Change`], from the Docker door. Output: the changed [`Inventory`] and whether anything differs.
 //! Whatever is lost, doubled or late among Docker's events, one address is never held by two endpoints of a network.
 
-use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
+use super::{Attachment, Container, ContainerId, Engine, Inventory, Network, NetworkId};
 
 /// A change of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Change {
         /// The network.
         network: NetworkId,
     },
+    /// What the engine says of itself; it may be another one than before.
+    Engine(Engine),
     /// The engine cannot be reached; what is known stays in force.
     Unreachable(String),
 }
@@ -81,7 +83,7 @@ impl Inventory {
                     *known = pending;
                     differs
                 }),
-            Change::Unreachable(_) => false,
+            Change::Engine(_) | Change::Unreachable(_) => false,
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Requests name no API version: every engine answers in its own newest one, and what is read here is in all of them.
 
+mod about;
 mod connect;
 mod follow;
 mod listing;

@@ -94,6 +94,8 @@ impl From<&Diagnostic> for Finding {
 pub struct EngineStatus {
     /// Whether the event stream is open.
     pub connected: bool,
+    /// How the engine writes firewall rules, by its own word; engines before 28 do not say, and know iptables only.
+    pub firewall: Option<String>,
 }
 
 /// The containers' attachments to networks.

@@ -9,3 +9,4 @@ mod differential;
 mod first_packet;
 mod lifecycle;
 mod main_job;
+mod remote;

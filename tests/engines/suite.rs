@@ -65,6 +65,9 @@ pub(crate) struct Combination {
     engine: Engine,
     variant: Iptables,
     userland_proxy: bool,
+    /// Whether the engine writes rules for IPv4.
+    iptables: bool,
+    /// Whether it writes rules for IPv6.
     ip6tables: bool,
 }
 
@@ -76,10 +79,13 @@ impl Combination {
             for variant in [Iptables::Nft, Iptables::Legacy] {
                 for userland_proxy in [true, false] {
                     for ip6tables in [true, false] {
-                        all.push(Combination { engine, variant, userland_proxy, ip6tables });
+                        all.push(Combination { engine, variant, userland_proxy, iptables: true, ip6tables });
                     }
                 }
             }
+            // It filters nothing then, and there is no DOCKER-USER.
+            let variant = Iptables::Nft;
+            all.push(Combination { engine, variant, userland_proxy: true, iptables: false, ip6tables: false });
         }
         all
     }
@@ -87,7 +93,7 @@ impl Combination {
     /// Whether `make test` runs it: on the newest engine every pair of settings once.
     pub(crate) fn is_run_often(self) -> bool {
         let odd = [self.variant == Iptables::Legacy, !self.userland_proxy, !self.ip6tables];
-        self.engine == Engine::Sid && odd.iter().filter(|odd| **odd).count() % 2 == 0
+        self.engine == Engine::Sid && self.iptables && odd.iter().filter(|odd| **odd).count() % 2 == 0
     }
 
     /// Its name, by which it can be chosen.
@@ -97,6 +103,9 @@ impl Combination {
             Engine::Trixie => "trixie",
             Engine::Sid => "sid",
         };
+        if !self.iptables {
+            return format!("{engine}::no-iptables");
+        }
         let proxy = if self.userland_proxy { "proxy" } else { "no-proxy" };
         let ip6tables = if self.ip6tables { "ip6tables" } else { "no-ip6tables" };
         format!("{engine}::{}::{proxy}::{ip6tables}", self.variant.name())
@@ -107,6 +116,7 @@ impl Combination {
             engine: self.engine,
             variant: Some(self.variant),
             userland_proxy: self.userland_proxy,
+            iptables: self.iptables,
             ip6tables: Some(self.ip6tables),
             // The engines differ in whether they turn it on; where they do not, dockgate has to.
             bridge_netfilter: Some(false),
@@ -308,6 +318,9 @@ impl Host {
         let document = self.controller().document();
         let found = document["kernel"]["variant"].as_str().unwrap_or_default().to_owned();
         assert_eq!(found, self.combination.variant.name(), "{document}");
+        // Engines before 28 do not say.
+        let said = if self.combination.engine == Engine::Sid { "iptables".into() } else { serde_json::Value::Null };
+        assert_eq!(document["engine"]["firewall"], said, "{document}");
         found
     }
 

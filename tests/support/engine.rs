@@ -233,9 +233,21 @@ impl Daemon {
         self.end(Signal::SIGTERM);
     }
 
-    /// Ends dockerd as a crash does. Its containers live on.
+    /// Ends dockerd as a crash does. Its containers live on; its containerd dies with it.
     pub(crate) fn kill(&mut self) {
         self.end(Signal::SIGKILL);
+        let file = self.place.directory.join("exec/containerd/containerd.pid");
+        let Ok(containerd) = fs::read_to_string(&file) else { return };
+        let status = PathBuf::from(format!("/proc/{}/stat", containerd.trim()));
+        let is_alive = || fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z "));
+        let end = Instant::now() + Duration::from_secs(10);
+        while is_alive() {
+            assert!(Instant::now() < end, "containerd outlives the dockerd that it belongs to");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Where nobody waits for orphans, as an init system does, a dead containerd stays in the table of processes, and
+        // the next dockerd would take it for one that runs.
+        let _gone = fs::remove_file(file);
     }
 
     fn end(&mut self, signal: Signal) {

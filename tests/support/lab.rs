@@ -221,6 +221,16 @@ impl Lab {
         Controller::start(command, state, self.claim.directory().join("dockgate.log"))
     }
 
+    /// As [`Lab::dockgate`], on the outside host: the engine's bridges are not there.
+    pub(crate) fn dockgate_outside(&self, arguments: &[&str]) -> Controller {
+        let state = self.claim.directory().join("outside");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.claim.outside()));
+        command.arg(env!("CARGO_BIN_EXE_dockgate")).args(arguments).arg("--state-dir").arg(&state);
+        command.env("DOCKER_HOST", self.docker_host()).env(MARK, self.claim.name());
+        Controller::start(command, state, self.claim.directory().join("outside.log"))
+    }
+
     /// Runs `dockgate ARGUMENTS…` on the Docker host to its end, whatever that is.
     pub(crate) fn dockgate_output(&self, arguments: &[&str]) -> Output {
         let enter = self.enter();

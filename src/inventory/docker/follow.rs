@@ -23,7 +23,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::super::Change;
 use super::tracker::{Answer, Call, Event, Tracker};
-use super::{Error, listing};
+use super::{Error, about, listing};
 
 /// Everything is listed anew this often, because events can be lost without a sign: an engine drops them for a reader that
 /// is too slow, and some changes have none (`network connect` to a stopped container). Within this time any such loss is
@@ -44,7 +44,8 @@ const LONGEST_DELAY: Duration = Duration::from_millis(500);
 /// Follows the engine until the receiver is dropped: subscribes, then lists, then sends each change as it happens;
 /// reconnects with back-off and lists anew.
 ///
-/// The first change and the first one after each [`Change::Unreachable`] is a [`Change::Snapshot`].
+/// The first change and the first one after each [`Change::Unreachable`] is a [`Change::Snapshot`]. A [`Change::Engine`]
+/// follows, because the engine that comes back may be another one.
 pub async fn follow(docker: Docker, changes: mpsc::Sender<Change>) {
     let mut failures = 0;
     loop {
@@ -71,7 +72,7 @@ fn delay(failures: u32, random: u64) -> Duration {
 }
 
 /// The error with its causes, without repeating a cause that the error before it spells out already.
-fn reason(error: &Error) -> String {
+pub(super) fn reason(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(current) = cause {
@@ -105,6 +106,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
     }
 
     let mut calls: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
+    let mut asking = Some(about::engine(docker).boxed());
     let mut relisting: Option<BoxFuture<'_, Result<listing::Listing, Error>>> = None;
     let mut relist = tokio::time::interval(RELIST_INTERVAL);
     relist.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,6 +133,12 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
                 }
             }
             Some(answer) = calls.next() => tracker.answer(answer?),
+            Some(engine) = async { Some(asking.as_mut()?.await) } => {
+                asking = None;
+                if changes.send(Change::Engine(engine)).await.is_err() {
+                    return Ok(());
+                }
+            }
             Some(listing) = async { Some(relisting.as_mut()?.await) } => {
                 relisting = None;
                 if tracker.listing(listing?) {
