@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::inventory::{Endpoint, Inventory, Network};
+use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::Ruleset;
@@ -82,7 +82,10 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
     let mut compiled = Compiled::default();
     for family in Family::ALL {
         if !networks.is_empty() {
-            sets.known(family, known_members(&networks, family));
+            sets.known(family, known_members(&networks, family, |_| true));
+            let judged: BTreeSet<_> = networks.iter().flat_map(judged_containers).collect();
+            let open_to_host = |container: &Container| !judged.contains(&container.id) || container.ports_are_judged();
+            sets.listed(family, known_members(&networks, family, open_to_host));
             sets.governed_subnets(family, networks.iter().flat_map(|governed| &governed.network.subnets));
         }
         let mut builder = ChainBuilder::new(policies, options, &mut sets, family);
@@ -147,10 +150,21 @@ fn classes<'a>(policies: &'a PolicySet, endpoints: &[&'a Endpoint<'a>], directio
     by_policies.into_values().collect()
 }
 
-fn known_members(networks: &[GovernedNetwork<'_>], family: Family) -> BTreeSet<(Cidr, InterfaceName)> {
-    let members = networks.iter().flat_map(|governed| {
-        let addresses = governed.endpoints.iter().filter_map(move |endpoint| endpoint.address(family));
-        addresses.map(|address| (Cidr::host(address), governed.bridge.clone()))
-    });
-    members.collect()
+/// Containers with an ingress policy: who comes to them through a published port is judged on the way.
+fn judged_containers<'a>(governed: &GovernedNetwork<'a>) -> impl Iterator<Item = &'a ContainerId> {
+    governed.ingress.iter().flat_map(|class| &class.members).map(|endpoint| &endpoint.container.id)
+}
+
+fn known_members(
+    networks: &[GovernedNetwork<'_>],
+    family: Family,
+    of: impl Fn(&Container) -> bool,
+) -> BTreeSet<(Cidr, InterfaceName)> {
+    let mut members = BTreeSet::new();
+    for governed in networks {
+        let endpoints = governed.endpoints.iter().filter(|endpoint| of(endpoint.container));
+        let addresses = endpoints.filter_map(|endpoint| endpoint.address(family));
+        members.extend(addresses.map(|address| (Cidr::host(address), governed.bridge.clone())));
+    }
+    members
 }

@@ -210,6 +210,7 @@ impl Controller {
         loop {
             let retry = self.enforcer.retry_at();
             let read_back = pace.due();
+            let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit.
@@ -257,6 +258,7 @@ impl Controller {
                     cause = Cause::ReadBack;
                     Need::Observe
                 }
+                () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 _ = resync.tick() => {
                     cause = Cause::ReadBack;
                     Need::Observe
@@ -268,6 +270,9 @@ impl Controller {
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
             if need == Need::Observe {
                 pace.read_back(began, Instant::now());
+            }
+            if need > Need::Nothing && self.enforcer.in_sync() {
+                self.core.applied(Instant::now().into_std());
             }
             self.publish();
             if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {

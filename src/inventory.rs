@@ -8,7 +8,7 @@ pub mod docker;
 mod engine;
 pub mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -110,6 +110,23 @@ pub enum Unenforceable {
     BridgeName,
 }
 
+impl PublishedPort {
+    /// Whether both would be the same port of the host, which only one container can hold.
+    fn collides_with(&self, other: &PublishedPort) -> bool {
+        let on_one = |one: Option<IpAddr>, other: Option<IpAddr>| match (one, other) {
+            (Some(one), Some(other)) if Family::of(one) == Family::of(other) => {
+                one == other || one.is_unspecified() || other.is_unspecified()
+            }
+            (Some(_), Some(_)) => false,
+            _ => true,
+        };
+        self.protocol == other.protocol
+            && self.host_port.is_some()
+            && self.host_port == other.host_port
+            && on_one(self.host_address, other.host_address)
+    }
+}
+
 impl fmt::Display for Unenforceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,8 +192,13 @@ pub struct Container {
     pub attachments: Vec<Attachment>,
     /// Set when the whole container is out of reach (`host`, `container:X`).
     pub unenforceable: Option<Unenforceable>,
-    /// Published ports.
+    /// Published ports, as Docker listed them when the container ran.
     pub published: Vec<PublishedPort>,
+    /// Whether Docker has listed it as running since it last got or lost an address. Before, `published` may be those of
+    /// an earlier run: ports that Docker chooses are others after each start.
+    pub listed: bool,
+    /// Published ports on which policy has been in force for long enough that nobody is still on the way past it.
+    pub judged: BTreeSet<PublishedPort>,
     /// Namespace that an Inventory file states; `None` means: from the labels.
     pub stated_namespace: Option<String>,
 }
@@ -192,6 +214,11 @@ impl Container {
             .chain(SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
             .find(|namespace| !namespace.is_empty())
             .unwrap_or("default")
+    }
+
+    /// Whether every way to it through a published port is known and judged.
+    pub fn ports_are_judged(&self) -> bool {
+        self.listed && self.published.iter().all(|port| self.judged.contains(port))
     }
 
     /// Named ports from the label `dockgate.io/ports`, and the parts of it that could not be read.
@@ -317,6 +344,14 @@ impl Inventory {
         }
         endpoints.sort_by(|a, b| a.order().cmp(&b.order()));
         endpoints
+    }
+
+    /// Takes policy on all published ports as in force for long: for a world that is only asked about, and for what ran
+    /// before anybody followed it.
+    pub fn trust_ports(&mut self) {
+        for container in self.containers.values_mut() {
+            container.judged = container.published.iter().cloned().collect();
+        }
     }
 
     fn container_labels(&self, container: &Container) -> BTreeMap<String, String> {

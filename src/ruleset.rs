@@ -88,6 +88,12 @@ impl SetName {
         SetName(format!("{SET_PREFIX}{}-known", family.digit()))
     }
 
+    /// The set of those classified endpoints of a family that this host, `docker-proxy` included, may reach:
+    /// (address, bridge). Their published ports are known and judged.
+    pub fn listed(family: Family) -> SetName {
+        SetName(format!("{SET_PREFIX}{}-listed", family.digit()))
+    }
+
     /// The set of the subnets of all governed networks of a family.
     pub fn governed_subnets(family: Family) -> SetName {
         SetName(format!("{SET_PREFIX}{}-subnets", family.digit()))

@@ -70,6 +70,8 @@ fn container(name: &str, app: &str, network: &str, address: Option<(u8, u16)>) -
         }],
         unenforceable: None,
         published: vec![],
+        listed: true,
+        judged: std::collections::BTreeSet::new(),
         stated_namespace: None,
     }
 }
@@ -120,8 +122,8 @@ fn scaling_a_service_changes_set_members_and_no_rule() {
         grown += added;
     }
     assert_eq!(
-        grown, 6,
-        "of each family: the known endpoints, the class of the webs, the peers of both rules in one set"
+        grown, 8,
+        "of each family: the known and the listed endpoints, the class of the webs, the peers of both rules in one set"
     );
     let rules: usize = after.ruleset.chains.values().flat_map(BTreeMap::values).map(Vec::len).sum();
     assert!(rules < 120, "{rules} rules for 1001 endpoints");

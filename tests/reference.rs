@@ -91,6 +91,8 @@ fn container(random: &mut StdRng, host: u8) -> Container {
         labels,
         unenforceable: None,
         published: vec![],
+        listed: true,
+        judged: std::collections::BTreeSet::new(),
         stated_namespace: None,
     }
 }

@@ -57,6 +57,8 @@ fn inventory(random: &mut StdRng, containers: usize) -> Inventory {
             }],
             unenforceable: None,
             published: vec![],
+            listed: true,
+            judged: std::collections::BTreeSet::new(),
             stated_namespace: None,
         };
         inventory.containers.insert(container.id.clone(), container);
@@ -191,6 +193,8 @@ spec:
                 }],
                 unenforceable: None,
                 published: vec![],
+                listed: true,
+                judged: std::collections::BTreeSet::new(),
                 stated_namespace: None,
             };
             inventory.containers.insert(container.id.clone(), container);
@@ -207,8 +211,8 @@ spec:
         let mut kernel = open();
         kernel.enforce(&world(1000)).expect("a thousand");
         let (rules_before, members_before) = (rules(), members());
-        // In each family: the known endpoints, the class in both directions, the peers.
-        for (count, expected) in [(1001, members_before + 8), (1000, members_before), (999, members_before - 8)] {
+        // In each family: the known and the listed endpoints, the class in both directions, the peers.
+        for (count, expected) in [(1001, members_before + 10), (1000, members_before), (999, members_before - 10)] {
             let outcome = kernel.enforce(&world(count)).expect("one more or less");
             assert!(
                 outcome.steps.iter().all(|step| matches!(step, dataplane::Step::Sets(_))),

@@ -258,18 +258,30 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// `DG-host-NET`: this host may reach its containers, but nobody, `docker-proxy` included, reaches an address that
-    /// is not classified yet.
+    /// is not classified yet, or whose published ports are not known and judged yet.
+    ///
+    /// TCP is refused and not dropped: `docker-proxy` accepts its client before it connects to the container, and a SYN
+    /// that is dropped is sent again a second later, when the gate is open and the client, who was never judged, still
+    /// there. Refused, the proxy hangs up on its client, as it does while the container's server is not up yet.
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let mut chain = Vec::new();
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
             chain.push(rule(matches, Action::Return, "host to every endpoint"));
         }
+        let unlisted = Match::Set {
+            side: Side::Destination,
+            set: SetName::listed(self.family),
+            kind: SetKind::NetInterface,
+            negated: true,
+        };
+        let comment = format!("gate: unlisted destination on {}", governed.network.name);
         for net in subnets(governed.network, self.family) {
-            let matches =
-                vec![Match::Net { side: Side::Destination, net, negated: false }, self.unknown(Side::Destination)];
-            let comment = format!("gate: unknown destination on {}", governed.network.name);
-            chain.push(rule(matches, Action::Drop, comment));
+            let matches = vec![Match::Net { side: Side::Destination, net, negated: false }, unlisted.clone()];
+            // -p tcp -d SUBNET -m set ! --match-set dg-4-listed dst,dst -j REJECT --reject-with tcp-reset
+            let tcp = Match::Protocol { protocol: Protocol::TCP, negated: false };
+            chain.push(rule([vec![tcp], matches.clone()].concat(), Action::Reject, comment.clone()));
+            chain.push(rule(matches, Action::Drop, comment.clone()));
         }
         self.network_chain("host", governed, chain)
     }

@@ -131,6 +131,12 @@ impl<'a> SetBuilder<'a> {
         self.sets.insert(SetName::known(family), AddressSet { family, kind: SetKind::NetInterface, members });
     }
 
+    /// The classified endpoints that this host may reach, each bound to its bridge.
+    pub(super) fn listed(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
+        let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
+        self.sets.insert(SetName::listed(family), AddressSet { family, kind: SetKind::NetInterface, members });
+    }
+
     /// The subnets of all governed networks: a source among them is an endpoint's, or a lie.
     pub(super) fn governed_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
         let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());

@@ -3,15 +3,23 @@
 //! Input: an [`Event`]. Output: what it asks of the kernel, a [`Need`], and the ruleset that is to be there. One owner
 //! holds this state; nothing in it is shared or locked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::compile::{self, Compiled};
-use crate::inventory::{Change, Engine, Inventory};
+use crate::inventory::{Change, ContainerId, Engine, Inventory, PublishedPort};
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::telemetry::chain;
+
+/// How long policy on a published port has to be in force until this host may reach the container behind it.
+///
+/// `docker-proxy` listens before Docker says on which port. Who came through that port until the rule was there has been
+/// accepted unjudged; the gate to the container refuses the proxy's own connection, and it hangs up. In this time it does
+/// so with the last of them: from accepting to connecting it takes well under a millisecond, or a few on a busy machine.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -63,6 +71,8 @@ pub struct Core {
     unreachable: Option<String>,
     engine: Engine,
     refused: BTreeSet<PolicyKey>,
+    /// Published ports on which policy came into force a moment ago, and when that has been long enough.
+    settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
     /// The wanted ruleset, unless something has changed since it was compiled.
     compiled: Option<Compiled>,
 }
@@ -78,6 +88,7 @@ impl Core {
             unreachable: None,
             engine: Engine::default(),
             refused: BTreeSet::new(),
+            settling: BTreeMap::new(),
             compiled: None,
         }
     }
@@ -149,12 +160,55 @@ impl Core {
             // A change before the first listing is part of that listing.
             return Need::Nothing;
         }
-        let changed = self.inventory.get_or_insert_default().apply(change);
+        let is_first = self.inventory.is_none();
+        let inventory = self.inventory.get_or_insert_default();
+        let changed = inventory.apply(change);
+        if is_first {
+            // What runs already is in the kernel from the last time, or has been reached without any policy so far.
+            inventory.trust_ports();
+        }
         match (rewrites_chains, changed) {
             (true, _) => Need::Observe,
             (false, true) => Need::Apply,
             (false, false) => Need::Nothing,
         }
+    }
+
+    /// Says that the wanted ruleset is in force now.
+    pub fn applied(&mut self, now: Instant) {
+        let Some(inventory) = &self.inventory else { return };
+        let mut settling = BTreeMap::new();
+        for (id, container) in &inventory.containers {
+            if container.listed && !container.ports_are_judged() {
+                let begun = self.settling.remove(id).filter(|(ports, _)| *ports == container.published);
+                let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
+                settling.insert(id.clone(), entry);
+            }
+        }
+        self.settling = settling;
+    }
+
+    /// When [`Core::settle`] has something to do.
+    pub fn settles_at(&self) -> Option<Instant> {
+        self.settling.values().map(|(_, at)| *at).min()
+    }
+
+    /// Says what time it is: published ports on which policy has been in force for long enough are open to this host.
+    pub fn settle(&mut self, now: Instant) -> Need {
+        let (settled, settling) = std::mem::take(&mut self.settling).into_iter().partition(|(_, (_, at))| *at <= now);
+        self.settling = settling;
+        let settled: BTreeMap<_, _> = settled;
+        for (id, (ports, _)) in &settled {
+            let container = self.inventory.as_mut().and_then(|inventory| inventory.containers.get_mut(id));
+            if let Some(container) = container.filter(|container| container.listed && container.published == *ports) {
+                container.judged = ports.iter().cloned().collect();
+            }
+        }
+        if settled.is_empty() {
+            return Need::Nothing;
+        }
+        self.compiled = None;
+        Need::Apply
     }
 
     /// Keeps policies out that the kernel refused: in their place stands a rule that denies what they select, because
@@ -311,6 +365,8 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
             }],
             unenforceable: None,
             published: vec![],
+            listed: true,
+            judged: BTreeSet::new(),
             stated_namespace: None,
         };
         Inventory {
@@ -369,6 +425,67 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         restarted.take(snapshot());
         assert_eq!(restarted.compiled().cloned(), wanted);
         assert!(restarted.policies().is_some_and(|state| !state.held.is_empty() && state.unreadable.is_some()));
+    }
+
+    #[test]
+    fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a_while() {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(snapshot());
+        let packet = Packet {
+            hook: Hook::Output,
+            in_interface: None,
+            out_interface: "br-n".parse().ok(),
+            source: "10.0.0.1".parse().expect("address"),
+            destination: "10.0.0.2".parse().expect("address"),
+            protocol: crate::net::Protocol::TCP,
+            source_port: Some(40_000),
+            destination_port: Some(80),
+            icmp: None,
+        };
+        let open = |core: &mut Core| {
+            evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow
+        };
+        assert!(open(&mut core), "what ran before anybody followed it");
+        let api = listing().containers.into_values().next().expect("one container");
+        let port = |number| PublishedPort {
+            host_address: None,
+            host_port: Some(number),
+            container_port: 80,
+            protocol: crate::net::Protocol::TCP,
+        };
+        let run = |core: &mut Core, listed, ports: &[u16]| {
+            let published = ports.iter().copied().map(port).collect();
+            core.take(Event::Inventory(Change::Container(Container { listed, published, ..api.clone() })));
+        };
+        let start = Instant::now();
+
+        run(&mut core, false, &[]);
+        assert!(!open(&mut core), "it starts, and its ports are not known");
+        run(&mut core, true, &[8080]);
+        assert!(!open(&mut core), "they are known, and not judged yet");
+        assert_eq!(core.settles_at(), None, "the rules are not in force yet");
+        core.applied(start);
+        core.applied(start + SETTLING / 2);
+        assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
+        assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
+        assert!(!open(&mut core));
+        assert_eq!(core.settle(start + SETTLING), Need::Apply);
+        assert!(open(&mut core));
+        core.applied(start + SETTLING);
+        assert_eq!(core.settles_at(), None);
+
+        run(&mut core, false, &[]);
+        assert!(!open(&mut core), "it starts again");
+        run(&mut core, true, &[8080]);
+        assert!(open(&mut core), "policy on this port was in force all the time");
+
+        run(&mut core, true, &[8081]);
+        core.applied(start);
+        run(&mut core, true, &[8082]);
+        core.applied(start + SETTLING / 2);
+        assert_eq!(core.settle(start + SETTLING), Need::Nothing, "another port has its own time");
+        assert!(!open(&mut core));
     }
 
     #[test]

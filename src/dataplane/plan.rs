@@ -82,7 +82,7 @@ impl SetChanges {
             if *members == set.members {
                 continue;
             }
-            let known = *name == SetName::known(set.family);
+            let known = [SetName::known(set.family), SetName::listed(set.family)].contains(name);
             for member in set.members.difference(members) {
                 let batch = match known {
                     false => &mut changes.added,

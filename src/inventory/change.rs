@@ -25,7 +25,8 @@ pub enum Change {
         /// The attachment with its addresses.
         attachment: Attachment,
     },
-    /// A container's addresses on a network are no longer its own: it ended, or it left the network. The attachment stays
+    /// A container's addresses on a network are no longer its own: it ended, or it left the network. Its published ports
+    /// count for nothing until it is listed again. The attachment stays
     /// without addresses, because a container that ended may be started again; one that left is followed by a
     /// [`Change::Container`] without the attachment.
     Detached {
@@ -51,6 +52,7 @@ impl Inventory {
                 for container in snapshot.containers.values_mut() {
                     self.remember(container);
                 }
+                snapshot.withdraw_ports();
                 let differs = self.networks != snapshot.networks || self.containers != snapshot.containers;
                 self.networks = snapshot.networks;
                 self.containers = snapshot.containers;
@@ -73,16 +75,17 @@ impl Inventory {
                 })
             }
             Change::Attached { container, attachment } => self.attach(&container, &attachment),
-            Change::Detached { container, network } => self
-                .containers
-                .get_mut(&container)
-                .and_then(|container| container.attachments.iter_mut().find(|known| known.network == network))
-                .is_some_and(|known| {
-                    let pending = Attachment::pending(network);
-                    let differs = *known != pending;
-                    *known = pending;
-                    differs
-                }),
+            Change::Detached { container, network } => {
+                let Some(container) = self.containers.get_mut(&container) else { return false };
+                let known = container.attachments.iter_mut().find(|known| known.network == network);
+                let Some(known) = known.filter(|known| **known != Attachment::pending(network.clone())) else {
+                    return false;
+                };
+                *known = Attachment::pending(network);
+                // It ended, or its way to the outside is another now: its ports may be others, too.
+                container.listed = false;
+                true
+            }
             Change::Engine(_) | Change::Unreachable(_) => false,
         }
     }
@@ -91,13 +94,16 @@ impl Inventory {
     ///
     /// Its image is the reference it was created with: once that tag points elsewhere, the list shows the image's id, and
     /// a policy that selects the image would let go of a running container. And the list shows published ports only
-    /// while the container runs, but `docker-proxy` holds them again before it is said to be started.
+    /// while the container runs, but `docker-proxy` holds them again before it is said to be started: those of the run
+    /// before are likely to be those of the next one. Until that is listed, nobody is let through them.
     fn remember(&self, container: &mut Container) {
         let Some(known) = self.containers.get(&container.id) else { return };
         container.image.clone_from(&known.image);
-        if container.published.is_empty() && container.attachments.iter().all(Attachment::is_pending) {
+        if !container.listed {
             container.published.clone_from(&known.published);
         }
+        container.judged.clone_from(&known.judged);
+        container.judged.retain(|port| container.published.contains(port));
     }
 
     fn put_container(&mut self, mut container: Container) -> bool {
@@ -110,6 +116,7 @@ impl Inventory {
             self.withdraw_claims(&container.id, attachment);
         }
         self.containers.insert(container.id.clone(), container);
+        self.withdraw_ports();
         true
     }
 
@@ -124,6 +131,16 @@ impl Inventory {
         container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
         self.withdraw_claims(id, attachment);
         true
+    }
+
+    /// Forgets remembered ports of an earlier run that a container holds now.
+    fn withdraw_ports(&mut self) {
+        let (holding, waiting): (Vec<_>, Vec<_>) = self.containers.values_mut().partition(|container| container.listed);
+        let held: Vec<_> = holding.iter().flat_map(|container| &container.published).collect();
+        for container in waiting.into_iter().filter(|container| !container.published.is_empty()) {
+            container.published.retain(|port| !held.iter().any(|held| held.collides_with(port)));
+            container.judged.retain(|port| container.published.contains(port));
+        }
     }
 
     /// Takes the addresses of `claim` away from every other container. An endpoint that lost one of its addresses is no

@@ -111,7 +111,9 @@ fn system_error(error: &bollard::errors::Error) -> Option<&io::Error> {
 
 /// Lists everything once.
 pub async fn snapshot(docker: &Docker) -> Result<Inventory, Error> {
-    Ok(listing::everything(docker).await?.assemble().inventory)
+    let mut inventory = listing::everything(docker).await?.assemble().inventory;
+    inventory.trust_ports();
+    Ok(inventory)
 }
 
 /// The answer of a call, bounded in time: the client's own timeout ends with the answer's headers.

@@ -268,7 +268,9 @@ impl<'d> Reader<'d> {
             labels: container.labels.unwrap_or_default(),
             attachments,
             unenforceable,
+            judged: published.iter().cloned().collect(),
             published,
+            listed: true,
             stated_namespace: container.namespace,
         };
         self.inventory.containers.insert(id, container);

@@ -31,6 +31,8 @@ fn container(id: &str, labels: &[(&str, &str)], attachments: Vec<Attachment>) ->
         attachments,
         unenforceable: None,
         published: Vec::new(),
+        listed: true,
+        judged: std::collections::BTreeSet::new(),
         stated_namespace: None,
     }
 }
@@ -255,7 +257,9 @@ fn each_change_does_what_it_says() {
             true,
             two(vec![attachment("m", 2)], vec![attachment("n", 2)]),
         ),
-        ("detached stays pending", one(vec![attachment("n", 2)]), detached("a", "n"), true, one(vec![pending("n")])),
+        ("detached stays pending, its ports unlisted", one(vec![attachment("n", 2)]), detached("a", "n"), true, {
+            inventory(&[network("n")], &[Container { listed: false, ..container("a", &[], vec![pending("n")]) }])
+        }),
         ("detached twice", one(vec![pending("n")]), detached("a", "n"), false, one(vec![pending("n")])),
         ("detached from an unknown network", one(vec![]), detached("a", "z"), false, one(vec![])),
         ("unreachable", one(vec![]), Change::Unreachable("gone".to_owned()), false, one(vec![])),
@@ -287,6 +291,7 @@ fn what_the_list_forgets_of_a_living_container_is_remembered() {
     // The tag was moved to another image, and the container is between its end and its next start.
     let mut stopped = container("c", &[], vec![pending("n")]);
     stopped.image = "sha256:0123".to_owned();
+    stopped.listed = false;
     for change in [Change::Container(stopped.clone()), Change::Snapshot(inventory(&[network("n")], &[stopped]))] {
         known.apply(change);
         let container = &known.containers[&running.id];
@@ -296,4 +301,31 @@ fn what_the_list_forgets_of_a_living_container_is_remembered() {
     // Running again without a published port: then it has none.
     known.apply(Change::Container(container("c", &[], vec![attachment("n", 3)])));
     assert!(known.containers[&running.id].published.is_empty());
+}
+
+#[test]
+fn a_remembered_port_goes_to_whom_docker_gives_it() {
+    let port = |address: &str, host_port| PublishedPort {
+        host_address: address.parse().ok(),
+        host_port: Some(host_port),
+        container_port: 80,
+        protocol: Protocol::TCP,
+    };
+    let with = |id: &str, listed, published: &[PublishedPort]| Container {
+        published: published.to_vec(),
+        judged: published.iter().cloned().collect(),
+        listed,
+        ..container(id, &[], vec![])
+    };
+    let old = [port("0.0.0.0", 1), port("::", 1), port("0.0.0.0", 2), port("127.0.0.1", 3)];
+    let mut world = inventory(&[], &[with("old", false, &old)]);
+    world.apply(Change::Container(with("new", false, &[port("0.0.0.0", 2)])));
+    assert_eq!(world.containers[&ContainerId("old".to_owned())].published, old, "neither holds it");
+    world.apply(Change::Container(with("new", true, &[port("192.0.2.1", 1), port("0.0.0.0", 3)])));
+    let left = &world.containers[&ContainerId("old".to_owned())];
+    assert_eq!(left.published, [port("::", 1), port("0.0.0.0", 2)]);
+    assert_eq!(left.judged, left.published.iter().cloned().collect());
+    assert!(!left.ports_are_judged(), "it is not listed");
+    let new = &world.containers[&ContainerId("new".to_owned())];
+    assert!(new.listed && new.judged.is_empty() && !new.ports_are_judged(), "nothing has been in force yet");
 }

@@ -9,4 +9,5 @@ mod differential;
 mod first_packet;
 mod lifecycle;
 mod main_job;
+mod published_ports;
 mod remote;

@@ -46,6 +46,8 @@ fn container(name: &str, namespace: &str, app: &str, ports: &str, address: &str)
         }],
         unenforceable: None,
         published: vec![],
+        listed: true,
+        judged: std::collections::BTreeSet::new(),
         stated_namespace: None,
     }
 }

@@ -166,10 +166,9 @@ pub(super) fn members(inspected: &NetworkInspect) -> BTreeMap<ContainerId, Attac
 /// A container as the list shows it.
 #[derive(Debug)]
 pub(super) struct Described {
-    /// The container; its attachments are all pending.
+    /// The container; its attachments are all pending. If it is `listed`, its processes run, so that its attachments must
+    /// have addresses.
     pub(super) container: Container,
-    /// Whether its processes run now, so that its attachments must have addresses.
-    pub(super) running: bool,
     /// Whether it names a network that is not known: created a moment ago, or removed under a stopped container.
     pub(super) unresolved: bool,
 }
@@ -216,9 +215,11 @@ pub(super) fn describe_container(
         attachments,
         unenforceable,
         published,
+        listed: running,
+        judged: BTreeSet::new(),
         stated_namespace: None,
     };
-    Some(Described { container, running, unresolved })
+    Some(Described { container, unresolved })
 }
 
 /// Id and name without the slash. Legacy links add names with more than one slash.

@@ -144,6 +144,8 @@ pub(super) struct Tracker {
     networks_asked: BTreeMap<NetworkId, Asked>,
     containers_to_ask: BTreeSet<ContainerId>,
     containers_asked: BTreeSet<ContainerId>,
+    /// Those of them whose addresses changed since they were asked for: what is said of their ports may be older than that.
+    ports_overtaken: BTreeSet<ContainerId>,
     /// Attachments of containers that are not known yet.
     waiting: BTreeMap<ContainerId, Vec<Attachment>>,
     /// Containers whose process has ended and whose addresses Docker is about to free, without another event since. Until
@@ -167,6 +169,7 @@ impl Tracker {
             networks_asked: BTreeMap::new(),
             containers_to_ask: BTreeSet::new(),
             containers_asked: BTreeSet::new(),
+            ports_overtaken: BTreeSet::new(),
             waiting: BTreeMap::new(),
             dying: BTreeSet::new(),
             stirred: Default::default(),
@@ -212,6 +215,7 @@ impl Tracker {
                 for network in self.addressed_networks(&id) {
                     self.emit(Change::Detached { container: id.clone(), network });
                 }
+                self.unlist(&id);
                 self.dying.insert(id.clone());
                 self.containers_to_ask.insert(id);
             }
@@ -238,6 +242,8 @@ impl Tracker {
             }
             Event::Connected { container, network } => {
                 self.dying.remove(&container);
+                // A running container that gets another way to the outside gets other ports there.
+                self.unlist(&container);
                 // A container that is created and started at once is asked for already.
                 if !self.world.containers.contains_key(&container) && !self.containers_asked.contains(&container) {
                     self.containers_to_ask.insert(container.clone());
@@ -256,6 +262,7 @@ impl Tracker {
                     waiting.retain(|attachment| attachment.network != network);
                 }
                 self.emit(Change::Detached { container: container.clone(), network });
+                self.unlist(&container);
                 self.containers_to_ask.insert(container);
             }
         }
@@ -303,6 +310,12 @@ impl Tracker {
                 None => listed.apply(Change::NetworkGone(id)),
             };
         }
+        // Docker shows a container that has just ended as running, with the ports that it is losing.
+        for id in &self.dying {
+            if let Some(container) = listed.containers.get_mut(id) {
+                container.listed = false;
+            }
+        }
         for id in touched.containers {
             match self.world.containers.get(&id) {
                 Some(container) => listed.apply(Change::Container(container.clone())),
@@ -337,12 +350,14 @@ impl Tracker {
 
     fn containers_answered(&mut self, asked: BTreeSet<ContainerId>, found: Vec<ContainerSummary>) {
         self.containers_asked.retain(|id| !asked.contains(id));
+        let overtaken: BTreeSet<_> = asked.iter().filter_map(|id| self.ports_overtaken.take(id)).collect();
         let mut missing = asked;
         for summary in found {
             let name_of = |id: &str| Some(self.world.containers.get(&ContainerId(id.to_owned()))?.name.clone());
             let Some(described) = describe_container(summary, &self.world.networks, name_of) else { continue };
             if missing.remove(&described.container.id) {
-                self.merge(described);
+                let ports_count = !overtaken.contains(&described.container.id);
+                self.merge(described, ports_count);
             }
         }
         for id in missing {
@@ -351,9 +366,11 @@ impl Tracker {
     }
 
     /// Takes what the list says of a container, and keeps the addresses that are known: the list says nothing of them.
-    fn merge(&mut self, described: Described) {
-        let Described { mut container, running, unresolved } = described;
+    fn merge(&mut self, described: Described, ports_count: bool) {
+        let Described { mut container, unresolved } = described;
         let id = container.id.clone();
+        let running = container.listed && !self.dying.contains(&id);
+        container.listed = running && ports_count;
         if unresolved {
             self.unresolved.insert(id.clone());
         } else {
@@ -365,7 +382,7 @@ impl Tracker {
             replace(&mut container.attachments, attachment);
         }
         let renamed = known.is_none_or(|known| known.name != container.name);
-        if running && !self.dying.contains(&id) {
+        if running {
             self.ask_for_missing_addresses(&container);
         }
         self.emit(Change::Container(container));
@@ -416,6 +433,22 @@ impl Tracker {
         let known = self.world.containers.get(container);
         let attachments = known.into_iter().flat_map(|known| &known.attachments);
         attachments.filter(|known| !known.is_pending()).map(|known| known.network.clone()).collect()
+    }
+
+    /// Nothing that was said of the container's published ports until now counts any more: they are asked for again, and
+    /// nobody is let through them until then.
+    fn unlist(&mut self, id: &ContainerId) {
+        let was_asked = self.containers_asked.contains(id);
+        if was_asked {
+            self.ports_overtaken.insert(id.clone());
+        }
+        let known = self.world.containers.get(id).filter(|known| known.listed).cloned();
+        if was_asked || known.is_some() {
+            self.containers_to_ask.insert(id.clone());
+        }
+        if let Some(known) = known {
+            self.emit(Change::Container(Container { listed: false, ..known }));
+        }
     }
 
     /// Nothing that was said of the container's addresses until now counts any more.

@@ -30,6 +30,8 @@ fn world() -> Inventory {
         attachments,
         unenforceable: None,
         published: vec![],
+        listed: true,
+        judged: std::collections::BTreeSet::new(),
         stated_namespace: None,
     };
     let out_of_reach = |name, reason| Container { unenforceable: Some(reason), ..container(name, vec![]) };

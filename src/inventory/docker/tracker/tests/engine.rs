@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bollard::models::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
-    EndpointResource, EndpointSettings, NetworkInspect,
+    EndpointResource, EndpointSettings, NetworkInspect, PortSummary, PortSummaryTypeEnum,
 };
 
 use super::super::{Answer, Call, Event, Listing};
@@ -15,6 +15,8 @@ use crate::inventory::{ContainerId, NetworkId};
 pub(super) struct Process {
     pub(super) name: String,
     pub(super) running: bool,
+    /// The port of the host that was chosen for it, a new one whenever its way to the outside changes.
+    pub(super) port: u16,
     /// Network and, while it runs, endpoint id and address.
     pub(super) networks: BTreeMap<String, Option<(String, u8)>>,
 }
@@ -26,6 +28,7 @@ pub(super) struct Engine {
     pub(super) log: VecDeque<Event>,
     pub(super) endpoints: u32,
     pub(super) names: u32,
+    pub(super) ports: u16,
 }
 
 pub(super) fn container_id(id: &str) -> ContainerId {
@@ -71,7 +74,7 @@ impl Engine {
             .collect();
         self.containers.entry(id.to_owned()).or_insert_with(|| {
             self.log.push_back(Event::ContainerChanged(container_id(id)));
-            Process { name: id.to_owned(), running: false, networks }
+            Process { name: id.to_owned(), running: false, port: 0, networks }
         });
     }
 
@@ -84,9 +87,15 @@ impl Engine {
             .collect();
         let free = (2..=254).find(|byte| !taken.contains(byte)).expect("fewer than 253 containers");
         self.endpoints += 1;
+        self.choose_port(id);
         let endpoint = Some((format!("endpoint-{}", self.endpoints), free));
         self.containers.get_mut(id).expect("a container").networks.insert(network.to_owned(), endpoint);
         self.log.push_back(Event::Connected { container: container_id(id), network: network_id(network) });
+    }
+
+    fn choose_port(&mut self, id: &str) {
+        self.ports += 1;
+        self.containers.get_mut(id).expect("a container").port = self.ports;
     }
 
     pub(super) fn start(&mut self, id: &str) {
@@ -131,6 +140,7 @@ impl Engine {
     pub(super) fn detach(&mut self, id: &str, network: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
         if container.networks.remove(network).is_some() {
+            self.choose_port(id);
             let event = Event::Disconnected { container: container_id(id), network: network_id(network) };
             self.log.extend([event.clone(), event]);
         }
@@ -178,7 +188,14 @@ impl Engine {
             container.networks.keys().map(|network| (format!("{network}-name"), EndpointSettings::default())).collect();
         let state =
             if container.running { ContainerSummaryStateEnum::RUNNING } else { ContainerSummaryStateEnum::EXITED };
+        let port = PortSummary {
+            ip: Some("0.0.0.0".to_owned()),
+            private_port: 80,
+            public_port: Some(container.port),
+            typ: Some(PortSummaryTypeEnum::TCP),
+        };
         Some(ContainerSummary {
+            ports: container.running.then(|| vec![port]),
             id: Some(id.to_owned()),
             names: Some(vec![format!("/{}", container.name)]),
             state: Some(state),
