@@ -241,6 +241,7 @@ impl Controller {
                     need
                 }
                 () = sleep_until(retry), if retry.is_some() => Need::Observe,
+                () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
                     cause = Cause::ReadBack;
                     if let Some(notice) = notice {
@@ -258,7 +259,6 @@ impl Controller {
                     cause = Cause::ReadBack;
                     Need::Observe
                 }
-                () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 _ = resync.tick() => {
                     cause = Cause::ReadBack;
                     Need::Observe

@@ -338,6 +338,7 @@ spec:
   ingress:
     - {action: Allow, protocol: TCP, source: {nets: ['2001:db8:9::/48']}, destination: {ports: [80]}}
     - {action: Allow, protocol: TCP, source: {selector: app == 'web'}, destination: {ports: [http]}}
+    - {action: Allow, protocol: SCTP, source: {nets: [203.0.113.9/32]}, destination: {ports: [82]}}
 ";
     let mut world = shop(1);
     let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
@@ -348,14 +349,26 @@ spec:
         container_port,
         protocol: Protocol::TCP,
     };
-    api.published = vec![publish(8080, 80), publish(8081, 81)];
+    let sctp = PublishedPort { protocol: Protocol::SCTP, ..publish(8082, 82) };
+    let bound = PublishedPort { host_address: "10.1.0.1".parse().ok(), ..publish(8083, 81) };
+    api.published = vec![publish(8080, 80), publish(8081, 81), sctp, bound];
+    api.judged = api.published.iter().cloned().collect();
     let ruleset = compiled(policy, &world).ruleset;
     let to_host = |source: &str, input: Option<&str>, port| Packet {
         hook: Hook::Input,
         destination_port: Some(port),
         ..tcp(source, input, if source.contains(':') { "2001:db8:1::1" } else { "10.1.0.1" }, None)
     };
+    let by_sctp = |packet: Packet| Packet { protocol: Protocol::SCTP, ..packet };
+    let elsewhere = "10.1.0.9".parse().expect("address");
     let rows = [
+        ("an allowed client over SCTP", by_sctp(to_host("203.0.113.9", None, 8082)), Decision::Allow),
+        ("another client over SCTP", by_sctp(to_host("203.0.113.8", None, 8082)), Decision::Deny),
+        ("the port's number over TCP", to_host("203.0.113.8", None, 8082), Decision::Allow),
+        ("a port bound to an address", to_host("203.0.113.9", None, 8083), Decision::Deny),
+        ("its number on another address", Packet { destination: elsewhere, ..to_host("203.0.113.9", None, 8083) }, {
+            Decision::Allow
+        }),
         ("an allowed client over IPv6", to_host("2001:db8:9::9", None, 8080), Decision::Allow),
         ("another client over IPv6", to_host("2001:db8:8::9", None, 8080), Decision::Deny),
         ("a client over IPv4", to_host("203.0.113.9", None, 8080), Decision::Deny),

@@ -10,6 +10,7 @@
 mod support;
 
 mod host;
+mod proxy;
 mod scenario;
 
 use std::panic;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
     // A scenario that fails is told by its test, and one that has to fail is no news.
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
-    let groups = vec![host::group().trials(&board)];
+    let groups =
+        vec![host::group().trials(&board), proxy::group().trials(&board), proxy::without_proxy().trials(&board)];
     let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));
     if !arguments.list {
         println!("{board}");

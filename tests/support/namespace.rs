@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -38,6 +39,11 @@ impl Namespace {
     /// The namespace that a process is in.
     pub(crate) fn of_process(id: u32) -> io::Result<Namespace> {
         Namespace::open(format!("/proc/{id}/ns/net"))
+    }
+
+    /// A path by which other processes find it, as long as the handle lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
     /// Moves the calling thread into the namespace, for good.
