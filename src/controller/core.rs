@@ -456,7 +456,7 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         };
         let run = |core: &mut Core, listed, ports: &[u16]| {
             let published = ports.iter().copied().map(port).collect();
-            core.take(Event::Inventory(Change::Container(Container { listed, published, ..api.clone() })));
+            core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() })));
         };
         let start = Instant::now();
 

@@ -20,6 +20,9 @@ const GREETING: &[u8] = b"here";
 /// Docker takes the next one of the range at each start. It is small, so that all of them can be tried at once.
 const PORTS: std::ops::RangeInclusive<u16> = 40_000..=40_007;
 
+/// What stands in the comments of the rules between this host and a container.
+const GATE: &str = "gate: unlisted destination";
+
 /// Whoever comes from outside over IPv6 is forbidden, and this host is not asked.
 const POLICY: &str = "
 apiVersion: projectcalico.org/v3
@@ -71,7 +74,7 @@ impl Drop for Stop<'_> {
 
 /// Restarts a container with ports that change, while a forbidden client tries them. Returns how often it got through,
 /// and how long the host itself had to wait for the container after each restart.
-fn restarted_under_fire(lab: &Lab, before_each: impl Fn() + Sync) -> (usize, Vec<Duration>) {
+fn restarted_under_fire(lab: &Lab, meanwhile: impl Fn() + Sync) -> (usize, Vec<Duration>) {
     let seen = Seen::default();
     let port = |name: &str| -> u16 {
         let mapped = lab.docker(&["port", name, "80/tcp"]);
@@ -82,12 +85,17 @@ fn restarted_under_fire(lab: &Lab, before_each: impl Fn() + Sync) -> (usize, Vec
     let mut ports = vec![port("api")];
     thread::scope(|scope| {
         let _stop = Stop(&seen);
+        scope.spawn(|| {
+            while !seen.stop.load(Ordering::Relaxed) {
+                meanwhile();
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
         for port in PORTS {
             let seen = &seen;
             scope.spawn(move || seen.hammer(lab.outside(), port));
         }
         for _ in 0..RESTARTS {
-            before_each();
             lab.docker(&["restart", "--time", "0", "api"]);
             let start = Instant::now();
             ports.push(port("api"));
@@ -126,8 +134,8 @@ fn a_port_that_a_restart_changes_is_no_way_in() {
     assert!(*slowest < Duration::from_secs(4), "this host was kept out for {slowest:?}");
 
     // The same without the gate between the proxy and the container.
-    const GATE: &str = "gate: unlisted destination";
     let (reached, _) = restarted_under_fire(&lab, || {
+        // The controller is at work, and repairs what it notices.
         if rules(&lab).contains(GATE) {
             Protection::Rules(GATE).remove(&lab);
         }
