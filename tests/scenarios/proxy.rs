@@ -268,28 +268,32 @@ pub(crate) fn group() -> Group<Published> {
                     world.expect(&["far-stranger", "caged"], &addresses, Probe::Tcp(8100), |source| source != "caged");
                 },
             ),
-            Scenario {
-                name: "a_container_that_is_not_known_yet_is_closed_to_the_host",
-                path: "host, docker-proxy → container",
-                family: "IPv4",
-                accident: "the controller is halted",
-                rests_on: &[Protection::Rules("gate: unlisted destination")],
-                run: |world| {
-                    let Published { controller, lab, .. } = world;
-                    controller.signal(Signal::SIGSTOP);
-                    let _halted = Halted(controller);
-                    let late = lab.container("late").network("front").serve(&[80]).publish("8120:80");
-                    let late = Guest(Some(late.start()));
-                    let target = late.0.as_ref().expect("it was started").target(&[Probe::Tcp(80), Probe::Udp(80)]);
-                    // Where Docker translates (the host's own IPv4 address), this host needs no proxy, and the kernel
-                    // still shows the loopback as the way out: the gate does not see that it goes to the network.
-                    let proxied = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), HOST[1]];
-                    let published = Target::published("published", &proxied, Probe::Tcp(8120));
-                    let survey = Survey::new().source(lab.host_source()).target(target).target(published);
-                    survey.expect(|_| false);
-                },
-            },
+            not_known_yet(),
         ],
+    }
+}
+
+fn not_known_yet() -> Scenario<Published> {
+    Scenario {
+        name: "a_container_that_is_not_known_yet_is_closed_to_the_host",
+        path: "host, docker-proxy → container",
+        family: "IPv4",
+        accident: "the controller is halted",
+        rests_on: &[Protection::Rules("gate: unlisted destination")],
+        run: |world| {
+            let Published { controller, lab, .. } = world;
+            controller.signal(Signal::SIGSTOP);
+            let _halted = Halted(controller);
+            let late = lab.container("late").network("front").serve(&[80]).publish("8120:80");
+            let late = Guest(Some(late.start()));
+            let target = late.0.as_ref().expect("it was started").target(&[Probe::Tcp(80), Probe::Udp(80)]);
+            // Where Docker translates (the host's own IPv4 address), this host needs no proxy, and the kernel
+            // still shows the loopback as the way out: the gate does not see that it goes to the network.
+            let proxied = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), HOST[1]];
+            let published = Target::published("published", &proxied, Probe::Tcp(8120));
+            let survey = Survey::new().source(lab.host_source()).target(target).target(published);
+            survey.expect(|_| false);
+        },
     }
 }
 

@@ -151,6 +151,8 @@ pub(super) struct Tracker {
     /// Containers whose process has ended and whose addresses Docker is about to free, without another event since. Until
     /// then it shows them as running with these addresses, for milliseconds or, on a busy engine, for much longer.
     dying: BTreeSet<ContainerId>,
+    /// Containers whose process has ended and that were not started since. Docker may list them as running for a while.
+    ended: BTreeSet<ContainerId>,
     /// Containers with an event since the last [`Tracker::tick`], and those with one in the interval before.
     stirred: [BTreeSet<ContainerId>; 2],
     /// Containers that name a network which is not known: asked again when a network comes.
@@ -172,6 +174,7 @@ impl Tracker {
             ports_overtaken: BTreeSet::new(),
             waiting: BTreeMap::new(),
             dying: BTreeSet::new(),
+            ended: BTreeSet::new(),
             stirred: Default::default(),
             unresolved,
             touched: None,
@@ -208,6 +211,7 @@ impl Tracker {
         match event {
             Event::ContainerChanged(id) => {
                 self.dying.remove(&id);
+                self.ended.remove(&id);
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDied(id) => {
@@ -217,6 +221,7 @@ impl Tracker {
                 }
                 self.unlist(&id);
                 self.dying.insert(id.clone());
+                self.ended.insert(id.clone());
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDestroyed(id) => {
@@ -242,6 +247,7 @@ impl Tracker {
             }
             Event::Connected { container, network } => {
                 self.dying.remove(&container);
+                self.ended.remove(&container);
                 // A running container that gets another way to the outside gets other ports there.
                 self.unlist(&container);
                 // A container that is created and started at once is asked for already.
@@ -310,8 +316,7 @@ impl Tracker {
                 None => listed.apply(Change::NetworkGone(id)),
             };
         }
-        // Docker shows a container that has just ended as running, with the ports that it is losing.
-        for id in &self.dying {
+        for id in &self.ended {
             if let Some(container) = listed.containers.get_mut(id) {
                 container.listed = false;
             }
@@ -370,7 +375,7 @@ impl Tracker {
         let Described { mut container, unresolved } = described;
         let id = container.id.clone();
         let running = container.listed && !self.dying.contains(&id);
-        container.listed = running && ports_count;
+        container.listed = running && ports_count && !self.ended.contains(&id);
         if unresolved {
             self.unresolved.insert(id.clone());
         } else {
@@ -465,6 +470,7 @@ impl Tracker {
     fn remove_container(&mut self, id: &ContainerId) {
         self.waiting.remove(id);
         self.dying.remove(id);
+        self.ended.remove(id);
         self.unresolved.remove(id);
         if self.emit(Change::ContainerGone(id.clone())) {
             self.ask_for_sharing_containers();
