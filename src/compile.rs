@@ -82,11 +82,16 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
     let mut compiled = Compiled::default();
     for family in Family::ALL {
         if !networks.is_empty() {
-            sets.known(family, known_members(&networks, family, |_| true));
+            let classified = known_members(&networks, family, |_| true);
+            sets.known(
+                family,
+                classified.into_iter().chain(ungoverned_subnets(inventory, &networks, family)).collect(),
+            );
             let judged: BTreeSet<_> = networks.iter().flat_map(judged_containers).collect();
             let open_to_host = |container: &Container| !judged.contains(&container.id) || container.ports_are_judged();
             sets.listed(family, known_members(&networks, family, open_to_host));
-            sets.governed_subnets(family, networks.iter().flat_map(|governed| &governed.network.subnets));
+            let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
+            sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
         }
         let mut builder = ChainBuilder::new(policies, options, &mut sets, family);
         builder.base_chains(&networks);
@@ -165,6 +170,23 @@ fn known_members(
         let endpoints = governed.endpoints.iter().filter(|endpoint| of(endpoint.container));
         let addresses = endpoints.filter_map(|endpoint| endpoint.address(family));
         members.extend(addresses.map(|address| (Cidr::host(address), governed.bridge.clone())));
+    }
+    members
+}
+
+/// Of networks without policy everything is known that may come from their bridges: a policy elsewhere may trust a
+/// container there, and nobody who is not on that bridge may claim its address.
+fn ungoverned_subnets(
+    inventory: &Inventory,
+    governed: &[GovernedNetwork<'_>],
+    family: Family,
+) -> BTreeSet<(Cidr, InterfaceName)> {
+    let governed: BTreeSet<_> = governed.iter().map(|governed| &governed.bridge).collect();
+    let mut members = BTreeSet::new();
+    for network in inventory.networks.values() {
+        let Some(bridge) = network.bridge.as_ref().filter(|bridge| !governed.contains(bridge)) else { continue };
+        let subnets = network.subnets.iter().filter(|subnet| subnet.family() == family);
+        members.extend(subnets.flat_map(|subnet| subnet.storable()).map(|subnet| (subnet, bridge.clone())));
     }
     members
 }

@@ -94,8 +94,8 @@ impl SetName {
         SetName(format!("{SET_PREFIX}{}-listed", family.digit()))
     }
 
-    /// The set of the subnets of all governed networks of a family.
-    pub fn governed_subnets(family: Family) -> SetName {
+    /// The set of the subnets of all bridge networks of a family.
+    pub fn bridged_subnets(family: Family) -> SetName {
         SetName(format!("{SET_PREFIX}{}-subnets", family.digit()))
     }
 

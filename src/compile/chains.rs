@@ -142,12 +142,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     fn base_prologue(&self, hook: Hook) -> Chain {
-        // -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
-        let mut chain = vec![rule(
-            vec![state(&[ConnectionState::Established, ConnectionState::Related])],
-            Action::Return,
-            "flow allowed before",
-        )];
+        // -m conntrack --ctstate ESTABLISHED -j RETURN. Not RELATED: see `errors_about_flows`.
+        let mut chain = vec![rule(vec![state(&[ConnectionState::Established])], Action::Return, "flow allowed before")];
         if hook == Hook::Input {
             // -i lo -j RETURN
             let loopback = Match::InInterface(InterfaceName::loopback());
@@ -160,12 +156,12 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             // -m set --match-set dg-4-subnets src -m set ! --match-set dg-4-known src,src -j DROP
             let claimed = Match::Set {
                 side: Side::Source,
-                set: SetName::governed_subnets(self.family),
+                set: SetName::bridged_subnets(self.family),
                 kind: SetKind::Net,
                 negated: false,
             };
             let matches = vec![claimed, self.unknown(Side::Source)];
-            chain.push(rule(matches, Action::Drop, "gate: address of a governed network from elsewhere"));
+            chain.push(rule(matches, Action::Drop, "gate: address of a bridge network from elsewhere"));
         }
         chain
     }
@@ -203,6 +199,18 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         ]
     }
 
+    /// What an endpoint must hear whatever its policy: errors about a flow of its own, path MTU discovery above all.
+    ///
+    /// RELATED alone says too little. Connection tracking calls an ICMP error RELATED to the flow that it quotes whoever
+    /// sent it, with any data in it, so a container that may send nothing could send that; its errors are judged as
+    /// what else it sends. And a connection that a helper expects is RELATED, too: whoever makes a server repeat the
+    /// right words has a helper expect any port.
+    fn errors_about_flows(&self) -> Rule {
+        // -p icmp -m conntrack --ctstate RELATED -j RETURN
+        let icmp = Match::Protocol { protocol: self.family.icmp(), negated: false };
+        rule(vec![icmp, state(&[ConnectionState::Related])], Action::Return, "error about a flow allowed before")
+    }
+
     /// `DG-from-NET`: the gate on the source, then the egress policy of its class.
     fn egress_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let network = &governed.network.name;
@@ -231,6 +239,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         // -m set ! --match-set dg-4-known dst,dst -j DROP
         let comment = format!("gate: unknown destination on {network}");
         chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
+        chain.push(self.errors_about_flows());
         for (target, classes) in targets {
             chain.push(self.class_dispatch(governed, &classes, Direction::Ingress, target));
         }

@@ -137,11 +137,11 @@ impl<'a> SetBuilder<'a> {
         self.sets.insert(SetName::listed(family), AddressSet { family, kind: SetKind::NetInterface, members });
     }
 
-    /// The subnets of all governed networks: a source among them is an endpoint's, or a lie.
-    pub(super) fn governed_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
+    /// The subnets of all bridge networks: a source among them comes from that bridge, or is a lie.
+    pub(super) fn bridged_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
         let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());
         let set = AddressSet { family, kind: SetKind::Net, members: members.map(Member::Net).collect() };
-        self.sets.insert(SetName::governed_subnets(family), set);
+        self.sets.insert(SetName::bridged_subnets(family), set);
     }
 
     fn insert(

@@ -60,7 +60,7 @@ fn sets_step(lines: Vec<String>) -> Option<Step> {
 
 /// The changes of set members, in two batches: what goes before a change of rules and what goes after it.
 struct SetChanges {
-    /// Known addresses that go; creations; members that come.
+    /// Creations; addresses that become known where nothing is judged yet; known addresses that go; members that come.
     before: Vec<String>,
     /// Addresses that become known; members that go.
     after: Vec<String>,
@@ -119,7 +119,7 @@ struct Changes {
 impl Changes {
     fn in_order(self) -> SetChanges {
         SetChanges {
-            before: [self.forgotten_early, self.created, self.known_early, self.added].concat(),
+            before: [self.created, self.known_early, self.forgotten_early, self.added].concat(),
             after: [self.known_late, self.removed, self.forgotten_late].concat(),
         }
     }
