@@ -12,6 +12,7 @@ mod support;
 mod host;
 mod proxy;
 mod scenario;
+mod tricks;
 
 use std::panic;
 use std::process::ExitCode;
@@ -27,8 +28,12 @@ fn main() -> ExitCode {
     // A scenario that fails is told by its test, and one that has to fail is no news.
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
-    let groups =
-        vec![host::group().trials(&board), proxy::group().trials(&board), proxy::without_proxy().trials(&board)];
+    let groups = vec![
+        host::group().trials(&board),
+        proxy::group().trials(&board),
+        proxy::without_proxy().trials(&board),
+        tricks::group().trials(&board),
+    ];
     let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));
     if !arguments.list {
         println!("{board}");

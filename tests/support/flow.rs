@@ -27,6 +27,16 @@ impl Flow {
         Some(Flow { stream })
     }
 
+    /// The address and port that it comes from, as its own namespace sees them.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket has an address")
+    }
+
+    /// Sends a line, whatever comes of it.
+    pub(crate) fn say(&mut self, line: &str) {
+        let _unsent = self.stream.write_all(line.as_bytes());
+    }
+
     /// Whether a line that is sent now comes back before `patience` is over.
     pub(crate) fn is_alive(&mut self, patience: Duration) -> bool {
         let end = Instant::now() + patience;

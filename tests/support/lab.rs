@@ -107,6 +107,11 @@ impl Lab {
         self.client.docker(arguments)
     }
 
+    /// `docker ARGUMENTS…`, whatever comes of it.
+    pub(crate) fn succeeds(&self, arguments: &[&str]) -> bool {
+        self.client.succeeds(arguments)
+    }
+
     /// The engine's version, e.g. `20.10.24+dfsg1`.
     pub(crate) fn engine_version(&self) -> String {
         self.docker(&["version", "--format", "{{.Server.Version}}"])

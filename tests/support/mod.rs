@@ -26,6 +26,7 @@ pub(crate) mod sabotage;
 pub(crate) mod sender;
 pub(crate) mod survey;
 pub(crate) mod tap;
+pub(crate) mod wire;
 pub(crate) mod world;
 
 pub(crate) use container::Container;
