@@ -12,6 +12,7 @@ mod failure;
 mod get;
 mod output;
 mod plan;
+mod restore;
 mod run;
 mod schema;
 mod status;
@@ -81,6 +82,7 @@ enum Command {
     Plan(plan::Arguments),
     Get(get::Arguments),
     Status(status::Arguments),
+    Restore(restore::Arguments),
     Cleanup(cleanup::Arguments),
     Crds(crds::Arguments),
     Schema(schema::Arguments),
@@ -154,6 +156,7 @@ impl Command {
             Command::Plan(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,
+            Command::Restore(arguments) => arguments.execute(output),
             Command::Cleanup(arguments) => arguments.execute(output),
             Command::Crds(arguments) => arguments.execute(output),
             Command::Schema(arguments) => arguments.execute(output),

@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+pub mod boot;
 pub mod core;
 mod enforcer;
 mod memory;
@@ -118,7 +119,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let files = files::watch(&options.policies, options.debounce, reread_requests);
     info!(policies = %options.policies.display(), state = %options.state_directory.display(), "started");
     let signals = Signals::install().map_err(Error::Signals)?;
-    let enforcer = Enforcer::new(options.kernel);
+    let enforcer = Enforcer::new(options.kernel, &options.state_directory);
     let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
     let inputs = Inputs { files, changes, kernel: kernel_watch.ok(), control };
     controller.run(inputs, signals).await
@@ -266,10 +267,10 @@ impl Controller {
                 _ = alive.tick() => Need::Nothing,
             };
             // The work is short and blocks: processes of iptables and ipset.
-            let began = Instant::now();
+            let (began, applied) = (Instant::now(), self.enforcer.applied());
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
             if need == Need::Observe {
-                pace.read_back(began, Instant::now());
+                pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
             }
             if need > Need::Nothing && self.enforcer.in_sync() {
                 self.core.applied(Instant::now().into_std());

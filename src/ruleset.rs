@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
@@ -42,7 +42,7 @@ fn meaningful_name(prefix: &str, readable: &str, content: &str, limit: usize) ->
 }
 
 /// Name of a chain of ours: prefix `DG-`, at most 28 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChainName(String);
 
@@ -70,7 +70,7 @@ impl fmt::Display for ChainName {
 }
 
 /// Name of a set of ours: prefix `dg-`, at most 31 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SetName(String);
 
@@ -112,7 +112,7 @@ impl fmt::Display for SetName {
 }
 
 /// The ipset types in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetKind {
     /// `hash:ip`
     Ip,
@@ -136,7 +136,7 @@ impl fmt::Display for SetKind {
 }
 
 /// An element of a set. Its variant agrees with the set's [`SetKind`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Member {
     /// Of `hash:ip`.
     Ip(IpAddr),
@@ -161,7 +161,7 @@ pub enum Member {
 }
 
 /// Addresses of one family under one name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressSet {
     /// Family of all members.
     pub family: Family,
@@ -172,7 +172,7 @@ pub struct AddressSet {
 }
 
 /// Where packets are seen (design: the netfilter hooks of the filter table).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// Container to container, to the outside, from the outside.
     Forward,
@@ -197,7 +197,7 @@ impl Hook {
 }
 
 /// Which end of the packet a match looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// Source address or port, or the interface the packet came in by.
     Source,
@@ -206,7 +206,7 @@ pub enum Side {
 }
 
 /// Connection-tracking states, as `-m conntrack --ctstate` names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// First packet of a flow.
     New,
@@ -219,7 +219,7 @@ pub enum ConnectionState {
 }
 
 /// One condition of a rule. All conditions of a rule hold together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Match {
     /// `-i NAME`
     InInterface(InterfaceName),
@@ -277,7 +277,7 @@ pub enum Match {
 }
 
 /// What a rule does with a packet that matches.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// `-j RETURN`: back to the calling chain; from a base chain, on to the rules of others.
     Return,
@@ -299,7 +299,7 @@ pub enum Action {
 }
 
 /// One rule of a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// Conditions, all of which must hold; none means every packet.
     pub matches: Vec<Match>,
@@ -313,7 +313,7 @@ pub struct Rule {
 pub type Chain = Vec<Rule>;
 
 /// Everything that dockgate wants in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// Sets by name, both families.
     pub sets: BTreeMap<SetName, AddressSet>,

@@ -89,6 +89,26 @@ fn a_restart_of_docker_does_not_stop_the_unit() {
     }
 }
 
+#[test]
+fn the_boot_unit_closes_before_docker_starts() {
+    let boot = unit(&text("dockgate-boot.service"));
+    let invocation = Invocation::of_words(one(&boot, "Service.ExecStart").split_whitespace().skip(1));
+    assert_eq!((invocation.subcommand(), invocation.unknown()), ("restore", Vec::new()));
+    assert!(one(&boot, "Service.ExecStart").ends_with("--state-dir /var/lib/dockgate"));
+    assert!(words(&boot, "Unit.Before").is_superset(&["docker.service", "dockgate.service"].map(str::to_owned).into()));
+    assert!(words(&boot, "Unit.After").contains("nftables.service"), "it flushes the ruleset when it starts");
+    assert_eq!(one(&boot, "Unit.RequiresMountsFor"), "/var/lib/dockgate");
+    assert_eq!(one(&boot, "Install.WantedBy"), "docker.service");
+    // Without it systemd counts the unit as stopped, and a restart of Docker would close networks that are in use.
+    assert_eq!(one(&boot, "Service.RemainAfterExit"), "yes");
+    assert_eq!(one(&boot, "Service.Type"), "oneshot", "Docker waits until it has ended");
+    let running = unit(&text("dockgate.service"));
+    for key in ["Service.CapabilityBoundingSet", "Service.StateDirectory", "Service.ReadWritePaths"] {
+        assert_eq!(words(&boot, key), words(&running, key), "{key}");
+    }
+    assert!(text("README.md").contains("systemctl enable dockgate-boot"));
+}
+
 #[derive(Deserialize)]
 struct Compose {
     services: BTreeMap<String, Service>,
@@ -183,8 +203,11 @@ fn the_image_copies_every_file_without_which_cargo_refuses_the_manifest() {
     let copied = copied();
     for (heading, directory) in [("[[test]]", "tests"), ("[[bench]]", "benches"), ("[[example]]", "examples")] {
         for table in manifest.split(heading).skip(1) {
-            let name = table.lines().find_map(|line| line.strip_prefix("name = ")).expect("a target has a name");
-            let file = format!("{directory}/{}.rs", name.trim_matches('"'));
+            let table = table.split("\n[").next().unwrap_or(table);
+            let value =
+                |key: &str| table.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim_matches('"'));
+            let name = value("name = ").expect("a target has a name");
+            let file = value("path = ").map_or_else(|| format!("{directory}/{name}.rs"), str::to_owned);
             assert!(copied.contains(&file), "Cargo.toml names {file}");
         }
     }

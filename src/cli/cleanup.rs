@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use crate::controller;
 use crate::dataplane::{self, State};
 use crate::ruleset::Ruleset;
 use crate::telemetry::{Lock, LockError};
@@ -17,7 +18,8 @@ use super::{Outcome, STATE_DIRECTORY};
 
 /// Remove every rule, chain and set of dockgate's from the kernel
 ///
-/// iptables, ip6tables and ipset are then as they were before the first run. Refuses while a controller runs, which
+/// iptables, ip6tables and ipset are then as they were before the first run, and `dockgate restore` has nothing to put
+/// back any more. Refuses while a controller runs, which
 /// would put everything back. Exit code 0: nothing of dockgate's is left; 1: something could not be removed.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -38,6 +40,7 @@ impl Arguments {
         // Held until the end, so that no controller starts in between.
         let _lock = self.lock()?;
         let mut kernel = self.kernel.open()?;
+        controller::boot::forget(&self.state_dir)?;
         let observed = kernel.observe().context("cannot read what the kernel holds")?;
         let steps = dataplane::removal(&observed);
         let mut problems = kernel.apply(&steps)?;

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
 
+use super::boot::Kept;
 use super::core::{Core, Need, PolicyState};
 
 /// Pause after the first failure; it doubles with each further one.
@@ -48,19 +49,28 @@ pub(super) struct Enforcer {
     account: KernelStatus,
     problems: Vec<String>,
     memory_trouble: Option<String>,
+    state_directory: PathBuf,
+    /// What is kept for the next boot.
+    kept: Option<Kept>,
+    boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
 }
 
 impl Enforcer {
     /// Nothing is read or written yet.
-    pub(super) fn new(options: dataplane::Options) -> Enforcer {
-        Enforcer { options, ..Enforcer::default() }
+    pub(super) fn new(options: dataplane::Options, state_directory: &Path) -> Enforcer {
+        Enforcer { options, state_directory: state_directory.to_owned(), ..Enforcer::default() }
     }
 
     /// Whether the kernel holds the wanted ruleset.
     pub(super) fn in_sync(&self) -> bool {
         self.in_sync
+    }
+
+    /// Number of changes applied since the start.
+    pub(super) fn applied(&self) -> u64 {
+        self.account.applied
     }
 
     /// When to try again after a failure.
@@ -80,7 +90,10 @@ impl Enforcer {
         }
         let started = Instant::now();
         match self.attempt(core, need) {
-            Ok(outcome) => self.succeeded(&outcome, cause, started.elapsed()),
+            Ok(outcome) => {
+                self.succeeded(&outcome, cause, started.elapsed());
+                self.keep_for_boot(core);
+            }
             Err(failure) => {
                 self.failed(&failure);
                 // At the second failure, and ever more rarely after it.
@@ -133,6 +146,19 @@ impl Enforcer {
         self.account.last_error = None;
     }
 
+    /// Keeps the rules in force for the next boot. When that fails, enforcement goes on, and it is tried again.
+    fn keep_for_boot(&mut self, core: &mut Core) {
+        let (Some(kernel), Some(compiled)) = (&self.kernel, core.compiled()) else { return };
+        let Some(kept) = Kept::unless_same(self.kept.as_ref(), kernel, &compiled.ruleset) else { return };
+        let trouble = kept.keep(&self.state_directory).err().map(|error| chain(&error));
+        match &trouble {
+            None => self.kept = Some(kept),
+            Some(text) if self.boot_trouble != trouble => error!(error = %text, "a reboot now would not be covered"),
+            Some(_) => {}
+        }
+        self.boot_trouble = trouble;
+    }
+
     fn failed(&mut self, failure: &dataplane::Error) {
         let text = chain(failure);
         if self.account.last_error.as_ref() != Some(&text) {
@@ -181,6 +207,7 @@ impl Enforcer {
             problems.push(format!("the kernel does not hold the policies: {reason}"));
         }
         problems.extend(self.memory_trouble.clone());
+        problems.extend(self.boot_trouble.clone());
         problems.extend(self.problems.iter().cloned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

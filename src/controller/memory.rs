@@ -72,18 +72,26 @@ pub(super) fn recall(state_directory: &Path) -> Result<Store, Error> {
 /// Keeps the texts, whole or not at all.
 pub(super) fn keep(state_directory: &Path, store: &Store) -> Result<(), Error> {
     let path = state_directory.join(FILE);
-    let temporary = state_directory.join(format!("{FILE}.new"));
     let document = Document { files: store.good().clone(), former: store.former().to_vec() };
     let text = serde_json::to_string(&document).map_err(io::Error::from);
-    let write = |text: String| -> io::Result<()> {
-        let mut file = fs::File::create(&temporary)?;
+    text.and_then(|text| write_whole(state_directory, FILE, &text)).map_err(|source| Error::Write { path, source })
+}
+
+/// Replaces a file of the state directory, whole or not at all.
+pub(super) fn write_whole(state_directory: &Path, name: &str, text: &str) -> io::Result<()> {
+    let temporary = state_directory.join(format!("{name}.new"));
+    let written = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        // The rename itself has to survive a power failure.
-        fs::File::open(state_directory)?.sync_all()
-    };
-    text.and_then(write).map_err(|source| Error::Write { path, source })
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        // On a full disk the half of it would be in the way of others.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, state_directory.join(name))?;
+    // The rename itself has to survive a power failure.
+    fs::File::open(state_directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! When to read the kernel back after it has notified us of a change.
 //!
 //! Input: the moments of notifications and of read-backs. Output: when the next one is due. A tool that rewrites rules in
-//! several steps leads to one read-back, and an engine that writes rules all day keeps us busy for a tenth of the time
+//! several steps leads to one read-back, and an engine that writes rules all day keeps us busy for a quarter of the time
 //! at most, however many rules there are to be read.
 
 use std::time::Duration;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long further changes are waited for, so that one read-back finds them all.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(50);
 /// Least time from the end of a read-back to the beginning of the next one for a notification.
-const REST: Duration = Duration::from_millis(300);
-/// The same as a multiple of what the read-back took.
-const REST_FACTOR: u32 = 9;
+const REST: Duration = Duration::from_millis(200);
+/// The same as a multiple of what a read-back took that found nothing. Who does find something looks again soon: whoever
+/// was at it may not be done.
+const REST_FACTOR: u32 = 3;
 
 /// The pace of read-backs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,10 +35,11 @@ impl Pace {
         self.due.get_or_insert(self.rested.map_or(gathered, |rested| rested.max(gathered)));
     }
 
-    /// The kernel was read back. What was noticed before it began is settled.
-    pub(super) fn read_back(&mut self, began: Instant, ended: Instant) {
+    /// The kernel was read back, and something was found or not. What was noticed before it began is settled.
+    pub(super) fn read_back(&mut self, began: Instant, ended: Instant, found: bool) {
         self.due = None;
-        self.rested = Some(ended + REST.max((ended - began) * REST_FACTOR));
+        let rest = if found { REST } else { REST.max((ended - began) * REST_FACTOR) };
+        self.rested = Some(ended + rest);
     }
 }
 
@@ -54,7 +56,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert_eq!(pace.due(), None);
-        for at in [0, 10, 90] {
+        for at in [0, 10, 40] {
             pace.noticed(start + ms(at));
         }
         assert_eq!(pace.due(), Some(start + GATHER));
@@ -63,14 +65,15 @@ mod tests {
     #[test]
     fn read_backs_keep_their_distance() {
         let start = Instant::now();
-        for (name, took, noticed, due) in [
-            ("right after a short one", 10, 20, 10 + 300),
-            ("long after it", 10, 5000, 5100),
-            ("right after a long one", 200, 210, 200 + 1800),
+        for (name, took, found, noticed, due) in [
+            ("right after a short one", 10, false, 20, 10 + 200),
+            ("long after it", 10, false, 5000, 5050),
+            ("right after a long one", 200, false, 210, 200 + 600),
+            ("right after a long one that found something", 200, true, 210, 200 + 200),
         ] {
             let mut pace = Pace::default();
             pace.noticed(start);
-            pace.read_back(start, start + ms(took));
+            pace.read_back(start, start + ms(took), found);
             assert_eq!(pace.due(), None, "{name}");
             pace.noticed(start + ms(noticed));
             assert_eq!(pace.due(), Some(start + ms(due)), "{name}");

@@ -11,6 +11,8 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel's bridges")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
 
@@ -24,6 +26,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const LINK_HEADER_LENGTH: usize = 16;
 // linux/if_link.h
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
@@ -63,6 +66,28 @@ pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
 
 /// Makes traffic of a bridge pass through netfilter in both families.
 pub(super) fn filter(bridge: &InterfaceName) -> io::Result<()> {
+    let body = filtering(bridge);
+    Netlink::open(SockProtocol::NetlinkRoute)?.request(RTM_NEWLINK, &body, |_, _| {})
+}
+
+/// Makes a bridge whose traffic passes through netfilter in both families from its first packet on, with what an engine
+/// would set only when it makes the bridge itself: an address that does not change with its ports, and no heed of router
+/// advertisements, which containers could send.
+pub(super) fn make(bridge: &InterfaceName) -> io::Result<()> {
+    let mut body = filtering(bridge);
+    let random = RandomState::new().hash_one(bridge.as_str()).to_ne_bytes();
+    attribute(&mut body, IFLA_ADDRESS, &[0x02, 0x42, random[0], random[1], random[2], random[3]]);
+    Netlink::open(SockProtocol::NetlinkRoute)?.create(RTM_NEWLINK, &body)?;
+    let accept_ra = format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra");
+    match fs::write(accept_ra, "0") {
+        // A kernel without IPv6.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The body of a message that names a bridge and turns its switches on.
+fn filtering(bridge: &InterfaceName) -> Vec<u8> {
     let mut name = bridge.as_str().as_bytes().to_vec();
     name.push(0);
     let mut switches = Vec::new();
@@ -73,7 +98,7 @@ pub(super) fn filter(bridge: &InterfaceName) -> io::Result<()> {
     let mut body = vec![0; LINK_HEADER_LENGTH];
     attribute(&mut body, IFLA_IFNAME, &name);
     attribute(&mut body, IFLA_LINKINFO, &info);
-    Netlink::open(SockProtocol::NetlinkRoute)?.request(RTM_NEWLINK, &body, |_, _| {})
+    body
 }
 
 fn kind_bridge() -> Vec<u8> {

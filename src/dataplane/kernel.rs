@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::plan::{plan, plan_sets};
 use crate::dataplane::process::Ipset;
-use crate::dataplane::state::{Problem, State, TABLE_MARK};
+use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, nft_family, preflight, sets};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{Chain, ChainName, Ruleset};
@@ -136,8 +136,47 @@ impl Kernel {
         Ok(())
     }
 
+    /// Where our jumps stand in a kernel that holds the ruleset.
+    pub fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
+        self.mirror.as_ref().map(|mirror| mirror.state.anchors(desired)).unwrap_or_default()
+    }
+
+    /// Makes the kernel hold the ruleset before an engine has started, so that the engine's start does not open it.
+    ///
+    /// An engine puts its own rules above ours in FORWARD, or its jump to DOCKER-USER above them; which, differs between
+    /// versions, and some add that jump only together with the chain. So ours stands in both places: in FORWARD, where
+    /// [`Kernel::repair`] puts it while nothing leads to DOCKER-USER, and where `anchors` say it stood. A bridge that does
+    /// not exist yet is made, because only a bridge that exists can be told to show its traffic to netfilter; an engine
+    /// takes the bridge of a network that it finds.
+    pub fn prepare(&mut self, desired: &Ruleset, anchors: &[Jump]) -> Result<Outcome, Error> {
+        let mut problems = Vec::new();
+        let present = bridge::switches().map_err(Error::Bridges)?;
+        for bridge in desired.bridges.iter().filter(|bridge| !present.contains_key(bridge)) {
+            problems.extend(make_bridge(bridge).err());
+        }
+        let mut outcome = self.repair(desired)?;
+        let standing = self.anchors(desired);
+        for jump in anchors.iter().filter(|jump| jump.chain == DOCKER_USER && !standing.contains(jump)) {
+            let failed = |source| Error::Step { step: Box::new(Step::InsertJump(jump.clone())), source };
+            self.make_chain(jump.family, &jump.chain).map_err(failed)?;
+            self.apply(&[Step::InsertJump(jump.clone())])?;
+            outcome.steps.push(Step::InsertJump(jump.clone()));
+        }
+        // That a bridge is not there has its reason in why it could not be made.
+        outcome.problems.retain(|problem| !matches!(problem, Problem::NoBridge { .. }));
+        outcome.problems.extend(problems);
+        Ok(outcome)
+    }
+
+    /// Makes a chain unless it is there.
+    fn make_chain(&self, family: Family, chain: &str) -> Result<(), exec::Error> {
+        let iptables = Commands::of(self.variant, family).iptables;
+        let run = |verb| exec::run(iptables, &["-w", LOCK_WAIT, "-t", "filter", verb, chain], "").map(drop);
+        run("-N").or_else(|error| run("-S").map_err(|_| error))
+    }
+
     fn carry_out(&mut self, from: &State, desired: &Ruleset) -> Result<Outcome, Error> {
-        let steps = plan(from, desired);
+        let mut steps = plan(from, desired);
         let problems = self.apply(&steps)?;
         let mut state = from.after(desired);
         // What was not done is remembered as it is, so that it is tried again and no set is taken for a new one.
@@ -148,6 +187,8 @@ impl Kernel {
         for problem in &problems {
             if let Problem::UnfilteredBridge { bridge, .. } | Problem::NoBridge { bridge } = problem {
                 state.filtered_bridges.remove(bridge);
+                // It was not taken, and will be tried at every read-back: that is nobody's change.
+                steps.retain(|step| *step != Step::FilterBridge(bridge.clone()));
             }
         }
         Ok(self.remember(steps, problems, Mirror { state, chains: desired.chains.clone() }, desired))
@@ -245,18 +286,32 @@ fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
 
 /// Has a bridge filtered, or says why it cannot be.
 fn filter_bridge(bridge: &InterfaceName) -> Result<(), Problem> {
-    let unfiltered = |reason: String| Problem::UnfilteredBridge { bridge: bridge.clone(), reason };
+    load_bridge_netfilter(bridge)?;
+    bridge::filter(bridge).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENODEV) => Problem::NoBridge { bridge: bridge.clone() },
+        _ => unfiltered(bridge, error.to_string()),
+    })
+}
+
+/// Makes a bridge that is filtered, or says why it cannot be.
+fn make_bridge(bridge: &InterfaceName) -> Result<(), Problem> {
+    load_bridge_netfilter(bridge)?;
+    bridge::make(bridge).map_err(|error| unfiltered(bridge, error.to_string()))
+}
+
+fn load_bridge_netfilter(bridge: &InterfaceName) -> Result<(), Problem> {
     if !bridge::available() {
         // Docker loads it where it needs it, and this is the same need.
         let loaded = exec::run("modprobe", &["br_netfilter"], "");
         if !bridge::available() {
             let reason = loaded.err().map(|error| format!(" ({error})")).unwrap_or_default();
             let what = "the kernel module br_netfilter is not loaded; run `modprobe br_netfilter`";
-            return Err(unfiltered(format!("{what}{reason}")));
+            return Err(unfiltered(bridge, format!("{what}{reason}")));
         }
     }
-    bridge::filter(bridge).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENODEV) => Problem::NoBridge { bridge: bridge.clone() },
-        _ => unfiltered(error.to_string()),
-    })
+    Ok(())
+}
+
+fn unfiltered(bridge: &InterfaceName, reason: String) -> Problem {
+    Problem::UnfilteredBridge { bridge: bridge.clone(), reason }
 }

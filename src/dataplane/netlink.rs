@@ -17,6 +17,8 @@ const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
 const HEADER_LENGTH: usize = 16;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
@@ -47,6 +49,12 @@ impl Netlink {
     pub(super) fn request(&self, kind: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(kind, NLM_F_REQUEST | NLM_F_ACK, body)?;
         self.receive(each)
+    }
+
+    /// Asks for something new, which must not exist yet, and waits until the kernel has made it.
+    pub(super) fn create(&self, kind: u16, body: &[u8]) -> io::Result<()> {
+        self.send(kind, NLM_F_REQUEST | NLM_F_ACK | NLM_F_EXCL | NLM_F_CREATE, body)?;
+        self.receive(|_, _| {})
     }
 
     fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {

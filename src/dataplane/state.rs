@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
@@ -23,7 +23,7 @@ pub(super) const TABLE_MARK: &str = "DG-made-this-table";
 const FIRST: usize = 1;
 
 /// A jump of ours in a chain that is not ours.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Jump {
     /// Family.
     pub family: Family,

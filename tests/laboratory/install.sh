@@ -35,6 +35,8 @@ need iptables iptables
 need ipset ipset
 need nft nftables
 need conntrack conntrack
+# Other hands on the packet filter. Installed, it does nothing until somebody enables it.
+need ufw ufw
 need ip iproute2
 need nsenter util-linux
 need unshare util-linux

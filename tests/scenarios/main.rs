@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boot;
+mod hands;
 mod host;
 mod proxy;
 mod scenario;
@@ -28,12 +30,15 @@ fn main() -> ExitCode {
     // A scenario that fails is told by its test, and one that has to fail is no news.
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
-    let groups = vec![
+    let mut groups = vec![
         host::group().trials(&board),
         proxy::group().trials(&board),
         proxy::without_proxy().trials(&board),
         tricks::group().trials(&board),
+        hands::group().trials(&board),
+        hands::read_back_group().trials(&board),
     ];
+    groups.extend(boot::groups().into_iter().map(|group| group.trials(&board)));
     let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));
     if !arguments.list {
         println!("{board}");

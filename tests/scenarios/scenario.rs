@@ -22,6 +22,11 @@ pub(crate) trait World: Send + 'static {
     /// The controller that is running in it.
     fn controller(&mut self) -> &mut Controller;
 
+    /// What the kernel holds, as far as it must be the same after a scenario as before.
+    fn in_force(&self) -> String {
+        packet_filter(self.lab())
+    }
+
     /// Takes a protection out for the scenario that runs next, and sees to it that it is not put back: the controller is
     /// halted. A world in which the controller has to act first does this later, when it has.
     fn sabotage(&mut self, protection: Protection) {
@@ -36,7 +41,10 @@ pub(crate) trait World: Send + 'static {
 
     /// Waits until everything is repaired after that; `enforced` is what the kernel held before.
     fn wait_until_repaired(&mut self, enforced: &str) {
-        wait_for("the controller to repair what was taken out", || packet_filter(self.lab()) == enforced);
+        let repaired = || wait_for("what was taken out to be put back", || self.in_force() == enforced);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(repaired)) {
+            panic!("{}\n{}", message(panic.as_ref()), differences(enforced, &self.in_force()));
+        }
     }
 }
 
@@ -105,12 +113,22 @@ impl<W: World> Group<W> {
 
 /// Runs a scenario without something that it rests on, and panics when it holds all the same.
 fn expect_failure<W: World>(world: &mut W, scenario: &Scenario<W>, protection: Protection) {
-    let enforced = packet_filter(world.lab());
+    let enforced = world.in_force();
     world.sabotage(protection);
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(world)));
     world.end_sabotage();
     world.wait_until_repaired(&enforced);
     assert!(outcome.is_err(), "it holds without {} as well, so something else makes it hold", protection.name());
+}
+
+/// The lines that only one of two texts has.
+fn differences(wanted: &str, found: &str) -> String {
+    let only = |one: &str, other: &str, mark: &str| {
+        let other: Vec<&str> = other.lines().collect();
+        let lines = one.lines().filter(|line| !other.contains(line));
+        lines.map(|line| format!("{mark} {line}")).collect::<Vec<_>>()
+    };
+    [only(wanted, found, "-"), only(found, wanted, "+")].concat().join("\n")
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -27,6 +27,7 @@ pub(crate) mod sender;
 pub(crate) mod survey;
 pub(crate) mod tap;
 pub(crate) mod wire;
+pub(crate) mod vigil;
 pub(crate) mod world;
 
 pub(crate) use container::Container;
@@ -42,3 +43,4 @@ pub(crate) use sabotage::Protection;
 pub(crate) use sender::Sender;
 pub(crate) use survey::{Source, Survey, Target};
 pub(crate) use tap::{Count, Delivery, Tap};
+pub(crate) use vigil::Vigil;

@@ -12,6 +12,10 @@ pub(crate) enum Protection {
     Rules(&'static str),
     /// The jumps of ours in this foreign chain, in each family that has them.
     Jumps(&'static str),
+    /// The controller itself: what others take out stays out while it is halted.
+    Controller,
+    /// The last rules, put back at boot. A world that can boot leaves that out itself.
+    Restore,
 }
 
 impl Protection {
@@ -20,6 +24,8 @@ impl Protection {
         match self {
             Protection::Rules(comment) => format!("rules `{comment}`"),
             Protection::Jumps(chain) => format!("the jump in {chain}"),
+            Protection::Controller => "the controller".to_owned(),
+            Protection::Restore => "the restore at boot".to_owned(),
         }
     }
 
@@ -38,6 +44,8 @@ impl Protection {
                     ["iptables", "ip6tables"].map(|command| remove_lines(lab, command, is_jump)).iter().sum();
                 assert!(removed > 0, "there is no jump in {chain} to take out");
             }
+            // Whoever takes something out has halted it already.
+            Protection::Controller | Protection::Restore => {}
         }
     }
 }

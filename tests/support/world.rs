@@ -54,7 +54,11 @@ pub(crate) fn packet_filter(lab: &Lab) -> String {
     // `:CHAIN POLICY [packets:bytes]`
     let without_counters = lines.map(|line| line.split(" [").next().unwrap_or(line));
     let mut all: Vec<_> = without_counters.map(str::to_owned).collect();
-    all.push(lab.run(&["ipset", "list"]));
+    let sets = lab.run(&["ipset", "save"]);
+    // Without what the kernel chooses when it makes a set, and which decides the order of members.
+    let mut sets: Vec<_> = sets.lines().map(|line| line.split(" hashsize ").next().unwrap_or(line)).collect();
+    sets.sort_unstable();
+    all.extend(sets.into_iter().map(str::to_owned));
     all.join("\n")
 }
 

@@ -1,0 +1,231 @@
+//! The ruleset in force, kept for the next boot: rules that the kernel has lost are put back before the engine starts.
+//!
+//! Input: what was applied. Output: after a reboot the same ruleset with no known endpoint: every governed network is
+//! closed until the controller has classified who is on it. Members of other sets are as they were when the rules last
+//! changed; on a closed network they open nothing.
+
+#![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
+use crate::net::Family;
+use crate::ruleset::{Ruleset, SetName};
+use crate::telemetry::{Lock, LockError};
+
+use super::memory::write_whole;
+
+/// File name in the state directory.
+const FILE: &str = "last-ruleset.json";
+
+/// What this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// Why the last ruleset could not be kept, or not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A controller is running, which knows better; or the state directory is not usable.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file cannot be read.
+    #[error("cannot read the last ruleset from {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is not what this program wrote.
+    #[error("the last ruleset in {path} is damaged: nothing is closed until the controller runs, which writes it anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The file is of a version of this program that writes another format.
+    #[error(
+        "the last ruleset in {path} is of version {written_by}, which writes format {format}, and this one reads format \
+         {FORMAT}: nothing is closed until the controller runs, which writes it anew"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version.
+        written_by: String,
+        /// Its format.
+        format: u32,
+    },
+    /// The kernel did not take it.
+    #[error(transparent)]
+    Kernel(#[from] dataplane::Error),
+    /// The file cannot be written or removed.
+    #[error("cannot keep the ruleset for the next boot in {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// What can be read of every format.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+    written_by: String,
+}
+
+/// The file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    format: u32,
+    written_by: String,
+    /// The engine's choice, which nothing in the kernel tells before the engine has started.
+    variant: Variant,
+    /// Where our jumps stood beside the engine's rules.
+    anchors: Vec<Jump>,
+    ruleset: Ruleset,
+}
+
+impl Kept {
+    /// What there is to keep of a kernel that holds a ruleset, unless this is kept already.
+    pub(super) fn unless_same(former: Option<&Kept>, kernel: &Kernel, ruleset: &Ruleset) -> Option<Kept> {
+        let (variant, anchors) = (kernel.variant(), kernel.anchors(ruleset));
+        let same = former.is_some_and(|former| {
+            let kept = &former.ruleset;
+            former.variant == variant
+                && former.anchors == anchors
+                && kept.chains == ruleset.chains
+                && kept.bridges == ruleset.bridges
+                && kept.sets.keys().eq(ruleset.sets.keys())
+        });
+        let kept = || Kept {
+            format: FORMAT,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            variant,
+            anchors,
+            ruleset: closed(ruleset.clone()),
+        };
+        (!same).then(kept)
+    }
+
+    /// Keeps it, whole or not at all.
+    pub(super) fn keep(&self, state_directory: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string(self).map_err(io::Error::from);
+        let written = text.and_then(|text| write_whole(state_directory, FILE, &text));
+        written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
+    }
+
+    fn recall(state_directory: &Path) -> Result<Option<Kept>, Error> {
+        let path = state_directory.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let damaged = |source| Error::Damaged { path: path.clone(), source };
+        let head: Head = serde_json::from_str(&text).map_err(damaged)?;
+        if head.format != FORMAT {
+            return Err(Error::Version { path, written_by: head.written_by, format: head.format });
+        }
+        Ok(Some(serde_json::from_str(&text).map_err(damaged)?))
+    }
+}
+
+/// The ruleset with nobody known: on governed networks nothing passes.
+fn closed(mut ruleset: Ruleset) -> Ruleset {
+    for family in Family::ALL {
+        for name in [SetName::known(family), SetName::listed(family)] {
+            if let Some(set) = ruleset.sets.get_mut(&name) {
+                set.members.clear();
+            }
+        }
+    }
+    ruleset
+}
+
+/// What was put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Number of networks that are closed now.
+    pub networks: usize,
+    /// What was done and what is not as it should be.
+    pub outcome: Outcome,
+}
+
+/// Puts the last ruleset into the kernel, closed. `None` when there is none, as before the controller's first run and
+/// after a cleanup. Refuses while a controller runs.
+pub fn restore(state_directory: &Path, options: dataplane::Options) -> Result<Option<Restored>, Error> {
+    // Held until the end, so that no controller starts in between.
+    let Some(_lock) = Lock::acquire_existing(state_directory)? else { return Ok(None) };
+    let Some(kept) = Kept::recall(state_directory)? else { return Ok(None) };
+    let mut kernel = Kernel::open(dataplane::Options { variant: options.variant.or(Some(kept.variant)) })?;
+    let outcome = kernel.prepare(&closed(kept.ruleset.clone()), &kept.anchors)?;
+    Ok(Some(Restored { networks: kept.ruleset.bridges.len(), outcome }))
+}
+
+/// Forgets the last ruleset, so that the next boot closes nothing.
+pub fn forget(state_directory: &Path) -> Result<(), Error> {
+    let path = state_directory.join(FILE);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Write { path, source }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::{AddressSet, Member, SetKind};
+
+    fn kept() -> Kept {
+        let member = |text: &str| Member::Net(text.parse().expect("a block"));
+        let set = |members: &[Member]| AddressSet {
+            family: Family::V4,
+            kind: SetKind::Net,
+            members: members.iter().cloned().collect(),
+        };
+        let ruleset = Ruleset {
+            sets: [
+                (SetName::known(Family::V4), set(&[member("10.0.0.1/32")])),
+                (SetName::bridged_subnets(Family::V4), set(&[member("10.0.0.0/24")])),
+            ]
+            .into(),
+            bridges: ["br-a".parse().expect("a name")].into(),
+            ..Ruleset::default()
+        };
+        let ruleset = closed(ruleset);
+        Kept { format: FORMAT, written_by: "x".to_owned(), variant: Variant::Nft, anchors: vec![], ruleset }
+    }
+
+    #[test]
+    fn what_was_kept_is_recalled_with_nobody_known() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(Kept::recall(directory.path()).expect("nothing kept yet"), None);
+        kept().keep(directory.path()).expect("keep");
+        let recalled = Kept::recall(directory.path()).expect("recall").expect("something");
+        assert_eq!(recalled, kept());
+        assert!(recalled.ruleset.sets[&SetName::known(Family::V4)].members.is_empty());
+        assert_eq!(recalled.ruleset.sets[&SetName::bridged_subnets(Family::V4)].members.len(), 1);
+        forget(directory.path()).expect("forget");
+        forget(directory.path()).expect("forgotten already");
+        assert_eq!(Kept::recall(directory.path()).expect("nothing kept any more"), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_error_and_not_nothing() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let recall = |text: &str| {
+            fs::write(directory.path().join(FILE), text).expect("write");
+            Kept::recall(directory.path()).expect_err("refused").to_string()
+        };
+        assert!(recall("{").contains("damaged"));
+        assert!(recall(r#"{"format": 1, "written_by": "0.1.0", "ruleset": 7}"#).contains("damaged"));
+        let newer = recall(r#"{"format": 2, "written_by": "9.0.0", "ruleset": 7}"#);
+        assert!(newer.contains("9.0.0") && newer.contains("format 2"), "{newer}");
+    }
+}

@@ -1,0 +1,583 @@
+//! Other hands on the packet filter: whatever they take away or put above ours is found and repaired, and what they have
+//! there for themselves stays as it is.
+//!
+//! While somebody else's hand is at work, three forbidden ways are probed every 20 ms: between two containers of one
+//! bridge, from a container to this host, and from this host to an address that nobody has classified.
+//!
+//! firewalld itself is not run, because it needs a system bus; what it does to the tables is done in its place.
+
+#![expect(clippy::print_stderr, reason = "how long a way was open is worth knowing")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::scenario::{Group, Scenario, World};
+use crate::support::world::{Policies, packet_filter, wait_for};
+use crate::support::{Container, Controller, Engine, Lab, Protection, Responder, Vigil, command};
+
+const PORT: u16 = 7000;
+
+/// Within this time after the first of it, somebody else's change must be repaired. On a machine with more work than
+/// processors it is as much longer as everything else is.
+fn limit() -> Duration {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    LIMIT.mul_f64((load / f64::from(u32::try_from(processors).unwrap_or(1))).clamp(1.0, 4.0))
+}
+
+/// How long it must stay quiet after that.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Nothing in, nothing out.
+const CLOSED: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: closed}
+spec: {selector: app == 'closed', types: [Ingress, Egress]}
+";
+
+/// Rules of somebody else, made before dockgate has ever run.
+const FOREIGN: &str = "
+for f in iptables ip6tables; do
+    $f -N OTHERS
+    $f -A OTHERS -p tcp --dport 25 -m comment --comment 'a \"quoted\" word' -j DROP
+    $f -A FORWARD -j OTHERS
+    $f -I INPUT -p tcp --dport 22 -j ACCEPT
+    $f -A OUTPUT -p udp --dport 9 -j DROP
+    $f -t nat -A PREROUTING -p tcp --dport 2222 -j REDIRECT --to-ports 22
+    $f -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+done
+iptables -I DOCKER-USER -s 198.51.100.0/24 -j DROP
+ipset create others hash:net
+ipset add others 192.0.2.0/24
+nft 'add table inet others; add chain inet others in { type filter hook input priority 10; };
+    add rule inet others in tcp dport 23 drop'
+";
+
+/// A host on which others have rules, too.
+pub(crate) struct Hands {
+    // Dropped in this order: the controller before the laboratory.
+    controller: Option<Controller>,
+    forbidden: [(&'static str, Vigil); 3],
+    allowed: Vigil,
+    _containers: Vec<Container>,
+    _server: Responder,
+    interval: &'static str,
+    policies: Policies,
+    bridge: String,
+    /// What was there before dockgate came.
+    before: String,
+    kept: Kept,
+    repairs: u64,
+    lab: Lab,
+}
+
+impl World for Hands {
+    fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    fn controller(&mut self) -> &mut Controller {
+        self.controller.as_mut().expect("every scenario leaves a controller behind")
+    }
+}
+
+/// The packet filter as it is with dockgate in force, to be put back whole.
+#[derive(Clone)]
+struct Kept {
+    namespace: String,
+    tables: [String; 2],
+    sets: String,
+    foreign: String,
+}
+
+impl Kept {
+    fn of(lab: &Lab) -> Kept {
+        Kept {
+            namespace: format!("--net=/run/netns/{}", lab.name()),
+            tables: ["iptables-save", "ip6tables-save"].map(|save| lab.run(&[save]) + "\n"),
+            sets: lab.run(&["ipset", "save"]) + "\n",
+            foreign: lab.run(&["nft", "list", "table", "inet", "others"]) + "\n",
+        }
+    }
+}
+
+/// Puts the packet filter back when a scenario ends, also by a panic.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let [v4, v6] = &self.tables;
+        let foreign = format!("table inet others\ndelete table inet others\n{}", self.foreign);
+        for (command, input) in [
+            (&["ipset", "restore", "-exist"][..], &self.sets),
+            (&["iptables-restore"], v4),
+            (&["ip6tables-restore"], v6),
+            (&["nft", "-f", "-"], &foreign),
+        ] {
+            let entered = [&["nsenter", &self.namespace], command].concat();
+            let output = command::output(&entered, input.as_bytes());
+            // The laboratory is gone when the group ends; a scenario that could not be undone fails the next one.
+            if !output.status.success() && fs::exists(&self.namespace["--net=".len()..]).unwrap_or(false) {
+                eprintln!("cannot put back: {command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+}
+
+/// What the kernel must hold after the repair.
+enum Then<'a> {
+    /// Exactly what it held before.
+    Same,
+    /// That and one more rule of somebody else's, below ours.
+    SameAnd(&'a str),
+    /// Everything of ours; what others had is lost by their own hand.
+    Ours,
+}
+
+impl Hands {
+    /// With the default interval of ten seconds: what is repaired within one was notified.
+    fn notified() -> Hands {
+        Hands::build("10s")
+    }
+
+    /// With a short interval: there are no notifications of sets.
+    fn read_back() -> Hands {
+        Hands::build("400ms")
+    }
+
+    fn build(interval: &'static str) -> Hands {
+        let lab = Lab::start(Engine::Installed);
+        lab.network("front", &["10.81.0.0/24", "2001:db8:81::/64"]);
+        let id = lab.docker(&["network", "inspect", "--format", "{{.Id}}", "front"]);
+        let start = |name: &str| lab.container(name).network("front").label("app", name).serve(&[PORT]).start();
+        let [closed, open, peer] = ["closed", "open", "peer"].map(start);
+        let server = Responder::start(lab.host(), &[PORT]);
+        lab.run(&["sh", "-ec", FOREIGN]);
+        let before = foreign(&lab);
+
+        let policies = Policies::new(&lab);
+        policies.save("closed.yaml", CLOSED);
+        let mut controller = lab.dockgate(&["run", "--policies", &policies.argument(), "--resync-interval", interval]);
+        controller.wait_until_ready();
+
+        // Addresses that the engine did not give: the host may not reach them.
+        let stray = ["10.81.0.99/24", "2001:db8:81::99/64"];
+        for address in stray {
+            let namespace = format!("/proc/{}/ns/net", peer.process_id());
+            let enter = format!("--net={namespace}");
+            command::run(&["nsenter", &enter, "ip", "address", "add", address, "dev", "eth0", "nodad"]);
+        }
+        let at =
+            |text: &str| SocketAddr::new(text.split('/').next().unwrap_or(text).parse().expect("an address"), PORT);
+        let of = |container: &Container| {
+            [false, true].map(|v6| SocketAddr::new(container.address("front", v6), PORT)).to_vec()
+        };
+        let forbidden = [
+            ("container → container", Vigil::start(open.namespace(), &of(&closed))),
+            ("container → host", Vigil::start(closed.namespace(), &["10.81.0.1", "2001:db8:81::1"].map(at))),
+            ("host → container", Vigil::start(lab.host(), &stray.map(at))),
+        ];
+        let allowed = Vigil::start(open.namespace(), &of(&peer));
+        let kept = Kept::of(&lab);
+        let bridge = format!("br-{}", &id[..12]);
+        let mut hands = Hands {
+            controller: Some(controller),
+            forbidden,
+            allowed,
+            _containers: vec![closed, open, peer],
+            _server: server,
+            interval,
+            policies,
+            bridge,
+            before,
+            kept,
+            repairs: 0,
+            lab,
+        };
+        hands.repairs = hands.count_repairs();
+        assert_eq!(foreign(&hands.lab), hands.before, "dockgate's start changed foreign rules");
+        hands.expect_quiet(Instant::now(), "before anything");
+        hands
+    }
+
+    /// Lets somebody change something by a shell command on the host, and expects that within [`limit`] everything
+    /// forbidden is closed again for good, that the change was counted, and that what is allowed works.
+    fn repairs_after(&mut self, change: &str, then: &Then) {
+        let enforced = packet_filter(&self.lab);
+        let before = foreign(&self.lab);
+        let _undo = self.kept.clone();
+        let limit = limit();
+        let began = Instant::now();
+        self.lab.run(&["sh", "-ec", change]);
+        while began.elapsed() < limit && !self.is_repaired(&enforced, then) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let repaired = Instant::now();
+        self.expect_closed(repaired, change);
+        assert!(self.is_repaired(&enforced, then), "not repaired within {limit:?} after `{change}`");
+        match then {
+            Then::Same => assert_eq!(foreign(&self.lab), before, "foreign rules have changed"),
+            Then::SameAnd(rule) => assert_eq!(without(&foreign(&self.lab), rule), before, "foreign rules have changed"),
+            // With Docker's own rules gone nothing is forwarded any more.
+            Then::Ours => {}
+        }
+        if !matches!(then, Then::Ours) {
+            self.expect_open(change);
+        }
+        wait_for("the repair to be counted", || self.count_repairs() > self.repairs);
+        self.repairs = self.count_repairs();
+        let log = self.controller().log();
+        assert!(log.contains("somebody changed our rules; repaired"), "the repair is not in the log:\n{log}");
+        for (way, vigil) in &self.forbidden {
+            let passed = vigil.passed_since(began);
+            if let Some((last, _)) = passed.last() {
+                let change = change.lines().next().unwrap_or_default();
+                eprintln!("{way} was open for {} ms after `{change}`", last.duration_since(began).as_millis());
+            }
+        }
+    }
+
+    /// Expects that nothing forbidden passes from a moment on, for a while.
+    fn expect_closed(&self, since: Instant, what: &str) {
+        let sent: Vec<usize> = self.forbidden.iter().map(|(_, vigil)| vigil.sent()).collect();
+        thread::sleep(QUIET);
+        for ((way, vigil), sent) in self.forbidden.iter().zip(sent) {
+            let passed = vigil.passed_since(since);
+            assert!(passed.is_empty(), "{way}: {} forbidden packets have passed: {what}", passed.len());
+            assert!(vigil.sent() > sent, "{way}: nothing was probed");
+        }
+    }
+
+    /// Expects that what is allowed passes, in both families.
+    fn expect_open(&self, what: &str) {
+        let begin = Instant::now();
+        for v6 in [false, true] {
+            wait_for(&format!("an allowed packet to pass (IPv6 {v6}): {what}"), || {
+                self.allowed.passed_since(begin).iter().any(|(_, to)| to.is_ipv6() == v6)
+            });
+        }
+    }
+
+    fn expect_quiet(&self, since: Instant, what: &str) {
+        self.expect_closed(since, what);
+        self.expect_open(what);
+    }
+
+    fn is_repaired(&self, enforced: &str, then: &Then) -> bool {
+        let now = packet_filter(&self.lab);
+        let firsts = |text: &str| first_rules(text);
+        match then {
+            Then::Same => now == enforced,
+            Then::SameAnd(rule) => without(&now, rule) == enforced && firsts(&now) == firsts(enforced),
+            Then::Ours => self.plan().status.code() == Some(0),
+        }
+    }
+
+    /// What `dockgate plan` says is still to be done.
+    fn plan(&self) -> Output {
+        self.lab.dockgate_output(&["plan", "--policies", &self.policies.argument()])
+    }
+
+    fn count_repairs(&self) -> u64 {
+        let controller = self.controller.as_ref().expect("every scenario leaves a controller behind");
+        controller.document()["kernel"]["repairs"].as_u64().expect("a number")
+    }
+
+    /// The name of a set of ours that starts so and has members.
+    fn set(&self, prefix: &str) -> String {
+        let saved = self.lab.run(&["ipset", "save"]);
+        let name = saved
+            .lines()
+            .find_map(|line| line.strip_prefix("add ")?.split(' ').next().filter(|n| n.starts_with(prefix)));
+        name.unwrap_or_else(|| panic!("no set {prefix} has members:\n{saved}")).to_owned()
+    }
+}
+
+/// Everything in the packet filter that is not ours, in order, without counters.
+fn foreign(lab: &Lab) -> String {
+    let mut all = String::new();
+    for save in ["iptables-save", "ip6tables-save"] {
+        for line in lab.run(&[save]).lines().filter(|line| !line.starts_with('#')) {
+            let is_ours = [":DG-", "-A DG-"].iter().any(|head| line.starts_with(head)) || line.contains("-j DG-");
+            if !is_ours {
+                all += line.split(" [").next().unwrap_or(line);
+                all += "\n";
+            }
+        }
+    }
+    let sets = lab.run(&["ipset", "save"]);
+    let sets = sets.lines().filter(|line| !line.split(' ').nth(1).unwrap_or_default().starts_with("dg-"));
+    all += &sets.collect::<Vec<_>>().join("\n");
+    all + &lab.run(&["nft", "list", "table", "inet", "others"])
+}
+
+/// The text without the lines that are exactly this rule.
+fn without(text: &str, rule: &str) -> String {
+    let ends = text.ends_with('\n');
+    let left: Vec<&str> = text.lines().filter(|line| *line != rule).collect();
+    left.join("\n") + if ends { "\n" } else { "" }
+}
+
+/// The chains of a dump whose first rule is a jump of ours, each with the family's place in the dump.
+fn first_rules(dump: &str) -> Vec<String> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut first = Vec::new();
+    for line in dump.lines() {
+        if line.starts_with('*') {
+            seen.clear();
+        } else if let Some(chain) = line.strip_prefix("-A ").and_then(|rule| rule.split(' ').next())
+            && !seen.contains(&chain)
+        {
+            seen.push(chain);
+            if line.contains("-j DG-") && !chain.starts_with("DG-") {
+                first.push(line.to_owned());
+            }
+        }
+    }
+    first
+}
+
+/// A scenario that rests on the controller: nothing else repairs.
+fn repaired(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> Scenario<Hands> {
+    Scenario {
+        name,
+        path: "same bridge, container → host, host → container",
+        family: "both",
+        accident,
+        rests_on: &[Protection::Controller],
+        run,
+    }
+}
+
+/// Somebody's command for both families.
+fn both(command: &str) -> String {
+    format!("iptables {command}; ip6tables {command}")
+}
+
+/// Deletes every rule that `grep` finds among the rules of both families, with that rule's text.
+fn delete_rules(pattern: &str) -> String {
+    format!(
+        "for f in iptables ip6tables; do
+            ($f-save -t filter | grep -e '{pattern}' | sed 's/^-A/-D/'; echo COMMIT) |
+                (echo '*filter'; cat) | $f-restore --noflush
+        done"
+    )
+}
+
+/// Somebody's rule above our jump.
+fn put_above(hands: &mut Hands, chain: &str) {
+    let insert = format!("-I {chain} -p udp -j ACCEPT");
+    // The older engine has no DOCKER-USER for IPv6.
+    let change = if chain == "DOCKER-USER" { format!("iptables {insert}") } else { both(&insert) };
+    hands.repairs_after(&change, &Then::SameAnd(&format!("-A {chain} -p udp -j ACCEPT")));
+}
+
+/// What firewalld does at a reload, and `iptables-restore` in somebody's script: the tables as they were saved once.
+fn restore_of_old(hands: &mut Hands) {
+    let old = hands.before.clone();
+    let tables: Vec<&str> = old.split_inclusive("COMMIT\n").collect();
+    let (v4, v6) = tables.split_at(tables.len() / 2);
+    let restore = |command: &str, tables: &[&str]| {
+        let tables: String = tables.iter().filter(|table| table.contains("COMMIT")).copied().collect();
+        format!("{command} <<'END'\n{tables}END\n")
+    };
+    let change = restore("iptables-restore", v4) + &restore("ip6tables-restore", v6);
+    hands.repairs_after(&change, &Then::Same);
+}
+
+fn switch_bridge_off(hands: &mut Hands) {
+    let off = format!("ip link set {} type bridge nf_call_iptables 0 nf_call_ip6tables 0", hands.bridge);
+    hands.repairs_after(&off, &Then::Same);
+}
+
+/// The namespace's switch is another one than the bridge's; a hardening script turns it off.
+fn switch_namespace_off(hands: &mut Hands) {
+    struct On<'a>(&'a Lab);
+    impl On<'_> {
+        fn set(&self, value: &str) {
+            for family in ["iptables", "ip6tables"] {
+                self.0.host().set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), value);
+            }
+        }
+    }
+    impl Drop for On<'_> {
+        fn drop(&mut self) {
+            self.set("1");
+        }
+    }
+    let undo = On(&hands.lab);
+    let began = Instant::now();
+    undo.set("0");
+    hands.expect_quiet(began, "without the namespace's switch");
+}
+
+/// Debian's ufw with its files copied, so that the machine's own stay as they are.
+fn enable_and_disable_ufw(hands: &mut Hands) {
+    const SCRIPT: &str = r#"
+        files=$1
+        mount --make-rprivate /
+        rm -rf "$files"; mkdir -p "$files/run"
+        for path in /etc/ufw /lib/ufw /etc/default/ufw; do
+            mkdir -p "$files$(dirname $path)"
+            cp -a "$path" "$files$path"
+            mount --bind "$files$path" "$path"
+        done
+        mount --bind "$files/run" /run
+        # It would set sysctls of its own choice.
+        sed 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw >"$files/default"
+        cat "$files/default" >/etc/default/ufw
+        shift
+        for action; do ufw $action; done
+        umount /run
+    "#;
+    let files = hands.lab.directory().join("ufw");
+    let files = files.to_string_lossy();
+    let ufw = |lab: &Lab, actions: &[&str]| {
+        let command = ["unshare", "--mount", "sh", "-euc", SCRIPT, "ufw", &files];
+        lab.run(&[&command[..], actions].concat())
+    };
+    let before = foreign(&hands.lab);
+    let _undo = hands.kept.clone();
+    let began = Instant::now();
+    ufw(&hands.lab, &["allow 22/tcp", "allow 7000", "--force enable"]);
+    assert!(foreign(&hands.lab).contains("ufw-user-input"), "ufw is in force");
+    let own = |text: &str| text.lines().filter(|line| !line.contains("ufw")).map(str::to_owned).collect::<Vec<_>>();
+    // It drops what is forwarded, and the older engine has no rules of its own for IPv6.
+    hands.expect_closed(began, "while ufw came");
+    let policies = |lines: Vec<String>| lines.into_iter().filter(|line| !line.starts_with(':')).collect::<Vec<_>>();
+    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's coming changed other rules");
+    let began = Instant::now();
+    ufw(&hands.lab, &["--force enable", "disable"]);
+    hands.expect_quiet(began, "while ufw went");
+    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's going changed other rules");
+    assert_eq!(hands.plan().status.code(), Some(0), "nothing is left to be done");
+}
+
+/// Everything that dockgate does, and nothing of anyone else's is touched.
+fn come_and_go(hands: &mut Hands) {
+    let controller = hands.controller.take().expect("every scenario leaves a controller behind");
+    let state = controller.state().to_string_lossy().into_owned();
+    let stopped = controller.stop();
+    let cleaned = hands.lab.dockgate_output(&["cleanup", "--state-dir", &state]);
+    let (after, left) = (foreign(&hands.lab), packet_filter(&hands.lab));
+    let arguments = ["run", "--policies", &hands.policies.argument(), "--resync-interval", hands.interval];
+    let mut controller = hands.lab.dockgate(&arguments);
+    controller.wait_until_ready();
+    hands.controller = Some(controller);
+    hands.repairs = 0;
+    assert!(stopped.success() && cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    assert_eq!(after, hands.before, "foreign rules have changed");
+    assert!(!left.contains("DG-") && !left.contains("dg-"), "something of ours is left:\n{left}");
+    assert_eq!(foreign(&hands.lab), hands.before, "foreign rules have changed");
+    hands.expect_quiet(Instant::now(), "after a new start");
+}
+
+pub(crate) fn group() -> Group<Hands> {
+    Group {
+        name: "hands",
+        build: Hands::notified,
+        scenarios: vec![
+            repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
+                hands.repairs_after(&both("-F"), &Then::Ours);
+            }),
+            repaired("a_flush_of_docker_user_is_repaired", "iptables -F DOCKER-USER", |hands| {
+                hands.repairs_after("iptables -F DOCKER-USER; ip6tables -F FORWARD", &Then::Ours);
+            }),
+            repaired("a_flush_of_our_chain_is_repaired", "iptables -F DG-FORWARD", |hands| {
+                hands.repairs_after(&both("-F DG-FORWARD"), &Then::Same);
+            }),
+            repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
+                hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
+            }),
+            repaired("a_chain_that_was_deleted_is_put_back", "iptables -X of a chain", |hands| {
+                // In one transaction, or the repair comes in between and the chain is in use again.
+                let change = r"for f in iptables ip6tables; do
+                    $f-save -t filter | sed -n -e 's/^:\(DG-to-[^ ]*\|DG-all-[^ ]*\) .*/:\1 - [0:0]/p' \
+                        -e 's/^:\(DG-in-[^ ]*\) .*/:\1 - [0:0]\n-X \1/p' |
+                        sort -r | (echo '*filter'; cat; echo COMMIT) | $f-restore --noflush
+                done";
+                hands.repairs_after(change, &Then::Same);
+            }),
+            repaired("a_rule_above_ours_in_docker_user_goes_below", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
+                put_above(hands, "DOCKER-USER");
+            }),
+            repaired("a_rule_above_ours_in_input_goes_below", "iptables -I INPUT -j ACCEPT", |hands| {
+                put_above(hands, "INPUT");
+            }),
+            repaired("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
+                put_above(hands, "OUTPUT");
+            }),
+            repaired("a_rule_above_ours_in_forward_is_topped", "iptables -I FORWARD -j ACCEPT", |hands| {
+                hands.repairs_after(&both("-I FORWARD -p udp -j ACCEPT"), &Then::Ours);
+            }),
+            repaired("a_jump_that_was_deleted_is_put_back", "iptables -D of our jumps", |hands| {
+                hands.repairs_after(&delete_rules("-j DG-"), &Then::Same);
+            }),
+            repaired("a_second_copy_of_our_jump_is_removed", "iptables -A of our jump", |hands| {
+                let copy = "-A INPUT -m comment --comment dockgate:1 -j DG-INPUT";
+                hands.repairs_after(&both(copy), &Then::Same);
+            }),
+            repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
+            repaired("a_table_that_was_deleted_is_made_again", "nft delete table", |hands| {
+                hands.repairs_after("nft delete table ip filter; nft delete table ip6 filter", &Then::Ours);
+            }),
+            repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
+                hands.repairs_after("nft flush ruleset", &Then::Ours);
+            }),
+            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switch_bridge_off),
+            Scenario {
+                rests_on: &[],
+                ..repaired(
+                    "the_namespaces_switch_opens_nothing",
+                    "sysctl bridge-nf-call-iptables=0",
+                    switch_namespace_off,
+                )
+            },
+            Scenario {
+                rests_on: &[],
+                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", enable_and_disable_ufw)
+            },
+            Scenario {
+                rests_on: &[],
+                ..repaired("foreign_rules_survive_our_coming_and_going", "cleanup, run", come_and_go)
+            },
+        ],
+    }
+}
+
+/// What the kernel does not notify of.
+pub(crate) fn read_back_group() -> Group<Hands> {
+    Group {
+        name: "hands_sets",
+        build: Hands::read_back,
+        scenarios: vec![
+            repaired("a_member_that_left_its_class_comes_back", "ipset del", |hands| {
+                let change = ["dg-4-in-", "dg-6-in-"].map(|prefix| format!("ipset flush {}", hands.set(prefix)));
+                hands.repairs_after(&change.join("; "), &Then::Same);
+            }),
+            repaired("a_flush_of_all_sets_is_repaired", "ipset flush", |hands| {
+                hands.repairs_after("for s in $(ipset list -n | grep ^dg-); do ipset flush $s; done", &Then::Same);
+            }),
+            repaired("an_address_that_others_made_known_is_not", "ipset add", |hands| {
+                let add = |family: u8, address: &str| {
+                    let member = format!("{address},{}", hands.bridge);
+                    format!("ipset add dg-{family}-known {member}; ipset add dg-{family}-listed {member}")
+                };
+                let change = [add(4, "10.81.0.99"), add(6, "2001:db8:81::99")].join("; ");
+                hands.repairs_after(&change, &Then::Same);
+            }),
+            repaired("sets_that_were_destroyed_are_made_again", "iptables -F, ipset destroy", |hands| {
+                let change = delete_rules("-j DG-")
+                    + "; for f in iptables ip6tables; do
+                        $f-save | sed -n 's/^:\\(DG-[^ ]*\\) .*/-F \\1/p' | (echo '*filter'; cat; echo COMMIT) |
+                            $f-restore --noflush; done
+                    for s in $(ipset list -n | grep ^dg-); do ipset destroy $s; done";
+                hands.repairs_after(&change, &Then::Ours);
+            }),
+        ],
+    }
+}
