@@ -100,15 +100,18 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
             }
         }
-        let published = self.published_ports(networks);
+        let (published, answers) = self.published_ports(networks);
         bases.entry(Hook::Input).or_default().extend(published);
+        bases.entry(Hook::Output).or_default().extend(answers);
         self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
     }
 
     /// Rules of INPUT for ports of the host behind which `docker-proxy` carries connections to a container: the
     /// container's ingress policy is asked here, where the client's true address is still seen. A container on several
     /// networks is reached only when all of its endpoints' policies allow it, because Docker does not say which it uses.
-    fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> Chain {
+    ///
+    /// The second chain is for OUTPUT, and keeps the proxy from opening anew what was cut in INPUT.
+    fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> (Chain, Chain) {
         let mut ports = BTreeSet::new();
         for class in networks.iter().flat_map(|governed| &governed.ingress) {
             for endpoint in &class.members {
@@ -138,7 +141,29 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             matches.push(Match::Ports { side, ranges: vec![range], negated: false });
             rule(matches, Action::Jump(chain), format!("published port {range}/{protocol}"))
         };
-        ports.into_iter().map(rule_of).collect()
+        let held = ports.iter().map(|(range, protocol, bound_to, _)| (*protocol, *bound_to, *range)).collect();
+        (ports.into_iter().map(rule_of).collect(), Self::proxy_answers(&held))
+    }
+
+    /// Rules of OUTPUT for what is sent from a published port: an answer never opens a flow. Else the next answer of the
+    /// proxy opens the flow that was cut, with the proxy as the one who asked, and the client's packets belong to it.
+    fn proxy_answers(held: &BTreeSet<(Protocol, Option<IpAddr>, PortRange)>) -> Chain {
+        // -p tcp -s ADDRESS -m multiport --sports 8080 ! --syn -m conntrack --ctstate NEW -j DROP
+        let rule_of = |(protocol, bound_to, range): &(Protocol, Option<IpAddr>, PortRange)| {
+            let side = Side::Source;
+            let mut matches = vec![Match::Protocol { protocol: *protocol, negated: false }];
+            matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
+            matches.push(Match::Ports { side, ranges: vec![*range], negated: false });
+            // Other protocols do not say which packet is the first. No other program has the port while the proxy does.
+            matches.extend((*protocol == Protocol::TCP).then_some(Match::TcpNotSyn));
+            matches.push(state(&[ConnectionState::New]));
+            rule(
+                matches,
+                Action::Drop,
+                format!("answer from published port {range}/{protocol} to a flow that is not open"),
+            )
+        };
+        held.iter().map(rule_of).collect()
     }
 
     fn base_prologue(&self, hook: Hook) -> Chain {
@@ -148,6 +173,11 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             // -i lo -j RETURN
             let loopback = Match::InInterface(InterfaceName::loopback());
             chain.push(rule(vec![loopback], Action::Return, "from this host itself"));
+        }
+        if hook == Hook::Output {
+            // -o lo -j RETURN
+            let loopback = Match::OutInterface(InterfaceName::loopback());
+            chain.push(rule(vec![loopback], Action::Return, "to this host itself"));
         }
         if hook != Hook::Forward {
             chain.extend(self.neighbour_discovery(None));
@@ -189,14 +219,13 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// What every packet of a governed network has to pass: `INVALID` is no flow, and a TCP packet that opens no flow
     /// may not create one, or a flow that was cut comes back through mid-stream pick-up.
     fn flow_checks() -> Chain {
-        vec![
-            rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet"),
-            rule(
-                vec![Match::TcpNotSyn, state(&[ConnectionState::New])],
-                Action::Drop,
-                "TCP packet of a flow that is not open",
-            ),
-        ]
+        vec![rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet"), Self::no_pick_up()]
+    }
+
+    /// `-p tcp ! --syn -m conntrack --ctstate NEW -j DROP`
+    fn no_pick_up() -> Rule {
+        let matches = vec![Match::TcpNotSyn, state(&[ConnectionState::New])];
+        rule(matches, Action::Drop, "TCP packet of a flow that is not open")
     }
 
     /// What an endpoint must hear whatever its policy: errors about a flow of its own, path MTU discovery above all.
@@ -267,13 +296,14 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// `DG-host-NET`: this host may reach its containers, but nobody, `docker-proxy` included, reaches an address that
-    /// is not classified yet, or whose published ports are not known and judged yet.
+    /// is not classified yet, or whose published ports are not known and judged yet. Nor may what this host still sends on
+    /// a flow that was cut open it anew, the other way round.
     ///
     /// TCP is refused and not dropped: `docker-proxy` accepts its client before it connects to the container, and a SYN
     /// that is dropped is sent again a second later, when the gate is open and the client, who was never judged, still
     /// there. Refused, the proxy hangs up on its client, as it does while the container's server is not up yet.
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
-        let mut chain = Vec::new();
+        let mut chain = vec![Self::no_pick_up()];
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
             chain.push(rule(matches, Action::Return, "host to every endpoint"));
