@@ -13,6 +13,7 @@
 mod anchor;
 mod bridge;
 mod chains;
+pub mod conntrack;
 pub mod exec;
 mod kernel;
 mod netlink;

@@ -4,6 +4,7 @@
 //! It walks the very chains and sets that the kernel gets, so that what `explain` says is what the kernel does; a
 //! differential test with real packets holds the two together.
 
+pub mod flow;
 pub mod path;
 
 use std::net::IpAddr;

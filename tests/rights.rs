@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use support::leftovers::MARK;
-use support::{Container, Engine, Lab, Probe, Survey};
+use support::{Container, Conversation, Engine, Lab, Probe, Survey, Transport};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_dockgate");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -36,6 +37,12 @@ impl Shop {
             builder.label("com.docker.compose.project", "shop").serve(&[port]).start()
         };
         Shop { web: container("web", 80), api: container("api", 8080) }
+    }
+
+    /// A flow that the policy forbids, open before it is in force.
+    fn open_flow(&self) -> Conversation {
+        let api = SocketAddr::new(self.api.address("shop_front", false), 9999);
+        Conversation::open(Transport::Tcp, self.web.namespace(), api, (self.api.namespace(), 9999))
     }
 
     /// The policy is in force on one bridge, in both families.
@@ -93,6 +100,7 @@ fn the_capabilities_of_the_unit_are_enough() {
 
     let lab = Lab::start(Engine::Installed);
     let shop = Shop::open(&lab);
+    let mut flow = shop.open_flow();
     let state = lab.directory().join("state");
     let log = lab.directory().join("dockgate.log");
     let file = fs::File::create(&log).expect("the laboratory's directory takes files");
@@ -115,6 +123,7 @@ fn the_capabilities_of_the_unit_are_enough() {
     };
     wait_until_ready(status, || fs::read_to_string(&log).unwrap_or_default());
     shop.assert_governed();
+    flow.expect_silence();
 }
 
 #[derive(Deserialize)]
@@ -195,6 +204,7 @@ fn the_rights_of_the_container_are_enough() {
         lab.docker(&words)
     };
 
+    let mut flow = shop.open_flow();
     run(&["--detach", "--name", "dockgate"], &service.command);
     let status = || {
         let mut command = Command::new("docker");
@@ -203,6 +213,7 @@ fn the_rights_of_the_container_are_enough() {
     };
     wait_until_ready(status, || lab.docker(&["logs", "dockgate"]));
     shop.assert_governed();
+    flow.expect_silence();
 
     lab.docker(&["stop", "dockgate"]);
     assert_eq!(lab.docker(&["inspect", "--format", "{{.State.ExitCode}}", "dockgate"]), "0");

@@ -120,7 +120,8 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
     }
     let variant = kernel.variant.map_or("not known yet".to_owned(), |variant| format!("iptables-{variant}"));
     let (applied, repairs) = (count_u64(kernel.applied, "change"), count_u64(kernel.repairs, "repair"));
-    writeln!(output, "kernel       {variant}, {applied} applied, {repairs}")?;
+    let flows = count_u64(kernel.flows_cut, "flow");
+    writeln!(output, "kernel       {variant}, {applied} applied, {repairs}, {flows} cut")?;
     if let Some(error) = &kernel.last_error {
         writeln!(output, "  error      {}", printable(error))?;
     }

@@ -4,15 +4,17 @@
 //! holds this state; nothing in it is shared or locked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::compile::{self, Compiled};
-use crate::inventory::{Change, ContainerId, Engine, Inventory, PublishedPort};
+use crate::inventory::{Change, ContainerId, Engine, Inventory, NetworkId, PublishedPort};
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::telemetry::chain;
+use crate::verdict::flow::{Judge, may_forbid_more};
 
 /// How long policy on a published port has to be in force until this host may reach the container behind it.
 ///
@@ -75,7 +77,16 @@ pub struct Core {
     settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
     /// The wanted ruleset, unless something has changed since it was compiled.
     compiled: Option<Compiled>,
+    /// The ruleset by which the open flows were judged last; `None` before the first time, or when it is `compiled`.
+    judged: Option<Compiled>,
+    /// Whether the open flows were judged by `compiled`.
+    is_judged: bool,
+    /// Who had which address when the open flows were judged last.
+    owners: Owners,
 }
+
+/// Endpoints by network and address, each with its container and Docker's id of the attachment.
+type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, String)>;
 
 impl Core {
     /// The state before anything is known.
@@ -90,6 +101,9 @@ impl Core {
             refused: BTreeSet::new(),
             settling: BTreeMap::new(),
             compiled: None,
+            judged: None,
+            is_judged: false,
+            owners: Owners::new(),
         }
     }
 
@@ -109,9 +123,17 @@ impl Core {
             Event::Inventory(change) => self.take_change(change),
         };
         if need > Need::Nothing {
-            self.compiled = None;
+            self.invalidate();
         }
         need
+    }
+
+    /// The ruleset is to be compiled anew. The one by which flows were judged is kept, to compare with.
+    fn invalidate(&mut self) {
+        let superseded = self.compiled.take();
+        if std::mem::take(&mut self.is_judged) {
+            self.judged = superseded;
+        }
     }
 
     fn take_files(&mut self, files: &[SourceFile]) -> Need {
@@ -216,7 +238,7 @@ impl Core {
     pub fn refuse(&mut self, policies: BTreeSet<PolicyKey>) -> bool {
         let changed = policies != self.refused;
         self.refused = policies;
-        self.compiled = None;
+        self.invalidate();
         changed
     }
 
@@ -237,6 +259,43 @@ impl Core {
             }
         };
         Some(self.compiled.get_or_insert_with(compile))
+    }
+
+    /// Whether the wanted ruleset may forbid a flow that was open when flows were judged last. True before the first time.
+    pub fn may_forbid_open_flows(&self) -> bool {
+        match (&self.judged, &self.compiled) {
+            _ if self.is_judged => false,
+            (Some(before), Some(after)) => may_forbid_more(&before.ruleset, &after.ruleset),
+            _ => true,
+        }
+    }
+
+    /// Notes that no flow is open that the wanted ruleset forbids.
+    pub fn flows_are_judged(&mut self) {
+        self.is_judged = self.compiled.is_some();
+        self.judged = None;
+        self.owners = self.inventory.as_ref().map(owners).unwrap_or_default();
+    }
+
+    /// Addresses that were one endpoint's when flows were judged last, and are another's now: a flow of the former must not
+    /// reach the latter, whatever policy says of the two.
+    pub fn handed_on(&self) -> BTreeSet<IpAddr> {
+        let Some(inventory) = &self.inventory else { return BTreeSet::new() };
+        if self.owners.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_another = |(key, now): &(&(NetworkId, IpAddr), &(ContainerId, String))| {
+            self.owners.get(*key).is_some_and(|before| {
+                let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
+                before.0 != now.0 || reattached
+            })
+        };
+        owners(inventory).iter().filter(is_another).map(|((_, address), _)| *address).collect()
+    }
+
+    /// A judge of flows by the wanted ruleset; `None` until there is one. `host` are the addresses of this host.
+    pub fn judge<'a>(&'a self, host: &'a BTreeSet<IpAddr>) -> Option<Judge<'a>> {
+        Some(Judge::new(&self.compiled.as_ref()?.ruleset, self.inventory.as_ref()?, host))
     }
 
     /// What is known of the policy directory; `None` until it was read.
@@ -276,6 +335,19 @@ impl Core {
         let alone = PolicySet { policies, ..state.policies.clone() };
         Some(compile::compile(&alone, inventory, &self.options))
     }
+}
+
+fn owners(inventory: &Inventory) -> Owners {
+    let attachments = inventory
+        .containers
+        .values()
+        .flat_map(|container| container.attachments.iter().map(move |attachment| (&container.id, attachment)));
+    let owned = attachments.flat_map(|(container, attachment)| {
+        [attachment.ipv4, attachment.ipv6].into_iter().flatten().map(move |address| {
+            ((attachment.network.clone(), address), (container.clone(), attachment.endpoint_id.clone()))
+        })
+    });
+    owned.collect()
 }
 
 /// The policies with the rules of some replaced by one that denies everything.
@@ -425,6 +497,61 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         restarted.take(snapshot());
         assert_eq!(restarted.compiled().cloned(), wanted);
         assert!(restarted.policies().is_some_and(|state| !state.held.is_empty() && state.unreadable.is_some()));
+    }
+
+    fn attached(container: &str, endpoint: &str) -> Event {
+        let attachment = Attachment {
+            network: NetworkId("n".to_owned()),
+            endpoint_id: endpoint.to_owned(),
+            ipv4: "10.0.0.2".parse().ok(),
+            ipv6: None,
+            mac: None,
+        };
+        Event::Inventory(Change::Attached { container: ContainerId(container.to_owned()), attachment })
+    }
+
+    #[test]
+    fn flows_are_judged_when_they_may_have_become_forbidden() {
+        let mut core = core();
+        assert!(core.may_forbid_open_flows(), "nothing was ever judged");
+        core.take(files(POLICY));
+        core.take(snapshot());
+        core.compiled();
+        assert!(core.may_forbid_open_flows());
+        core.flows_are_judged();
+        assert!(!core.may_forbid_open_flows());
+        core.take(snapshot());
+        core.compiled();
+        assert!(!core.may_forbid_open_flows(), "nothing changed");
+        core.take(files(&POLICY.replace("Allow", "Deny")));
+        core.take(snapshot());
+        core.compiled();
+        assert!(core.may_forbid_open_flows(), "several changes since the last judgement");
+        core.take(files(POLICY));
+        core.compiled();
+        assert!(!core.may_forbid_open_flows(), "a change that was taken back");
+    }
+
+    #[test]
+    fn an_address_is_handed_on_when_another_endpoint_has_it() {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(snapshot());
+        core.compiled();
+        core.flows_are_judged();
+        let address = BTreeSet::from(["10.0.0.2".parse().expect("address")]);
+        core.take(attached("api", ""));
+        assert!(core.handed_on().is_empty(), "an id that is not known yet says nothing");
+        core.take(attached("api", "e"));
+        assert!(core.handed_on().is_empty());
+        core.take(attached("api", "f"));
+        assert_eq!(core.handed_on(), address, "the container was restarted");
+        core.compiled();
+        core.flows_are_judged();
+        assert!(core.handed_on().is_empty());
+        let gone = Change::Detached { container: ContainerId("api".to_owned()), network: NetworkId("n".to_owned()) };
+        core.take(Event::Inventory(gone));
+        assert!(core.handed_on().is_empty(), "nobody has it");
     }
 
     #[test]

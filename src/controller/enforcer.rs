@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::policies_of;
-use crate::dataplane::{self, Kernel, Outcome};
+use crate::dataplane::{self, Kernel, Outcome, conntrack};
 use crate::inventory::{Container, Endpoint};
 use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
+use crate::verdict::flow::{Flow, Judge};
 
 use super::boot::Kept;
 use super::core::{Core, Need, PolicyState};
@@ -29,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row after which the policies are tried one by one. One failure can be somebody else's lock.
 const PATIENCE: u32 = 2;
+/// Flows of a batch that the log names, at its level for details.
+const EXAMPLES: usize = 10;
 
 /// Why the kernel is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,16 @@ pub(super) struct Enforcer {
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
+    flows: Flows,
+}
+
+/// How the last judgement of the open flows went.
+#[derive(Debug, Default)]
+struct Flows {
+    /// Why forbidden flows may be open, if so: the judgement is to be repeated.
+    trouble: Option<String>,
+    /// Failures in a row.
+    failures: u32,
 }
 
 impl Enforcer {
@@ -89,9 +103,19 @@ impl Enforcer {
             return;
         }
         let started = Instant::now();
+        let reads_back = need != Need::Apply || !self.in_sync;
+        self.end_flows_of_former_owners(core);
         match self.attempt(core, need) {
             Ok(outcome) => {
                 self.succeeded(&outcome, cause, started.elapsed());
+                // The rules come first: what is sent on a flow that was ended is then judged by them. Where something
+                // was missing, whoever took it out, flows may have opened that no ruleset ever allowed.
+                let something_was_missing = reads_back && !outcome.steps.is_empty();
+                if something_was_missing || self.flows.trouble.is_some() || core.may_forbid_open_flows() {
+                    self.judge_flows(core);
+                } else {
+                    core.flows_are_judged();
+                }
                 self.keep_for_boot(core);
             }
             Err(failure) => {
@@ -120,6 +144,54 @@ impl Enforcer {
             kernel.observe_links()?;
         }
         kernel.enforce(&compiled.ruleset)
+    }
+
+    /// An address that goes from one endpoint to another at once is never unknown in between, so its flows are ended before
+    /// the rules make them the new one's. Where that fails they are judged as the new one's.
+    fn end_flows_of_former_owners(&mut self, core: &mut Core) {
+        let handed_on = core.handed_on();
+        if handed_on.is_empty() || core.compiled().is_none() {
+            return;
+        }
+        let of_another =
+            |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
+        let ended =
+            end_flows(core, |judge, flow| of_another(judge, flow.source) || of_another(judge, flow.destination));
+        self.note_ended(&ended.0, "ended flows of containers that have ended");
+        if let Err(error) = ended.1 {
+            warn!(error = %chain(&error), "cannot end flows of containers that have ended before others get their addresses");
+        }
+    }
+
+    /// Ends the open flows that the rules in force forbid.
+    fn judge_flows(&mut self, core: &mut Core) {
+        let forbidden = |judge: &Judge<'_>, flow: &Flow| judge.forbids(flow);
+        let (ended, outcome) = end_flows(core, forbidden);
+        self.note_ended(&ended, "ended flows that policy forbids");
+        // Whatever came of it: a later try judges all flows by the rules of then.
+        core.flows_are_judged();
+        let Err(error) = outcome else {
+            self.flows = Flows::default();
+            return;
+        };
+        let text = chain(&error);
+        if self.flows.trouble.as_ref() != Some(&text) {
+            error!(error = %text, "flows that policy forbids may stay open");
+        }
+        self.flows.trouble = Some(text);
+        self.flows.failures = self.flows.failures.saturating_add(1);
+        self.retry_at = Some(Instant::now() + pause(self.flows.failures));
+    }
+
+    fn note_ended(&mut self, ended: &[Flow], message: &'static str) {
+        if ended.is_empty() {
+            return;
+        }
+        self.account.flows_cut += ended.len() as u64;
+        info!(flows = ended.len(), "{message}");
+        for flow in ended.iter().take(EXAMPLES) {
+            debug!(%flow, "ended");
+        }
     }
 
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
@@ -169,8 +241,7 @@ impl Enforcer {
         self.in_sync = false;
         self.account.last_error = Some(text);
         self.failures = self.failures.saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        self.retry_at = Some(Instant::now() + pause);
+        self.retry_at = Some(Instant::now() + pause(self.failures));
     }
 
     /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
@@ -208,6 +279,8 @@ impl Enforcer {
         }
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
+        let of_flows = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
+        problems.extend(self.flows.trouble.as_ref().map(of_flows));
         problems.extend(self.problems.iter().cloned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -231,6 +304,23 @@ impl Enforcer {
             kernel: self.account.clone(),
         }
     }
+}
+
+/// Ends the flows that the judge of the wanted ruleset condemns by `verdict`.
+fn end_flows(core: &Core, verdict: impl Fn(&Judge<'_>, &Flow) -> bool) -> (Vec<Flow>, Result<(), conntrack::Error>) {
+    let host = match conntrack::host_addresses() {
+        Ok(host) => host,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    match core.judge(&host) {
+        Some(judge) if judge.governs_anything() => conntrack::end(|flow| verdict(&judge, flow)),
+        _ => (Vec::new(), Ok(())),
+    }
+}
+
+/// The pause after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE)
 }
 
 fn trouble_with_policies(core: &Core) -> Vec<String> {

@@ -135,6 +135,8 @@ pub struct KernelStatus {
     pub applied: u64,
     /// Number of times that someone else's change was repaired.
     pub repairs: u64,
+    /// Number of open flows that were ended since the start: policy had come to forbid them, or their container had ended.
+    pub flows_cut: u64,
     /// The last error, until an apply succeeds.
     pub last_error: Option<String>,
 }

@@ -8,6 +8,7 @@ mod end;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,6 +19,7 @@ use crate::net::{Family, InterfaceName, Protocol};
 use crate::ruleset::Hook;
 
 use super::Packet;
+use super::flow::Flow;
 
 pub use end::{End, HOST};
 
@@ -388,6 +390,72 @@ impl Ends<'_> {
             destination: destination.endpoint.clone(),
         }
     }
+}
+
+/// Where flows between addresses go: what [`paths`] knows of ends, for flows of which only the addresses are known.
+#[derive(Clone, Debug)]
+pub struct Ways<'a> {
+    inventory: &'a Inventory,
+    host: &'a BTreeSet<IpAddr>,
+    link_local: BTreeMap<IpAddr, &'a InterfaceName>,
+}
+
+impl<'a> Ways<'a> {
+    /// `host` holds the addresses of this host.
+    pub fn new(inventory: &'a Inventory, host: &'a BTreeSet<IpAddr>) -> Ways<'a> {
+        let endpoints = inventory.endpoints();
+        let link_local = endpoints.iter().filter_map(|endpoint| {
+            let bridge = endpoint.network?.bridge.as_ref()?;
+            Some((link_local_address(endpoint.attachment?.mac.as_deref()?)?, bridge))
+        });
+        Ways { inventory, host, link_local: link_local.collect() }
+    }
+
+    /// The first packet of a flow where the rules of this host see it; `None` for one that stays within the host.
+    pub fn first_packet(&self, flow: &Flow) -> Option<Packet> {
+        let hook = match (self.is_host(flow.source), self.is_host(flow.destination)) {
+            (true, true) => return None,
+            (true, false) => Hook::Output,
+            (false, true) => Hook::Input,
+            (false, false) => Hook::Forward,
+        };
+        let interface = |address, far_from| (hook != far_from).then(|| self.bridge(address).cloned()).flatten();
+        Some(Packet {
+            hook,
+            in_interface: interface(flow.source, Hook::Output),
+            out_interface: interface(flow.destination, Hook::Input),
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            source_port: flow.ports.map(|(source, _)| source),
+            destination_port: flow.ports.map(|(_, destination)| destination),
+            icmp: flow.icmp,
+        })
+    }
+
+    /// The bridge by which packets with this address come and go.
+    pub fn bridge(&self, address: IpAddr) -> Option<&'a InterfaceName> {
+        let network = network_of(self.inventory, address).map(|(_, bridge)| bridge);
+        network.or_else(|| self.link_local.get(&address).copied())
+    }
+
+    fn is_host(&self, address: IpAddr) -> bool {
+        let is_gateway = || self.inventory.networks.values().any(|network| network.gateways.contains(&address));
+        address.is_loopback() || self.host.contains(&address) || is_gateway()
+    }
+}
+
+/// The address that an interface with this MAC address gives itself (RFC 4291, appendix A): no subnet says on which
+/// bridge it is.
+fn link_local_address(mac: &str) -> Option<IpAddr> {
+    let mac: Vec<u8> = mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
+    let mac: [u8; 6] = mac.try_into().ok()?;
+    let mut address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    address[8..11].copy_from_slice(&mac[..3]);
+    address[13..].copy_from_slice(&mac[3..]);
+    // The bit that tells a MAC address of a maker from one that somebody chose is turned round.
+    address[8] ^= 2;
+    Some(address.into())
 }
 
 /// The address that stands for any of the host's.

@@ -10,6 +10,7 @@
 mod support;
 
 mod boot;
+mod flows;
 mod hands;
 mod host;
 mod proxy;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
     let mut groups = vec![
+        flows::group().trials(&board),
         host::group().trials(&board),
         proxy::group().trials(&board),
         proxy::without_proxy().trials(&board),

@@ -13,6 +13,7 @@
 pub(crate) mod command;
 pub(crate) mod container;
 pub(crate) mod controller;
+pub(crate) mod conversation;
 pub(crate) mod engine;
 pub(crate) mod flow;
 pub(crate) mod lab;
@@ -32,6 +33,7 @@ pub(crate) mod world;
 
 pub(crate) use container::Container;
 pub(crate) use controller::Controller;
+pub(crate) use conversation::{Conversation, Transport};
 pub(crate) use engine::{Engine, Iptables, Options};
 pub(crate) use flow::Flow;
 pub(crate) use lab::Lab;

@@ -16,6 +16,9 @@ pub(crate) enum Protection {
     Controller,
     /// The last rules, put back at boot. A world that can boot leaves that out itself.
     Restore,
+    /// The judgement of open flows: all flows are tracked in a zone that is not ours, so that none is ended. The rules
+    /// are as they are, and the controller runs. [`Protection::put_back`] undoes it.
+    Judgement,
 }
 
 impl Protection {
@@ -26,6 +29,7 @@ impl Protection {
             Protection::Jumps(chain) => format!("the jump in {chain}"),
             Protection::Controller => "the controller".to_owned(),
             Protection::Restore => "the restore at boot".to_owned(),
+            Protection::Judgement => "the judgement of open flows".to_owned(),
         }
     }
 
@@ -46,6 +50,22 @@ impl Protection {
             }
             // Whoever takes something out has halted it already.
             Protection::Controller | Protection::Restore => {}
+            Protection::Judgement => zone(lab, "-I"),
+        }
+    }
+
+    /// Undoes what the controller does not.
+    pub(crate) fn put_back(self, lab: &Lab) {
+        if self == Protection::Judgement {
+            zone(lab, "-D");
+        }
+    }
+}
+
+fn zone(lab: &Lab, change: &str) {
+    for command in ["iptables", "ip6tables"] {
+        for chain in ["PREROUTING", "OUTPUT"] {
+            lab.run(&[&lab.tool(command), "-w", "-t", "raw", change, chain, "-j", "CT", "--zone", "7"]);
         }
     }
 }

@@ -1,0 +1,257 @@
+//! The kernel's connection table: reads the flows that are open, and ends some of them.
+//!
+//! Input: the network namespace of the calling thread, and a judge of flows. Output: the flows that were ended. A packet
+//! of such a flow is then the first of a new one, which the rules in force judge.
+//!
+//! Flows are named to the kernel one by one, by their own tuple and id. Its deletion by filter is never used: kernels
+//! that do not know the filter leave it out and delete every flow of the host.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockProtocol;
+
+use super::netlink::{Netlink, attribute, find};
+use crate::net::Protocol;
+use crate::verdict::flow::Flow;
+
+// linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h: subsystem 1, and its messages.
+const CT_NEW: u16 = 0x100;
+const CT_GET: u16 = 0x101;
+const CT_DELETE: u16 = 0x102;
+/// `struct nfgenmsg`: family, version, resource.
+const HEADER_LENGTH: usize = 4;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_TUPLE_ZONE: u16 = 3;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_ICMP_TYPE: u16 = 5;
+const CTA_PROTO_ICMP_CODE: u16 = 6;
+const CTA_PROTO_ICMPV6_TYPE: u16 = 8;
+const CTA_PROTO_ICMPV6_CODE: u16 = 9;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+/// What `tcp_new` of the kernel gives to a flow whose beginning it has not seen.
+const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
+
+/// Why flows could not be read or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel does not speak of its connection table.
+    #[error(
+        "the kernel has no netlink interface to its connection table: load the module nf_conntrack_netlink (`modprobe \
+         nf_conntrack_netlink`)"
+    )]
+    NoInterface,
+    /// The connection table could not be listed.
+    #[error("cannot list the open flows")]
+    List(#[source] io::Error),
+    /// A flow is still open.
+    #[error("cannot end the flow {flow}")]
+    End {
+        /// The flow.
+        flow: Box<Flow>,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The addresses of this host are not known, so it is not known where flows go.
+    #[error("cannot list this host's addresses")]
+    Addresses(#[source] io::Error),
+}
+
+/// A flow as the connection table has it.
+struct Entry {
+    flow: Flow,
+    family: u8,
+    /// The attributes by which the kernel knows it: its original tuple and its id, as the kernel wrote them.
+    name: Vec<u8>,
+}
+
+/// Ends the flows that `judge` condemns, and returns them. Flows of other conntrack zones are not looked at.
+///
+/// An error is that of the first flow that could not be ended; the others are ended all the same.
+pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
+    let listed = Netlink::open(SockProtocol::NetlinkNetFilter)
+        .and_then(|socket| condemned(&socket, judge).map(|condemned| (socket, condemned)));
+    let (socket, condemned) = match listed {
+        Ok(listed) => listed,
+        Err(error) => return (Vec::new(), Err(unlisted(error))),
+    };
+    let mut ended = Vec::new();
+    let mut outcome = Ok(());
+    for Entry { flow, family, name } in condemned {
+        let body = [&[family, 0, 0, 0], name.as_slice()].concat();
+        match socket.request(CT_DELETE, &body, |_, _| {}) {
+            Ok(()) => ended.push(flow),
+            // It has ended by itself, or an entry of another life has its tuple.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
+            Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
+        }
+    }
+    (ended, outcome)
+}
+
+fn condemned(socket: &Netlink, mut judge: impl FnMut(&Flow) -> bool) -> io::Result<Vec<Entry>> {
+    let mut condemned = Vec::new();
+    socket.dump(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
+        let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
+        condemned.extend(entry.filter(|entry| judge(&entry.flow)));
+    })?;
+    Ok(condemned)
+}
+
+/// The addresses of this host.
+pub fn host_addresses() -> Result<BTreeSet<IpAddr>, Error> {
+    let interfaces = getifaddrs().map_err(|errno| Error::Addresses(errno.into()))?;
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    Ok(interfaces.filter_map(address).collect())
+}
+
+/// What the kernel says of a subsystem that it does not have and could not load, and of other trouble.
+fn unlisted(error: io::Error) -> Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EINVAL | Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP) => Error::NoInterface,
+        _ => Error::List(error),
+    }
+}
+
+/// Reads an entry. `None` for one that is not ours to judge: of another zone, or of a protocol without a number.
+fn entry(body: &[u8]) -> Option<Entry> {
+    let family = *body.first()?;
+    let attributes = body.get(HEADER_LENGTH..)?;
+    let (original, reply) = (find(attributes, CTA_TUPLE_ORIG)?, find(attributes, CTA_TUPLE_REPLY)?);
+    let in_zone = find(attributes, CTA_ZONE).is_some_and(|zone| zone != [0, 0]);
+    if in_zone || [original, reply].into_iter().any(|tuple| find(tuple, CTA_TUPLE_ZONE).is_some()) {
+        return None;
+    }
+    let protocol = find(original, CTA_TUPLE_PROTO)?;
+    let answering = find(reply, CTA_TUPLE_PROTO)?;
+    let byte = |kind| find(protocol, kind).and_then(<[u8]>::first).copied();
+    let icmp_type = byte(CTA_PROTO_ICMP_TYPE).or_else(|| byte(CTA_PROTO_ICMPV6_TYPE));
+    let icmp_code = byte(CTA_PROTO_ICMP_CODE).or_else(|| byte(CTA_PROTO_ICMPV6_CODE));
+    let flow = Flow {
+        // DNAT shows in who answers, SNAT in who is answered; the rules see a packet between the two.
+        source: address(original, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
+        destination: address(reply, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
+        protocol: Protocol::from_number(byte(CTA_PROTO_NUM)?)?,
+        ports: port(protocol, CTA_PROTO_SRC_PORT).zip(port(answering, CTA_PROTO_SRC_PORT)),
+        icmp: icmp_type.zip(icmp_code),
+        picked_up: is_picked_up(attributes),
+    };
+    let mut name = Vec::new();
+    nested(&mut name, CTA_TUPLE_ORIG, original);
+    attribute(&mut name, CTA_ID, find(attributes, CTA_ID)?);
+    Some(Entry { flow, family, name })
+}
+
+fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
+    let addresses = find(tuple, CTA_TUPLE_IP)?;
+    let in_v4 = || Some(IpAddr::from(*find(addresses, v4)?.first_chunk::<4>()?));
+    in_v4().or_else(|| Some(IpAddr::from(*find(addresses, v6)?.first_chunk::<16>()?)))
+}
+
+fn port(protocol: &[u8], kind: u16) -> Option<u16> {
+    Some(u16::from_be_bytes(*find(protocol, kind)?.first_chunk()?))
+}
+
+fn is_picked_up(attributes: &[u8]) -> bool {
+    let tcp = find(attributes, CTA_PROTOINFO).and_then(|info| find(info, CTA_PROTOINFO_TCP));
+    let flags = tcp.and_then(|tcp| find(tcp, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL));
+    flags.and_then(<[u8]>::first).is_some_and(|flags| flags & IP_CT_TCP_FLAG_BE_LIBERAL != 0)
+}
+
+/// Appends an attribute that holds others, which the kernel wants to be told.
+fn nested(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    const NLA_F_NESTED: u16 = 0x8000;
+    attribute(to, kind | NLA_F_NESTED, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 tuple of a protocol: addresses and the attributes of the protocol.
+    fn tuple(source: [u8; 4], destination: [u8; 4], protocol: u8, values: &[(u16, &[u8])]) -> Vec<u8> {
+        let (mut addresses, mut numbers, mut tuple) = (Vec::new(), Vec::new(), Vec::new());
+        attribute(&mut addresses, CTA_IP_V4_SRC, &source);
+        attribute(&mut addresses, 2, &destination);
+        attribute(&mut numbers, CTA_PROTO_NUM, &[protocol]);
+        for (kind, value) in values {
+            attribute(&mut numbers, *kind, value);
+        }
+        nested(&mut tuple, CTA_TUPLE_IP, &addresses);
+        nested(&mut tuple, CTA_TUPLE_PROTO, &numbers);
+        tuple
+    }
+
+    /// A message about 203.0.113.9:40000 → 203.0.113.1:8080, which is 10.1.0.3:80 in truth.
+    fn translated(more: &[(u16, &[u8])]) -> Vec<u8> {
+        let (client, asked) = (40_000_u16.to_be_bytes(), 8080_u16.to_be_bytes());
+        let answering = 80_u16.to_be_bytes();
+        let original = tuple([203, 0, 113, 9], [203, 0, 113, 1], 6, &[(2, &client), (3, &asked)]);
+        let reply = tuple([10, 1, 0, 3], [203, 0, 113, 9], 6, &[(2, &answering), (3, &client)]);
+        let mut body = vec![2, 0, 0, 0];
+        nested(&mut body, CTA_TUPLE_ORIG, &original);
+        nested(&mut body, CTA_TUPLE_REPLY, &reply);
+        for (kind, value) in more {
+            attribute(&mut body, *kind, value);
+        }
+        attribute(&mut body, CTA_ID, &[1, 2, 3, 4]);
+        body
+    }
+
+    #[test]
+    fn a_flow_is_read_as_the_rules_see_it_and_named_as_the_kernel_does() {
+        let read = entry(&translated(&[])).expect("an entry");
+        assert_eq!(read.flow.to_string(), "TCP 203.0.113.9:40000 -> 10.1.0.3:80");
+        assert!(!read.flow.picked_up);
+        assert_eq!(find(&read.name, CTA_ID), Some(&[1, 2, 3, 4][..]));
+        let original = find(&read.name, CTA_TUPLE_ORIG).expect("without a tuple the kernel would delete every flow");
+        assert_eq!(address(original, CTA_IP_V4_SRC, CTA_IP_V6_SRC), Some(IpAddr::from([203, 0, 113, 9])));
+
+        let mut tcp = Vec::new();
+        attribute(&mut tcp, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &[IP_CT_TCP_FLAG_BE_LIBERAL | 2, 0]);
+        let mut info = Vec::new();
+        nested(&mut info, CTA_PROTOINFO_TCP, &tcp);
+        assert!(entry(&translated(&[(CTA_PROTOINFO, &info)])).expect("an entry").flow.picked_up);
+    }
+
+    #[test]
+    fn flows_of_other_zones_are_not_ours() {
+        assert!(entry(&translated(&[(CTA_ZONE, &[0, 0])])).is_some());
+        assert!(entry(&translated(&[(CTA_ZONE, &[0, 7])])).is_none());
+    }
+
+    #[test]
+    fn pings_have_a_type_and_no_ports() {
+        let mut body = vec![2, 0, 0, 0];
+        let values: [(u16, &[u8]); 3] = [(4, &[0, 9]), (CTA_PROTO_ICMP_TYPE, &[8]), (CTA_PROTO_ICMP_CODE, &[0])];
+        nested(&mut body, CTA_TUPLE_ORIG, &tuple([10, 1, 0, 2], [10, 1, 0, 3], 1, &values));
+        nested(&mut body, CTA_TUPLE_REPLY, &tuple([10, 1, 0, 3], [10, 1, 0, 2], 1, &values));
+        attribute(&mut body, CTA_ID, &[0; 4]);
+        let flow = entry(&body).expect("an entry").flow;
+        assert_eq!((flow.ports, flow.icmp), (None, Some((8, 0))));
+    }
+
+    #[test]
+    fn a_kernel_without_the_interface_is_told_from_one_that_fails() {
+        let error = |errno: Errno| unlisted(errno.into());
+        assert!(matches!(error(Errno::EINVAL), Error::NoInterface));
+        assert!(matches!(error(Errno::EPERM), Error::List(_)));
+    }
+}

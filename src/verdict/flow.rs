@@ -1,0 +1,163 @@
+//! Which of the flows that are open now the rules in force would not let open again.
+//!
+//! Input: a [`Ruleset`] and a [`Flow`], as the kernel's connection table has it. Output: whether policy forbids it.
+//! The kernel asks policy about the first packet of a flow only, so that this question has to be put again, for every
+//! flow, whenever the rules have become stricter. The packet and its judge are the same as everywhere else.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::path::Ways;
+use super::{Decision, Packet, Verdict, evaluate};
+use crate::inventory::Inventory;
+use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::ruleset::{Hook, Match, Member, Ruleset, SetName};
+
+/// Ports from which no service is offered: the first that Linux gives to clients
+/// (`net.ipv4.ip_local_port_range`).
+const FIRST_CLIENT_PORT: u16 = 32_768;
+
+/// A flow, by its first packet as the rules saw it: after DNAT and before SNAT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// Who opened it.
+    pub source: IpAddr,
+    /// Who answers, of the same family.
+    pub destination: IpAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Source and destination port, of a protocol that has them.
+    pub ports: Option<(u16, u16)>,
+    /// ICMP type and code.
+    pub icmp: Option<(u8, u8)>,
+    /// Whether the kernel came upon it in the middle, so that who opened it is not known.
+    pub picked_up: bool,
+}
+
+impl Flow {
+    /// The flow with its ends exchanged.
+    fn reversed(&self) -> Flow {
+        let ports = self.ports.map(|(source, destination)| (destination, source));
+        Flow { source: self.destination, destination: self.source, ports, ..self.clone() }
+    }
+
+    /// What its first packet can have been. Of a flow that was picked up, the port of a service tells who was asked;
+    /// where neither or both are one, it can have been either.
+    fn openings(&self) -> Vec<Flow> {
+        let Some((source, destination)) = self.ports.filter(|_| self.picked_up) else { return vec![self.clone()] };
+        match (source < FIRST_CLIENT_PORT, destination < FIRST_CLIENT_PORT) {
+            (false, true) => vec![self.clone()],
+            (true, false) => vec![self.reversed()],
+            (true, true) | (false, false) => vec![self.clone(), self.reversed()],
+        }
+    }
+}
+
+impl std::fmt::Display for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = |address: IpAddr, port: Option<u16>| match port {
+            Some(port) => std::net::SocketAddr::new(address, port).to_string(),
+            None => address.to_string(),
+        };
+        let (source, destination) = self.ports.unzip();
+        write!(f, "{} {} -> {}", self.protocol, end(self.source, source), end(self.destination, destination))
+    }
+}
+
+/// Judges flows by a ruleset.
+#[derive(Clone, Debug)]
+pub struct Judge<'a> {
+    ruleset: &'a Ruleset,
+    ways: Ways<'a>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge for the flows of one host. `inventory` is what the ruleset was compiled from, `host` are the addresses of
+    /// this host.
+    pub fn new(ruleset: &'a Ruleset, inventory: &'a Inventory, host: &'a BTreeSet<IpAddr>) -> Judge<'a> {
+        Judge { ruleset, ways: Ways::new(inventory, host) }
+    }
+
+    /// Whether the rules would refuse to open the flow now. When who opened it is not known, either opening is refused:
+    /// in doubt, closed.
+    pub fn forbids(&self, flow: &Flow) -> bool {
+        let same_family = Family::of(flow.source) == Family::of(flow.destination);
+        same_family && flow.openings().iter().any(|opening| self.refuses(opening))
+    }
+
+    /// Whether there is a network that a policy governs. Without one no flow is forbidden.
+    pub fn governs_anything(&self) -> bool {
+        !self.ruleset.bridges.is_empty()
+    }
+
+    /// Whether an address belongs to a network that a policy governs.
+    pub fn is_governed(&self, address: IpAddr) -> bool {
+        self.ways.bridge(address).is_some_and(|bridge| self.ruleset.bridges.contains(bridge))
+    }
+
+    fn refuses(&self, flow: &Flow) -> bool {
+        let Some(packet) = self.ways.first_packet(flow) else { return false };
+        let on_governed = |interface: &Option<InterfaceName>| {
+            interface.as_ref().is_some_and(|interface| self.ruleset.bridges.contains(interface))
+        };
+        // What passes no governed bridge is none of our business, except at the ports that `docker-proxy` holds.
+        if packet.hook == Hook::Forward && !on_governed(&packet.in_interface) && !on_governed(&packet.out_interface) {
+            return false;
+        }
+        let verdict = evaluate(self.ruleset, &packet);
+        verdict.decision == Decision::Deny && !self.only_waits(&packet, &verdict)
+    }
+
+    /// Whether nothing but the gate between this host and a container that is not listed yet denies the packet. That one
+    /// is about when a flow may open, and not about whether it may be.
+    fn only_waits(&self, packet: &Packet, verdict: &Verdict) -> bool {
+        let family = Family::of(packet.source);
+        let listed = SetName::listed(family);
+        let decider = verdict.trace.last().and_then(|hit| self.ruleset.chain(family, &hit.chain)?.get(hit.index));
+        let waits = decider.is_some_and(|rule| {
+            rule.matches.iter().any(|condition| matches!(condition, Match::Set { set, .. } if *set == listed))
+        });
+        let Some(interface) = packet.out_interface.clone().filter(|_| waits) else { return false };
+        let known = Member::NetInterface { net: Cidr::host(packet.destination), interface };
+        self.ruleset.sets.get(&SetName::known(family)).is_some_and(|set| set.members.contains(&known))
+    }
+}
+
+/// Whether `after` may refuse a flow that `before` let open. It may not when all that happened is that addresses became
+/// known and went into sets: the gate kept them from having flows.
+pub fn may_forbid_more(before: &Ruleset, after: &Ruleset) -> bool {
+    if before.chains != after.chains || before.bridges != after.bridges {
+        return true;
+    }
+    let nothing = BTreeSet::new();
+    let (known_before, known_after) = (known(before), known(after));
+    let came = |member: &Member| {
+        address_of(member).is_some_and(|address| known_after.contains(&address) && !known_before.contains(&address))
+    };
+    let names: BTreeSet<&SetName> = before.sets.keys().chain(after.sets.keys()).collect();
+    // Who is listed is about when a flow may open, and not about whether it may be.
+    let waits = |name: &SetName| Family::ALL.into_iter().any(|family| *name == SetName::listed(family));
+    names.into_iter().filter(|name| !waits(name)).any(|name| {
+        let old = before.sets.get(name).map_or(&nothing, |set| &set.members);
+        let new = after.sets.get(name).map_or(&nothing, |set| &set.members);
+        !old.is_subset(new) || !new.difference(old).all(came)
+    })
+}
+
+fn known(ruleset: &Ruleset) -> BTreeSet<IpAddr> {
+    let sets = Family::ALL.into_iter().filter_map(|family| ruleset.sets.get(&SetName::known(family)));
+    sets.flat_map(|set| &set.members).filter_map(address_of).collect()
+}
+
+/// The one address of a member; `None` for a block of several.
+fn address_of(member: &Member) -> Option<IpAddr> {
+    match member {
+        Member::Ip(address) | Member::IpPort { address, .. } => Some(*address),
+        Member::Net(net) | Member::NetInterface { net, .. } => net.is_host().then(|| net.network()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
