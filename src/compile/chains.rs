@@ -154,7 +154,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             let mut matches = vec![Match::Protocol { protocol: *protocol, negated: false }];
             matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
             matches.push(Match::Ports { side, ranges: vec![*range], negated: false });
-            // Other protocols do not say which packet is the first. No other program has the port while the proxy does.
+            // Other protocols do not say which packet is the first. No other program has the port while the proxy does;
+            // without a proxy, a program of this host that happens to draw the port as its own has to try again.
             matches.extend((*protocol == Protocol::TCP).then_some(Match::TcpNotSyn));
             matches.push(state(&[ConnectionState::New]));
             rule(

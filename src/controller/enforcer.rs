@@ -170,6 +170,10 @@ impl Enforcer {
         self.note_ended(&ended, "ended flows that policy forbids");
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
+        self.note_judgement(outcome);
+    }
+
+    fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
         let Err(error) = outcome else {
             self.flows = Flows::default();
             return;
@@ -380,5 +384,32 @@ fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
         governed: endpoints.iter().filter(selected).filter(|endpoint| endpoint.unenforceable.is_none()).count(),
         unenforceable: endpoints.iter().filter_map(unenforceable).collect(),
         unreadable_ports: inventory.containers.values().flat_map(unreadable_ports).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile;
+    use crate::policy::Store;
+
+    #[test]
+    fn flows_that_may_outlive_their_policy_are_a_problem_until_they_are_judged() {
+        let core = Core::new(compile::Options::default(), Store::default());
+        let mut enforcer = Enforcer { in_sync: true, ..Enforcer::default() };
+        let of_flows = |enforcer: &Enforcer| {
+            let status = enforcer.status(&core, Path::new("policies"));
+            assert!(!status.ready, "nothing is known yet");
+            status.problems.into_iter().filter(|problem| problem.contains("outlive")).collect::<Vec<_>>()
+        };
+        for failures in 1..=2 {
+            enforcer.note_judgement(Err(conntrack::Error::NoInterface));
+            assert_eq!(enforcer.flows.failures, failures);
+            assert!(enforcer.retry_at().is_some_and(|at| at > Instant::now()), "it is tried again");
+            let [problem] = of_flows(&enforcer).try_into().expect("one problem");
+            assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");
+        }
+        enforcer.note_judgement(Ok(()));
+        assert_eq!(of_flows(&enforcer), [""; 0]);
     }
 }
