@@ -202,6 +202,16 @@ impl Lab {
         self.run_with_input(command, &[])
     }
 
+    /// As [`Lab::run`], for a command that lists what somebody may be changing. `iptables-nft` reads rules one by one and
+    /// asks the kernel for the name of each rule's set, which may be gone by then; it is asked again.
+    pub(crate) fn list(&self, command: &[&str]) -> String {
+        let enter = self.enter();
+        let entered = [&["nsenter", &enter], command].concat();
+        let listed = (0..20).map(|_| output(&entered, &[])).find(|listed| listed.status.success());
+        let listed = listed.unwrap_or_else(|| panic!("`{}` fails time and again", entered.join(" ")));
+        String::from_utf8_lossy(&listed.stdout).trim_end_matches('\n').to_owned()
+    }
+
     /// As [`Lab::run`], with something on standard input.
     pub(crate) fn run_with_input(&self, command: &[&str], input: &[u8]) -> String {
         let enter = self.enter();

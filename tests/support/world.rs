@@ -49,7 +49,7 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Everything that the host's packet filter holds, without counters and dates.
 pub(crate) fn packet_filter(lab: &Lab) -> String {
-    let saved = ["iptables-save", "ip6tables-save"].map(|command| lab.run(&[&lab.tool(command)]));
+    let saved = ["iptables-save", "ip6tables-save"].map(|command| lab.list(&[&lab.tool(command)]));
     let lines = saved.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with('#'));
     // `:CHAIN POLICY [packets:bytes]`
     let without_counters = lines.map(|line| line.split(" [").next().unwrap_or(line));
@@ -64,5 +64,5 @@ pub(crate) fn packet_filter(lab: &Lab) -> String {
 
 /// The rules alone, of both families: what scaling must not change.
 pub(crate) fn rules(lab: &Lab) -> String {
-    ["iptables", "ip6tables"].map(|command| lab.run(&[&lab.tool(command), "-S"])).join("\n")
+    ["iptables", "ip6tables"].map(|command| lab.list(&[&lab.tool(command), "-S"])).join("\n")
 }
