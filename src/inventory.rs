@@ -328,13 +328,16 @@ impl Inventory {
                 let Some(network) = self.networks.get(&attachment.network) else { continue };
                 let mut labels = labels.clone();
                 labels.insert(NETWORK_LABEL.to_owned(), network.name.clone());
-                let by_driver = network.bridge.is_none().then(|| Unenforceable::Driver(network.driver.clone()));
+                let by_network = network.bridge.is_none().then(|| match network.driver.as_str() {
+                    "bridge" => Unenforceable::BridgeName,
+                    driver => Unenforceable::Driver(driver.to_owned()),
+                });
                 endpoints.push(Endpoint {
                     container,
                     network: Some(network),
                     attachment: Some(attachment),
                     labels,
-                    unenforceable: container.unenforceable.clone().or(by_driver),
+                    unenforceable: container.unenforceable.clone().or(by_network),
                 });
             }
             if container.attachments.is_empty() && container.unenforceable.is_some() {

@@ -122,6 +122,30 @@ fn odd_names(world: &Tricks) {
     assert!(!rules(lab).lines().any(|line| line.contains("-A FORWARD -j ACCEPT")));
 }
 
+/// A bridge whose name is a wildcard to iptables: no rule can name it, so policy there is not enforced, and that is said.
+fn wildcard_bridge(world: &Tricks) {
+    let lab = &world.lab;
+    let cleanup = || {
+        let _gone = lab.succeeds(&["rm", "--force", "wild"]);
+        let _gone = lab.succeeds(&["network", "rm", "wild"]);
+    };
+    let _restored = OnDrop(cleanup);
+    lab.docker(&[
+        "network",
+        "create",
+        "--opt",
+        "com.docker.network.bridge.name=dgt+",
+        "--subnet",
+        "10.93.0.0/24",
+        "wild",
+    ]);
+    let _container = lab.container("wild").network("wild").label("app", "shut").start();
+    let said = || String::from_utf8_lossy(&world.controller.status().stdout).contains("cannot stand in a rule");
+    wait_for("the status to say so", said);
+    let ours = rules(lab).lines().filter(|line| line.starts_with("-A DG-")).any(|line| line.contains("dgt+"));
+    assert!(!ours, "a wildcard would hold for other bridges, too");
+}
+
 pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
     vec![
         scenario("a_new_name_is_a_new_policy", BRIDGED, "both", "container renamed", &[], |w| renamed(w)),
@@ -129,5 +153,8 @@ pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
             network_made_again(w);
         }),
         scenario("odd_names_are_only_names", BRIDGED, "IPv4", "hostile names and labels", &[], |w| odd_names(w)),
+        scenario("a_bridge_that_no_rule_can_name_is_said", "any", "both", "wildcard as bridge name", &[], |w| {
+            wildcard_bridge(w);
+        }),
     ]
 }
