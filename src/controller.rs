@@ -25,7 +25,7 @@ use crate::compile;
 use crate::dataplane::{self, Kernel};
 use crate::inventory::{Change, docker};
 use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
-use crate::telemetry::{self, Lock, Notifier, Status};
+use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status};
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
@@ -97,6 +97,7 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     let lock = Lock::acquire(&options.state_directory)?;
+    let _namespace = NamespaceLock::acquire()?;
     let store = first_policies(&options.policies, memory::recall(&options.state_directory)?)?;
     let core = Core::new(options.compile.clone(), store);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
@@ -261,6 +262,9 @@ impl Controller {
                     Need::Observe
                 }
                 _ = resync.tick() => {
+                    if self.enforcer.has_memory_trouble() {
+                        self.remember();
+                    }
                     cause = Cause::ReadBack;
                     Need::Observe
                 }

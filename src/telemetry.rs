@@ -11,7 +11,7 @@ mod status;
 mod systemd;
 
 pub use control::{AskError, BindError, CONTROL_SOCKET, ask, bind, serve};
-pub use lock::{LOCK_FILE, Lock, LockError};
+pub use lock::{LOCK_FILE, Lock, LockError, NamespaceLock};
 pub use log::{Error as LogError, Format, Level, Log};
 pub use status::{EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint};
 pub use systemd::{Notifier, watchdog_interval};

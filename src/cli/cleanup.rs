@@ -9,7 +9,7 @@ use clap::Args;
 use crate::controller;
 use crate::dataplane::{self, State};
 use crate::ruleset::Ruleset;
-use crate::telemetry::{Lock, LockError};
+use crate::telemetry::{Lock, LockError, NamespaceLock};
 
 use super::failure::Failure;
 use super::output::{count, printable};
@@ -56,13 +56,14 @@ impl Arguments {
         Ok(Outcome::from_clean(clean))
     }
 
-    fn lock(&self) -> anyhow::Result<Option<Lock>> {
+    fn lock(&self) -> anyhow::Result<Option<(Option<Lock>, NamespaceLock)>> {
         if self.force {
             return Ok(None);
         }
-        match Lock::acquire_existing(&self.state_dir) {
-            Ok(lock) => Ok(lock),
-            Err(error @ LockError::Held { .. }) => Err(Failure {
+        let locks = Lock::acquire_existing(&self.state_dir).and_then(|lock| Ok((lock, NamespaceLock::acquire()?)));
+        match locks {
+            Ok(locks) => Ok(Some(locks)),
+            Err(error @ (LockError::Held { .. } | LockError::Running { .. })) => Err(Failure {
                 message: format!("a controller is running: {error}"),
                 help: "stop it first, or use --force; it puts everything back at its next check".to_owned(),
             }

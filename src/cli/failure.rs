@@ -42,8 +42,8 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             Some(controller::Error::Lock(lock)) => Some(lock),
             _ => None,
         });
-        if let Some(LockError::Held { .. }) = lock {
-            return Some("stop that controller, or name another state directory with --state-dir".to_owned());
+        if let Some(LockError::Held { .. } | LockError::Running { .. }) = lock {
+            return Some("one controller enforces everything on a host: stop the other one first".to_owned());
         }
         if let Some(AskError::Socket { .. } | AskError::Unreadable { .. }) = cause.downcast_ref() {
             return Some("the control socket is for root alone; is this the version that is running?".to_owned());

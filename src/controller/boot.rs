@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
 use crate::net::Family;
 use crate::ruleset::{Ruleset, SetName};
-use crate::telemetry::{Lock, LockError};
+use crate::telemetry::{Lock, LockError, NamespaceLock};
 
 use super::memory::write_whole;
 
@@ -162,6 +162,7 @@ pub struct Restored {
 pub fn restore(state_directory: &Path, options: dataplane::Options) -> Result<Option<Restored>, Error> {
     // Held until the end, so that no controller starts in between.
     let Some(_lock) = Lock::acquire_existing(state_directory)? else { return Ok(None) };
+    let _namespace = NamespaceLock::acquire()?;
     let Some(kept) = Kept::recall(state_directory)? else { return Ok(None) };
     let mut kernel = Kernel::open(dataplane::Options { variant: options.variant.or(Some(kept.variant)) })?;
     let outcome = kernel.prepare(&closed(kept.ruleset.clone()), &kept.anchors)?;

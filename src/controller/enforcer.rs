@@ -97,6 +97,11 @@ impl Enforcer {
         self.memory_trouble = trouble;
     }
 
+    /// Whether the last good policies could not be kept.
+    pub(super) fn has_memory_trouble(&self) -> bool {
+        self.memory_trouble.is_some()
+    }
+
     /// Makes the kernel hold what the core wants. Does nothing before both policies and inventory are known.
     pub(super) fn enforce(&mut self, core: &mut Core, need: Need, cause: Cause) {
         if need == Need::Nothing || !core.is_complete() {

@@ -37,6 +37,8 @@ need nft nftables
 need conntrack conntrack
 # Other hands on the packet filter. Installed, it does nothing until somebody enables it.
 need ufw ufw
+# A wall clock that jumps, for one process.
+need faketime faketime
 need ip iproute2
 need nsenter util-linux
 need unshare util-linux

@@ -11,6 +11,7 @@ mod support;
 
 mod boot;
 mod flows;
+mod controller;
 mod hands;
 mod host;
 mod proxy;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         proxy::group().trials(&board),
         proxy::without_proxy().trials(&board),
         tricks::group().trials(&board),
+        controller::group().trials(&board),
         hands::group().trials(&board),
         hands::read_back_group().trials(&board),
     ];

@@ -68,6 +68,11 @@ impl Controller {
         serde_json::from_slice(&answer.stdout).unwrap_or_default()
     }
 
+    /// Its process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its state directory.
     pub(crate) fn state(&self) -> &Path {
         &self.state

@@ -246,6 +246,17 @@ impl Lab {
         Controller::start(command, state, self.claim.directory().join("outside.log"))
     }
 
+    /// As [`Lab::dockgate_with`], by a shell script in a mount namespace of its own that ends with `exec "$@"`.
+    pub(crate) fn dockgate_by(&self, script: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Controller {
+        let state = self.claim.directory().join("state");
+        let mut command = Command::new("nsenter");
+        command.arg(self.enter()).args(["unshare", "--mount", "sh", "-ec", script, "sh"]);
+        command.args(["env"]).args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(env!("CARGO_BIN_EXE_dockgate")).args(arguments).arg("--state-dir").arg(&state);
+        command.env("DOCKER_HOST", self.docker_host()).env(MARK, self.claim.name());
+        Controller::start(command, state, self.claim.directory().join("dockgate.log"))
+    }
+
     /// Runs `dockgate ARGUMENTS…` on the Docker host to its end, whatever that is.
     pub(crate) fn dockgate_output(&self, arguments: &[&str]) -> Output {
         let enter = self.enter();

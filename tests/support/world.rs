@@ -26,6 +26,11 @@ impl Policies {
         self.directory.to_string_lossy().into_owned()
     }
 
+    /// The directory as text, for a command line.
+    pub(crate) fn path(&self) -> &str {
+        self.directory.to_str().expect("the laboratory's directory has a plain name")
+    }
+
     /// Saves as editors do: a new file takes the place of the old one.
     pub(crate) fn save(&self, name: &str, text: &str) {
         let temporary = self.directory.join(format!(".{name}.new"));

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::{SourceFile, Unreadable};
@@ -24,6 +25,11 @@ pub(super) struct Scan {
     pub(super) files: Result<Vec<SourceFile>, Error>,
     /// Real paths of the directories to watch; those known so far after an error.
     pub(super) directories: BTreeSet<PathBuf>,
+}
+
+/// The file system that a path is on; `None` when that cannot be told.
+pub(super) fn file_system(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.dev())
 }
 
 /// Walks over files and directories.

@@ -33,7 +33,7 @@ type Content = Result<Vec<SourceFile>, Error>;
 pub fn watch(directory: &Path, debounce: Duration, reread: mpsc::Receiver<()>) -> mpsc::Receiver<Content> {
     let (sender, receiver) = mpsc::channel(1);
     let (waker, events) = mpsc::channel(1);
-    let watching = Watching { paths: vec![directory.to_owned()], waker, watcher: None };
+    let watching = Watching { paths: vec![directory.to_owned()], waker, watcher: None, file_system: None };
     tokio::spawn(run(watching, events, debounce, reread, sender));
     receiver
 }
@@ -107,6 +107,8 @@ struct Watching {
     waker: mpsc::Sender<()>,
     /// `None` where the kernel gives no notifications; then only the poll finds changes.
     watcher: Option<RecommendedWatcher>,
+    /// The file system on which files were found the last time.
+    file_system: Option<u64>,
 }
 
 impl Watching {
@@ -115,7 +117,7 @@ impl Watching {
         let mut watched = None;
         let mut attempt = 1;
         loop {
-            let scan = scan::scan(&self.paths);
+            let scan = self.scan();
             if watched.as_ref() == Some(&scan.directories) || attempt == SETTLE_ATTEMPTS {
                 return (self, scan.files);
             }
@@ -127,9 +129,28 @@ impl Watching {
     }
 
     /// Reads without touching the watches.
-    fn peek(self) -> (Watching, Content) {
-        let content = scan::scan(&self.paths).files;
+    fn peek(mut self) -> (Watching, Content) {
+        let content = self.scan().files;
         (self, content)
+    }
+
+    /// Walks, and takes a directory that is empty all at once and on another file system for one whose mount has gone:
+    /// what is below a mount point says nothing about policies.
+    fn scan(&mut self) -> scan::Scan {
+        let on = |paths: &[PathBuf]| paths.first().and_then(|path| scan::file_system(path));
+        let before = on(&self.paths);
+        let mut scan = scan::scan(&self.paths);
+        let after = on(&self.paths);
+        let Ok(files) = &scan.files else { return scan };
+        if !files.is_empty() {
+            if before == after {
+                self.file_system = after;
+            }
+        } else if self.file_system.is_some_and(|known| [before, after] != [Some(known); 2]) {
+            let source = std::io::Error::other("it is empty, and on another file system than before: is it unmounted?");
+            scan.files = Err(Error::Read { path: self.paths[0].clone(), source });
+        }
+        scan
     }
 
     fn start<'a>(&self, directories: impl IntoIterator<Item = &'a PathBuf>) -> Option<RecommendedWatcher> {
