@@ -10,6 +10,7 @@
 mod support;
 
 mod boot;
+mod engine;
 mod flows;
 mod controller;
 mod hands;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
     let mut groups = vec![
+        engine::group().trials(&board),
         flows::group().trials(&board),
         host::group().trials(&board),
         proxy::group().trials(&board),

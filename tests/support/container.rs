@@ -202,6 +202,11 @@ impl Container {
         self.settle();
     }
 
+    /// Lets go of its namespace, which would outlive it otherwise, and with it the port of its bridge.
+    pub(crate) fn release(&mut self) {
+        (self.responder, self.namespace) = (None, None);
+    }
+
     /// Waits until the engine has started it again, by itself, and starts its servers.
     pub(crate) fn rejoin(&mut self) {
         (self.responder, self.namespace) = (None, None);
@@ -209,6 +214,17 @@ impl Container {
         while self.inspect("{{.State.Running}} {{.State.Restarting}}") != "true false" {
             assert!(Instant::now() < end, "the engine does not start {} again", self.name);
             thread::sleep(Duration::from_millis(20));
+        }
+        let namespace = Namespace::of_process(self.process_id()).expect("the container runs");
+        // Engine 20.10, after it was killed, can start a container before the one that has its address is ended. The
+        // kernel finds the duplicate then, and the address stays mute until the container starts anew.
+        let end = Instant::now() + Duration::from_secs(3);
+        while namespace.has_tentative_address() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+        }
+        if namespace.has_tentative_address() {
+            eprintln!("{} has an address that is another's; it is started anew", self.name);
+            self.client.docker(&["restart", "--time", "0", &self.id]);
         }
         self.settle();
     }

@@ -45,8 +45,9 @@ impl Sender {
     /// Sends from a container, whenever it runs.
     pub(crate) fn from_container(lab: &Lab, container: &Container, mark: u16, targets: &[IpAddr]) -> Sender {
         let groups = control_groups(lab.name()).into_iter().map(|group| group.join(container.id())).collect();
-        let host = lab.host().run(|| inode(Path::new("/proc/thread-self/ns/net")).expect("a thread has a namespace"));
-        Sender::start(Origin::Container { groups, host, current: None }, mark, targets)
+        let host = lab.host().clone();
+        let host_inode = host.run(|| inode(Path::new("/proc/thread-self/ns/net")).expect("a thread has a namespace"));
+        Sender::start(Origin::Container { groups, host, host_inode, current: None }, mark, targets)
     }
 
     /// Rounds that it has sent.
@@ -62,6 +63,9 @@ impl Sender {
                 let mut pending: VecDeque<Vec<Socket>> = VecDeque::new();
                 while !stop.load(Ordering::Relaxed) {
                     if !origin.enter() {
+                        // A thread or a socket in it would keep the namespace of a container that has ended, and with it
+                        // the port of its bridge.
+                        pending.clear();
                         thread::sleep(SEARCH);
                         continue;
                     }
@@ -97,8 +101,9 @@ enum Origin {
     Container {
         /// The container's control groups, one of which lists its processes.
         groups: Vec<PathBuf>,
-        /// The host's namespace, in which a container's first process is for a moment.
-        host: u64,
+        /// The host's namespace, in which the thread waits, and a container's first process is for a moment.
+        host: Namespace,
+        host_inode: u64,
         /// The namespace that the thread is in, if it is the container's.
         current: Option<u64>,
     },
@@ -116,19 +121,22 @@ impl Origin {
                 }
                 true
             }
-            Origin::Container { groups, host, current } => {
-                let Some(path) = groups.iter().find_map(|group| first_process(group)) else {
-                    *current = None;
+            Origin::Container { groups, host, host_inode, current } => {
+                let process = groups.iter().find_map(|group| first_process(group));
+                let found = process.as_deref().and_then(inode).filter(|found| found != host_inode);
+                let (Some(path), Some(_)) = (process, found) else {
+                    if current.take().is_some() {
+                        host.enter();
+                    }
                     return false;
                 };
-                let found = inode(&path).filter(|found| found != host);
-                if found.is_some() && found != *current {
+                if found != *current {
                     let Ok(namespace) = Namespace::open(&path) else { return false };
                     prepare(&namespace);
                     namespace.enter();
                 }
                 *current = found;
-                found.is_some()
+                true
             }
         }
     }

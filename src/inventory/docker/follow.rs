@@ -106,6 +106,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
     }
 
     let mut calls: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
+    let mut is_told = false;
     let mut asking = Some(about::engine(docker).boxed());
     let mut relisting: Option<BoxFuture<'_, Result<listing::Listing, Error>>> = None;
     let mut relist = tokio::time::interval(RELIST_INTERVAL);
@@ -135,6 +136,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
             Some(answer) = calls.next() => tracker.answer(answer?),
             Some(engine) = async { Some(asking.as_mut()?.await) } => {
                 asking = None;
+                is_told = engine.silent.is_none();
                 if changes.send(Change::Engine(engine)).await.is_err() {
                     return Ok(());
                 }
@@ -147,6 +149,9 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
             }
             _ = second_look.tick() => tracker.tick(),
             _ = relist.tick(), if relisting.is_none() => {
+                if !is_told {
+                    asking.get_or_insert_with(|| about::engine(docker).boxed());
+                }
                 tracker.listing_begins();
                 relisting = Some(listing::everything(docker).boxed());
             }

@@ -1,0 +1,326 @@
+//! The engine ends and starts while packets are sent: its rules go and come, its containers too, perhaps with other
+//! addresses, and not one forbidden packet reaches its target.
+//!
+//! Each scenario sends on every path in both families every 20 ms: on one bridge, routed, to ports published by
+//! translation and to ports that docker-proxy holds. What arrives is counted where the host hands packets to containers
+//! and to the outside. Some containers end with the engine, one that was stopped is started by it.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::scenario::{Group, Scenario, World};
+use crate::support::lab::{HOST, OUTSIDE};
+use crate::support::world::{Policies, packet_filter, wait_for};
+use crate::support::{Container, Controller, Delivery, Lab, Options, Protection, Sender, Tap};
+
+/// From the client to its network: allowed.
+const CLIENT: u16 = 7000;
+/// From outside to a port that the server publishes: allowed.
+const VISITOR: u16 = 7001;
+/// From the intruder to its network, and to the port that the server publishes.
+const INTRUDER: u16 = 7666;
+/// From the sealed container to the outside.
+const SEALED: u16 = 7667;
+/// From outside to a port that the server publishes, and to each address of the network.
+const BURGLAR: u16 = 7668;
+
+const ALLOWED: [u16; 2] = [CLIENT, VISITOR];
+const FORBIDDEN: [u16; 3] = [INTRUDER, SEALED, BURGLAR];
+
+/// Long enough for many rounds, and for an engine to be missed.
+const WHILE: Duration = Duration::from_millis(700);
+
+/// Whoever has whichever address: a client may come in, a visitor at one port, and nobody else; the sealed one may not
+/// go out.
+const POLICIES: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: ingress}
+spec:
+  selector: all()
+  types: [Ingress]
+  ingress:
+    - {action: Allow, source: {selector: role == 'client'}}
+    - {action: Allow, protocol: TCP, source: {nets: [203.0.113.9/32]}, destination: {ports: [7001]}}
+    - {action: Allow, protocol: UDP, source: {nets: [203.0.113.9/32]}, destination: {ports: [7001]}}
+    - {action: Allow, protocol: TCP, source: {nets: ['2001:db8:1::9/128']}, destination: {ports: [7001]}}
+    - {action: Allow, protocol: UDP, source: {nets: ['2001:db8:1::9/128']}, destination: {ports: [7001]}}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: sealed}
+spec: {selector: role == 'sealed', types: [Egress]}
+";
+
+/// A host whose engine ends and starts.
+pub(crate) struct Restarted {
+    // Dropped in this order: the controller before the laboratory.
+    controller: Option<Controller>,
+    /// Those that run all the time.
+    containers: Vec<Container>,
+    /// Stopped; the engine starts it when the engine itself starts.
+    extra: Container,
+    policies: Policies,
+    lab: Lab,
+}
+
+impl World for Restarted {
+    fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    fn controller(&mut self) -> &mut Controller {
+        self.controller.as_mut().expect("every accident leaves a controller")
+    }
+
+    /// Addresses may be others after a restart, so the sets do not come to be as they were; the rules do.
+    fn wait_until_repaired(&mut self, enforced: &str) {
+        let rules: Vec<&str> =
+            enforced.lines().filter(|line| line.starts_with("-A ") && line.contains("DG-")).collect();
+        wait_for("the controller to repair what was taken out", || {
+            let now = packet_filter(&self.lab);
+            rules.iter().all(|rule| now.lines().any(|line| line == *rule))
+        });
+        self.wait_until_ready();
+    }
+}
+
+impl Restarted {
+    fn build(options: Options) -> Restarted {
+        let lab = Lab::start(options);
+        lab.network("front", &["10.77.0.0/24", "2001:db8:77::/64"]);
+        let builder = |name: &str| {
+            let builder = lab.container(name).network("front").label("role", name);
+            builder.option("--restart").option("always")
+        };
+        let publish = |name: &str, ports: &[u16]| {
+            ports.iter().fold(builder(name), |builder, port| {
+                builder.publish(&format!("{port}:{port}/tcp")).publish(&format!("{port}:{port}/udp"))
+            })
+        };
+        let mut containers =
+            lab.start_all(vec![builder("client"), builder("intruder"), builder("sealed"), builder("extra")]);
+        let mut extra = containers.pop().expect("four were started");
+        extra.stop();
+        // It has the address that the other one had.
+        containers.push(publish("server", &[CLIENT, VISITOR, INTRUDER, BURGLAR]).serve(&[CLIENT, VISITOR]).start());
+        let policies = Policies::new(&lab);
+        policies.save("policies.yaml", POLICIES);
+        let mut world = Restarted { controller: None, containers, extra, policies, lab };
+        world.start_controller();
+        world.wait_until_ready();
+        world
+    }
+
+    fn start_controller(&mut self) {
+        let arguments = ["run", "--policies", &self.policies.argument(), "--resync-interval", "1s"];
+        self.controller = Some(self.lab.dockgate(&arguments));
+    }
+
+    fn kill_controller(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.crash();
+        }
+    }
+
+    fn wait_until_ready(&mut self) {
+        self.controller().wait_until_ready();
+    }
+
+    fn is_halted(&self) -> bool {
+        self.controller.as_ref().is_some_and(Controller::is_halted)
+    }
+
+    fn container(&self, name: &str) -> &Container {
+        self.containers.iter().find(|container| container.name() == name).expect("it was started")
+    }
+
+    /// Lets packets flow on all paths, has the accident happen, and looks at what arrived.
+    ///
+    /// While the controller is halted nothing is repaired and nobody becomes ready, so that only the forbidden packets
+    /// are looked at: they are what a missing rule must show in.
+    fn withstand(&mut self, accident: fn(&mut Restarted)) {
+        let halted = self.is_halted();
+        let tap = Tap::start(self.lab.host(), &[&ALLOWED[..], &FORBIDDEN].concat());
+        let began = Instant::now();
+        let senders = self.senders();
+        if !halted {
+            expect_allowed(&tap, "before");
+        }
+        self.containers.iter_mut().for_each(Container::release);
+        accident(self);
+        for container in &mut self.containers {
+            container.rejoin();
+        }
+        if !halted {
+            self.wait_until_ready();
+            expect_allowed(&tap, "after");
+            self.expect_one_jump_per_anchor();
+        }
+        wait_for_rounds(&senders);
+        drop(senders);
+        let deliveries = tap.deliveries();
+        self.extra.stop();
+        let forbidden = deliveries.iter().filter(|(delivery, _)| FORBIDDEN.contains(&delivery.mark));
+        let lines: Vec<String> = forbidden
+            .map(|(delivery, count)| {
+                let [first, last] = [count.first, count.last].map(|at| at.duration_since(began).as_millis());
+                format!("  {delivery}: {} packets, {first} to {last} ms after the start", count.packets)
+            })
+            .collect();
+        let log = self.controller.as_ref().map(Controller::log).unwrap_or_default();
+        assert!(lines.is_empty(), "forbidden packets arrived:\n{}\ndockgate's log:\n{log}", lines.join("\n"));
+    }
+
+    fn senders(&self) -> Vec<Sender> {
+        let range: Vec<IpAddr> = (2..8)
+            .flat_map(|last| [format!("10.77.0.{last}"), format!("2001:db8:77::{last}")])
+            .map(|text| text.parse().expect("an address"))
+            .collect();
+        let network = [&range[..], &gateways()].concat();
+        let host_and_network = [&range[..], &HOST].concat();
+        let inside = |name: &str, mark, targets: &[IpAddr]| {
+            Sender::from_container(&self.lab, self.container(name), mark, targets)
+        };
+        let outside = |mark, targets: &[IpAddr]| Sender::from_namespace(self.lab.outside(), mark, targets);
+        vec![
+            inside("client", CLIENT, &network),
+            inside("intruder", INTRUDER, &network),
+            inside("sealed", SEALED, &OUTSIDE),
+            outside(VISITOR, &HOST),
+            outside(BURGLAR, &host_and_network),
+        ]
+    }
+
+    fn expect_one_jump_per_anchor(&self) {
+        for command in ["iptables", "ip6tables"] {
+            let rules = self.lab.run(&[command, "-S"]);
+            let jumps = |chain: &str| {
+                let start = format!("-A {chain} ");
+                rules.lines().filter(|rule| rule.starts_with(&start) && rule.contains("-j DG-")).count()
+            };
+            let forward = if rules.contains("-A FORWARD -j DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
+            assert_eq!([forward, "INPUT", "OUTPUT"].map(jumps), [1, 1, 1], "jumps of ours in {command}:\n{rules}");
+        }
+    }
+
+    /// Waits until the status says that the engine is away, unless nobody can answer.
+    fn expect_status(&mut self, text: &str) {
+        if self.is_halted() {
+            return;
+        }
+        wait_for("the status to say that the engine is away", || {
+            let document = self.controller().document();
+            let is_away = document["engine"]["connected"] == false && document["ready"] == false;
+            is_away && document["problems"].to_string().contains(text)
+        });
+    }
+
+    /// The engine is away for a while, and packets go on.
+    fn without_engine(&mut self) {
+        self.expect_status("the Docker engine cannot be reached, rules stay in force");
+        thread::sleep(WHILE);
+    }
+
+    fn stop_and_start(&mut self) {
+        self.lab.stop_engine();
+        self.without_engine();
+        self.lab.start_engine();
+    }
+
+    fn kill_and_start(&mut self) {
+        self.lab.kill_engine();
+        self.without_engine();
+        self.lab.start_engine();
+    }
+}
+
+/// Waits until each sender has sent for as long as [`WHILE`].
+fn wait_for_rounds(senders: &[Sender]) {
+    let before: Vec<u64> = senders.iter().map(Sender::rounds).collect();
+    wait_for("every sender to send", || {
+        senders.iter().zip(&before).all(|(sender, before)| sender.rounds() > before + 25)
+    });
+}
+
+/// Whether a delivery is one that is waited for.
+type Condition = Box<dyn Fn(&Delivery) -> bool>;
+
+/// Waits until allowed packets of each kind arrive on each path in both families.
+fn expect_allowed(tap: &Tap, when: &str) {
+    let begin = Instant::now();
+    let gateways = gateways();
+    let mut wanted: Vec<(String, Condition)> = Vec::new();
+    for (number, family) in ["IPv4", "IPv6"].into_iter().enumerate() {
+        for kind in ["tcp", "udp", "ping"] {
+            let is_bridged = move |found: &Delivery| {
+                let is_of_family = found.source.is_ipv6() == (number == 1);
+                (found.mark, found.kind) == (CLIENT, kind) && is_of_family && !gateways.contains(&found.source)
+            };
+            wanted.push((format!("on one bridge, {kind}, {family}"), Box::new(is_bridged)));
+        }
+    }
+    for kind in ["tcp", "udp"] {
+        let by_proxy = move |mark| {
+            move |found: &Delivery| (found.mark, found.kind) == (mark, kind) && gateways.contains(&found.source)
+        };
+        wanted.push((format!("from a container through docker-proxy, {kind}"), Box::new(by_proxy(CLIENT))));
+        let translated = move |found: &Delivery| (found.mark, found.kind, found.source) == (VISITOR, kind, OUTSIDE[0]);
+        wanted.push((format!("from outside, translated, {kind}"), Box::new(translated)));
+        // Newer engines translate IPv6 as well.
+        let by_either = move |found: &Delivery| {
+            by_proxy(VISITOR)(found) || (found.mark, found.kind, found.source) == (VISITOR, kind, OUTSIDE[1])
+        };
+        wanted.push((format!("from outside by IPv6, {kind}"), Box::new(by_either)));
+    }
+    for (name, is_it) in wanted {
+        wait_for(&format!("allowed packets {when}: {name}"), || {
+            tap.deliveries().iter().any(|(found, count)| is_it(found) && count.last > begin)
+        });
+    }
+}
+
+/// The host's addresses on the network, from which docker-proxy connects.
+fn gateways() -> [IpAddr; 2] {
+    ["10.77.0.1", "2001:db8:77::1"].map(|text| text.parse().expect("an address"))
+}
+
+fn scenario(
+    name: &'static str,
+    accident: &'static str,
+    rests_on: &'static [Protection],
+    run: fn(&mut Restarted),
+) -> Scenario<Restarted> {
+    Scenario { name, path: "bridged, routed, published, by docker-proxy", family: "both", accident, rests_on, run }
+}
+
+/// An engine whose containers live on without it.
+pub(crate) fn group() -> Group<Restarted> {
+    use Protection::Rules;
+    Group {
+        name: "live_restore",
+        build: || Restarted::build(Options { live_restore: true, ..Options::default() }),
+        scenarios: vec![
+            scenario(
+                "stopped_and_started",
+                "dockerd gets SIGTERM, its containers live on",
+                &[Rules("from network front")],
+                |world| world.withstand(Restarted::stop_and_start),
+            ),
+            scenario("killed_and_started", "dockerd gets SIGKILL, its containers live on", &[], |world| {
+                world.withstand(Restarted::kill_and_start);
+            }),
+            scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
+                world.withstand(|world| {
+                    world.kill_controller();
+                    world.lab.stop_engine();
+                    thread::sleep(WHILE);
+                    world.lab.start_engine();
+                    thread::sleep(WHILE);
+                    world.start_controller();
+                });
+            }),
+        ],
+    }
+}
