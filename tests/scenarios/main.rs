@@ -10,6 +10,7 @@
 mod support;
 
 mod boot;
+mod direct;
 mod engine;
 mod flows;
 mod controller;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         engine::group().trials(&board),
         flows::group().trials(&board),
         host::group().trials(&board),
+        direct::group().trials(&board),
         proxy::group().trials(&board),
         proxy::without_proxy().trials(&board),
         tricks::group().trials(&board),

@@ -61,7 +61,7 @@ impl World for Published {
 }
 
 /// One more host outside, on a cable of its own, with an address of its own.
-fn second_outside(lab: &Lab) -> Namespace {
+pub(crate) fn second_outside(lab: &Lab) -> Namespace {
     let outside = Namespace::anonymous();
     for scope in ["all", "default"] {
         outside.set_sysctl(&format!("net.ipv6.conf.{scope}.accept_dad"), "0");

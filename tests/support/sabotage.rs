@@ -19,6 +19,8 @@ pub(crate) enum Protection {
     /// The judgement of open flows: all flows are tracked in a zone that is not ours, so that none is ended. The rules
     /// are as they are, and the controller runs. [`Protection::put_back`] undoes it.
     Judgement,
+    /// What makes packets between two ports of a bridge pass the packet filter, on every bridge and in both families.
+    BridgeNetfilter,
 }
 
 impl Protection {
@@ -30,6 +32,7 @@ impl Protection {
             Protection::Controller => "the controller".to_owned(),
             Protection::Restore => "the restore at boot".to_owned(),
             Protection::Judgement => "the judgement of open flows".to_owned(),
+            Protection::BridgeNetfilter => "bridge netfilter".to_owned(),
         }
     }
 
@@ -50,6 +53,15 @@ impl Protection {
             }
             // Whoever takes something out has halted it already.
             Protection::Controller | Protection::Restore => {}
+            Protection::BridgeNetfilter => {
+                for name in ["iptables", "ip6tables"] {
+                    lab.host().set_sysctl(&format!("net.bridge.bridge-nf-call-{name}"), "0");
+                }
+                for bridge in bridges(lab) {
+                    let off = ["nf_call_iptables", "0", "nf_call_ip6tables", "0"];
+                    lab.run(&[&["ip", "link", "set", "dev", &bridge, "type", "bridge"], off.as_slice()].concat());
+                }
+            }
             Protection::Judgement => zone(lab, "-I"),
         }
     }
@@ -68,6 +80,23 @@ fn zone(lab: &Lab, change: &str) {
             lab.run(&[&lab.tool(command), "-w", "-t", "raw", change, chain, "-j", "CT", "--zone", "7"]);
         }
     }
+}
+
+fn bridges(lab: &Lab) -> Vec<String> {
+    let listed = lab.run(&["ip", "-o", "link", "show", "type", "bridge"]);
+    // `7: br-f3ec6b950359: <BROADCAST,...`
+    listed.lines().filter_map(|line| Some(line.split(": ").nth(1)?.to_owned())).collect()
+}
+
+/// Which bridges pass packets between their ports to the packet filter, in which family.
+pub(crate) fn bridge_filters(lab: &Lab) -> String {
+    let of = |bridge: String| {
+        let details = lab.run(&["ip", "-d", "-o", "link", "show", "dev", &bridge]);
+        let words: Vec<&str> = details.split_whitespace().collect();
+        let options = words.windows(2).filter(|pair| ["nf_call_iptables", "nf_call_ip6tables"].contains(&pair[0]));
+        format!("{bridge}: {:?}", options.map(|pair| pair[1]).collect::<Vec<_>>())
+    };
+    bridges(lab).into_iter().map(of).collect::<Vec<_>>().join("\n")
 }
 
 /// Deletes the rules of a family with `text` in their comment, in one transaction. Returns how many there were.
