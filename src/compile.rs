@@ -9,10 +9,11 @@ mod rules;
 mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
-use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network};
+use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::Ruleset;
@@ -112,6 +113,51 @@ pub fn policies_of<'a>(policies: &'a PolicySet, endpoint: &Endpoint<'_>, directi
         .filter(|policy| !policy.key.kind.is_staged() && policy.rules(direction).is_some())
         .filter(|policy| policy.selector.matches(&endpoint.labels))
         .collect()
+}
+
+/// An endpoint that no rule of ours can reach, and the enforced policies that select it all the same.
+#[derive(Clone, Debug)]
+pub struct OutOfReach<'a> {
+    /// The endpoint.
+    pub endpoint: Endpoint<'a>,
+    /// Why.
+    pub reason: Unenforceable,
+    /// Policies that select it and are not in force for it, in evaluation order.
+    pub policies: Vec<&'a Policy>,
+}
+
+impl fmt::Display for OutOfReach<'_> {
+    /// Which container, and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, which policy cannot reach: {}", self.endpoint.name(), self.reason)
+    }
+}
+
+/// All endpoints that policy cannot reach, by container name.
+///
+/// A container that shares another's endpoint is judged as that one: a policy that governs the other is in force for it,
+/// too, and one that selects it by labels of its own is not.
+pub fn out_of_reach<'a>(policies: &'a PolicySet, inventory: &'a Inventory) -> Vec<OutOfReach<'a>> {
+    let endpoints = inventory.endpoints();
+    let selecting = |endpoint: &Endpoint<'_>| {
+        let both = Direction::ALL.map(|direction| policies_of(policies, endpoint, direction));
+        let selects = |policy: &&Policy| both.iter().flatten().any(|found| found.key == policy.key);
+        policies.policies.iter().filter(selects).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for endpoint in &endpoints {
+        let Some(reason) = endpoint.unenforceable.clone() else { continue };
+        let mut policies = selecting(endpoint);
+        if let Unenforceable::SharedWith(_) = reason {
+            let owner = inventory.stack_of(endpoint.container).map(|owner| &owner.id);
+            let reached = endpoints.iter().filter(|other| other.unenforceable.is_none());
+            let in_force = reached.filter(|other| Some(&other.container.id) == owner).flat_map(selecting);
+            let in_force: BTreeSet<&PolicyKey> = in_force.map(|policy| &policy.key).collect();
+            policies.retain(|policy| !in_force.contains(&policy.key));
+        }
+        found.push(OutOfReach { endpoint: endpoint.clone(), reason, policies });
+    }
+    found
 }
 
 /// The networks on which a policy is in force, with their classes, by network name.

@@ -25,7 +25,7 @@ use crate::compile;
 use crate::dataplane::{self, Kernel};
 use crate::inventory::{Change, docker};
 use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
-use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status};
+use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, UnenforceableEndpoint};
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
@@ -351,6 +351,7 @@ impl Controller {
 
     fn publish(&self) {
         let status = self.enforcer.status(&self.core, &self.options.policies);
+        report_reach(&self.status.borrow().endpoints.unenforceable, &status.endpoints.unenforceable);
         self.status.send_if_modified(|current| {
             let changed = *current != status;
             if changed {
@@ -366,6 +367,17 @@ async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match receiver {
         Some(receiver) => receiver.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Logs each endpoint that policy cannot reach once, when it appears or when policies select it anew.
+fn report_reach(before: &[UnenforceableEndpoint], now: &[UnenforceableEndpoint]) {
+    for found in now.iter().filter(|found| !before.contains(found)) {
+        if found.policies.is_empty() || found.accepted {
+            info!(endpoint = %found, "policy cannot reach this endpoint");
+        } else {
+            warn!(endpoint = %found, policies = found.policies.join(", "), "policy is not enforced on this endpoint");
+        }
     }
 }
 

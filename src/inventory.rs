@@ -29,6 +29,8 @@ pub const NETWORK_LABEL: &str = "dockgate.io/network";
 pub const IMAGE_LABEL: &str = "dockgate.io/image";
 /// Container label that declares named ports, e.g. `http=8080/tcp,metrics=9090/tcp`.
 pub const PORTS_LABEL: &str = "dockgate.io/ports";
+/// Container label with the value `accepted`: that policy does not reach this container is known, and no trouble.
+pub const OUT_OF_REACH_LABEL: &str = "dockgate.io/out-of-reach";
 /// Calico's old Docker convention: a label with this prefix also counts without it.
 const CALICO_LABEL_PREFIX: &str = "org.projectcalico.label.";
 
@@ -216,6 +218,11 @@ impl Container {
             .unwrap_or("default")
     }
 
+    /// Whether whoever started it said that policy need not reach it.
+    pub fn is_accepted_out_of_reach(&self) -> bool {
+        self.labels.get(OUT_OF_REACH_LABEL).is_some_and(|value| value == "accepted")
+    }
+
     /// Whether every way to it through a published port is known and judged.
     pub fn ports_are_judged(&self) -> bool {
         self.listed && self.published.iter().all(|port| self.judged.contains(port))
@@ -347,6 +354,13 @@ impl Inventory {
         }
         endpoints.sort_by(|a, b| a.order().cmp(&b.order()));
         endpoints
+    }
+
+    /// The container whose network stack a container uses: with `--network container:X` that of X, if X is known.
+    pub fn stack_of<'a>(&'a self, container: &'a Container) -> Option<&'a Container> {
+        let Some(Unenforceable::SharedWith(owner)) = &container.unenforceable else { return Some(container) };
+        let by_id = self.containers.get(&ContainerId(owner.clone()));
+        by_id.or_else(|| self.containers.values().find(|container| container.name == *owner))
     }
 
     /// Takes policy on all published ports as in force for long: for a world that is only asked about, and for what ran

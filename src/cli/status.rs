@@ -111,9 +111,8 @@ fn write(output: &mut dyn Write, status: &Status) -> io::Result<()> {
     let governed = count(endpoints.governed, "endpoint", "endpoints");
     writeln!(output, "endpoints    {governed} of {} governed by policy", endpoints.total)?;
     for endpoint in &endpoints.unenforceable {
-        let at = endpoint.network.as_deref().map_or(String::new(), |network| format!("@{network}"));
-        let name = format!("{}{at}", endpoint.container);
-        writeln!(output, "  not reached {}: {}", printable(&name), printable(&endpoint.reason))?;
+        let accepted = if endpoint.accepted { " (accepted)" } else { "" };
+        writeln!(output, "  not reached {}{accepted}", printable(&endpoint.to_string()))?;
     }
     for ports in &endpoints.unreadable_ports {
         writeln!(output, "  bad label  dockgate.io/ports of {}", printable(ports))?;

@@ -8,11 +8,15 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use crate::policy::{self, Diagnostic, SourceFile, files};
+use crate::compile;
+use crate::inventory::{Inventory, OUT_OF_REACH_LABEL};
+use crate::policy::field::FieldPath;
+use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
 
 use super::Outcome;
 use super::diagnostics::{Tally, render};
 use super::output::{AnswerFormat, count, json};
+use super::world;
 
 /// The name under which standard input appears in findings.
 const STANDARD_INPUT: &str = "<stdin>";
@@ -31,6 +35,10 @@ pub(super) struct Arguments {
     /// Form of the findings
     #[arg(short, long, value_enum, default_value_t = AnswerFormat::Human, value_name = "FORMAT")]
     output: AnswerFormat,
+
+    /// Report containers of this Inventory file that the policies select and cannot reach, too
+    #[arg(long, value_name = "FILE")]
+    inventory: Option<PathBuf>,
 
     /// Let warnings fail too
     #[arg(long)]
@@ -52,7 +60,12 @@ struct Answer<'a> {
 impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let sources = self.sources()?;
-        let loaded = policy::load(&sources);
+        let mut loaded = policy::load(&sources);
+        if let Some(path) = &self.inventory {
+            let inventory = world::from_file(path)?;
+            loaded.diagnostics.extend(out_of_reach(&loaded.policies, &inventory));
+            Diagnostic::sort(&mut loaded.diagnostics);
+        }
         let tally = Tally::of(&loaded.diagnostics);
         let resources = loaded.resources.values().sum();
         match self.output {
@@ -94,4 +107,24 @@ impl Arguments {
         }
         Ok(sources)
     }
+}
+
+/// A finding for each policy and each container that it selects without being in force for it.
+fn out_of_reach(policies: &PolicySet, inventory: &Inventory) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    for found in compile::out_of_reach(policies, inventory) {
+        if found.endpoint.container.is_accepted_out_of_reach() {
+            continue;
+        }
+        for policy in &found.policies {
+            let message = format!("policy {} selects {found}", policy.key);
+            let field = FieldPath::root();
+            let finding = Diagnostic::new(&codes::OUT_OF_REACH, policy.location.clone(), &field, message);
+            let help = format!(
+                "leave it out of the selector, give it a bridge network, or label it {OUT_OF_REACH_LABEL}=accepted"
+            );
+            findings.push(finding.with_help(help));
+        }
+    }
+    findings
 }

@@ -35,7 +35,8 @@ impl WorldArguments {
     }
 }
 
-fn from_file(path: &Path) -> anyhow::Result<Inventory> {
+/// The inventory of a file.
+pub(super) fn from_file(path: &Path) -> anyhow::Result<Inventory> {
     let sources = files::read(&[path.to_owned()])?;
     let [source] = sources.as_slice() else {
         return Err(Failure {

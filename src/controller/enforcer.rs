@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::compile::policies_of;
+use crate::compile::{self, OutOfReach, policies_of};
 use crate::dataplane::{self, Kernel, Outcome, conntrack};
 use crate::inventory::{Container, Endpoint};
 use crate::policy::{Direction, PolicySet, Severity};
@@ -286,6 +286,8 @@ impl Enforcer {
             let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
             problems.push(format!("the kernel does not hold the policies: {reason}"));
         }
+        let endpoints = endpoints(core, &policies.policies);
+        problems.extend(trouble_with_reach(&endpoints));
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
         let of_flows = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
@@ -309,7 +311,7 @@ impl Enforcer {
                 connected: core.inventory().is_some() && core.unreachable().is_none(),
                 firewall: core.engine().firewall.clone(),
             },
-            endpoints: endpoints(core, &policies.policies),
+            endpoints,
             kernel: self.account.clone(),
         }
     }
@@ -366,6 +368,12 @@ fn trouble_with_engine(core: &Core) -> Option<String> {
     }
 }
 
+/// Policy that looks enforced and is not.
+fn trouble_with_reach(endpoints: &EndpointsStatus) -> impl Iterator<Item = String> {
+    let selected = endpoints.unenforceable.iter().filter(|found| !found.policies.is_empty() && !found.accepted);
+    selected.map(|found| format!("policy is not enforced on {found} (selected by {})", found.policies.join(", ")))
+}
+
 fn unreadable_ports(container: &Container) -> Vec<String> {
     let (_, unreadable) = container.named_ports();
     unreadable.into_iter().map(|part| format!("{}: `{part}`", container.name)).collect()
@@ -377,17 +385,17 @@ fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
     let selected = |endpoint: &&Endpoint<'_>| {
         Direction::ALL.into_iter().any(|direction| !policies_of(policies, endpoint, direction).is_empty())
     };
-    let unenforceable = |endpoint: &Endpoint<'_>| {
-        endpoint.unenforceable.as_ref().map(|reason| UnenforceableEndpoint {
-            container: endpoint.container.name.clone(),
-            network: endpoint.network.map(|network| network.name.clone()),
-            reason: reason.to_string(),
-        })
+    let unenforceable = |found: OutOfReach<'_>| UnenforceableEndpoint {
+        container: found.endpoint.container.name.clone(),
+        network: found.endpoint.network.map(|network| network.name.clone()),
+        reason: found.reason.to_string(),
+        policies: found.policies.iter().map(|policy| policy.key.to_string()).collect(),
+        accepted: found.endpoint.container.is_accepted_out_of_reach(),
     };
     EndpointsStatus {
         total: endpoints.len(),
         governed: endpoints.iter().filter(selected).filter(|endpoint| endpoint.unenforceable.is_none()).count(),
-        unenforceable: endpoints.iter().filter_map(unenforceable).collect(),
+        unenforceable: compile::out_of_reach(policies, inventory).into_iter().map(unenforceable).collect(),
         unreadable_ports: inventory.containers.values().flat_map(unreadable_ports).collect(),
     }
 }

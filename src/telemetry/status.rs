@@ -3,6 +3,7 @@
 //! The JSON form is an interface. Fields are added, never renamed; a reader of an older or newer version ignores what
 //! it does not know and takes the default for what is not there, so that `status` works across an upgrade.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,21 @@ pub struct UnenforceableEndpoint {
     pub network: Option<String>,
     /// Why.
     pub reason: String,
+    /// Policies that select it and are not in force for it, in evaluation order.
+    pub policies: Vec<String>,
+    /// Whether whoever started it accepted that, by the label `dockgate.io/out-of-reach=accepted`.
+    pub accepted: bool,
+}
+
+impl fmt::Display for UnenforceableEndpoint {
+    /// `CONTAINER@NETWORK: REASON`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.container)?;
+        if let Some(network) = &self.network {
+            write!(f, "@{network}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
 }
 
 /// What the controller did to the kernel.

@@ -188,10 +188,12 @@ fn what_cannot_be_enforced_is_said() {
     assert_eq!(of("api")["network"], "shop");
     assert_eq!(of("api")["ingressPolicies"], serde_json::json!(["allow-web-to-api"]));
     assert!(of("api")["ipv4"].as_str().is_some_and(|address| address.starts_with("10.77.0.")));
-    let mut controller = world.run();
-    controller.wait_until_ready();
+    let controller = world.run();
+    wait_for("the controller to be in sync", || world.status(&controller)["in_sync"] == true);
+    assert_eq!(controller.status().status.code(), Some(1), "a policy selects what it cannot reach");
     let status = String::from_utf8_lossy(&controller.status().stdout).into_owned();
-    assert!(status.contains("on-host") && status.contains("host network"), "{status}");
+    assert!(status.contains("policy is not enforced on on-host: host network"), "{status}");
+    assert!(!status.contains("policy is not enforced on beside"), "nothing selects it: {status}");
 
     // What would be changed is nothing while the controller runs, and everything after a cleanup.
     let plan = world.lab.dockgate_output(&["plan", "--policies", &world.policies.argument()]);

@@ -9,5 +9,6 @@ mod differential;
 mod first_packet;
 mod lifecycle;
 mod main_job;
+mod out_of_reach;
 mod published_ports;
 mod remote;

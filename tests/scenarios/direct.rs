@@ -41,7 +41,7 @@ pub(crate) struct Direct {
     controller: Controller,
     containers: Vec<Container>,
     passer_by: Namespace,
-    _outside: Responder,
+    _server: Responder,
     filters: String,
     lab: Lab,
 }
@@ -90,8 +90,8 @@ impl Direct {
         let mut controller = lab.dockgate(&["run", "--policies", &policies.argument(), "--resync-interval", "1s"]);
         controller.wait_until_ready();
         let filters = bridge_filters(&lab);
-        let _outside = Responder::start(lab.outside(), &[80]);
-        Direct { controller, containers, passer_by, _outside, filters, lab }
+        let server = Responder::start(lab.outside(), &[80]);
+        Direct { controller, containers, passer_by, _server: server, filters, lab }
     }
 
     fn container(&self, name: &str) -> &Container {

@@ -177,7 +177,7 @@ pub(crate) fn group() -> Group<Host> {
                 // No address of that kind is classified, so that the gate is closed for it, whoever sends.
                 rests_on: GATE,
                 ..scenario("nobody_comes_from_a_link_local_address_v6", "IPv6", |host| {
-                    host.expect_link_local(true, &[])
+                    host.expect_link_local(true, &[]);
                 })
             },
             Scenario {

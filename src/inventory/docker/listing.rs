@@ -242,3 +242,38 @@ fn published_port(port: &PortSummary) -> Option<PublishedPort> {
     let host_address = port.ip.as_deref().and_then(address);
     Some(PublishedPort { host_address, host_port: Some(host_port), container_port: port.private_port, protocol })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bridge_network_has_a_bridge() {
+        // A kernel without ipvlan has no engine that could show this.
+        for (driver, bridge) in
+            [("bridge", Some("br-0123456789ab")), ("ipvlan", None), ("macvlan", None), ("overlay", None)]
+        {
+            let inspected = NetworkInspect {
+                id: Some("0123456789abcdef".to_owned()),
+                name: Some("n".to_owned()),
+                driver: Some(driver.to_owned()),
+                ..NetworkInspect::default()
+            };
+            let network = describe_network(&inspected).expect("an id is all it takes");
+            assert_eq!(network.bridge.as_ref().map(ToString::to_string).as_deref(), bridge, "{driver}");
+            let summary = ContainerSummary {
+                id: Some("c".to_owned()),
+                names: Some(vec!["/c".to_owned()]),
+                network_settings: Some(bollard::models::ContainerSummaryNetworkSettings {
+                    networks: Some(HashMap::from([("n".to_owned(), bollard::models::EndpointSettings::default())])),
+                }),
+                ..ContainerSummary::default()
+            };
+            let listing = Listing { networks: vec![inspected], containers: vec![summary] };
+            let inventory = listing.assemble().inventory;
+            let endpoints = inventory.endpoints();
+            let expected = bridge.is_none().then(|| Unenforceable::Driver(driver.to_owned()));
+            assert_eq!((endpoints.len(), &endpoints[0].unenforceable), (1, &expected), "{driver}");
+        }
+    }
+}

@@ -43,7 +43,7 @@ impl End {
         }
         let (name, network) = text.split_once('@').map_or((text, None), |(name, network)| (name, Some(network)));
         let named = find_container(inventory, name).ok_or(()).or_else(|()| find_by_id(inventory, name))?;
-        let container = stack_of(inventory, named);
+        let container = inventory.stack_of(named).unwrap_or(named);
         if container.unenforceable == Some(Unenforceable::HostNetwork) {
             // Such a container is host processes to every packet filter.
             return Ok(End::Host(None));
@@ -93,14 +93,4 @@ fn find_by_id<'a>(inventory: &'a Inventory, beginning: &str) -> Result<&'a Conta
         (Some(_), Some(_)) => Err(Error::Ambiguous(beginning.to_owned())),
         _ => Err(unknown()),
     }
-}
-
-/// The container whose network stack a container uses: with `--network container:X` that of X.
-fn stack_of<'a>(inventory: &'a Inventory, container: &'a Container) -> &'a Container {
-    let Some(Unenforceable::SharedWith(owner)) = &container.unenforceable else { return container };
-    inventory
-        .containers
-        .get(&ContainerId(owner.clone()))
-        .or_else(|| find_container(inventory, owner))
-        .unwrap_or(container)
 }
