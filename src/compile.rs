@@ -10,13 +10,14 @@ mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{AntiSpoofing, Binding, Ruleset};
 
 use chains::{ChainBuilder, Class, GovernedNetwork};
 use sets::{Candidate, SetBuilder};
@@ -102,6 +103,7 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
     }
     compiled.ruleset.sets = sets.sets;
     compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
+    compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| anti_spoofing(&networks));
     compiled
 }
 
@@ -235,4 +237,32 @@ fn ungoverned_subnets(
         members.extend(subnets.flat_map(|subnet| subnet.storable()).map(|subnet| (subnet, bridge.clone())));
     }
     members
+}
+
+fn anti_spoofing(networks: &[GovernedNetwork<'_>]) -> AntiSpoofing {
+    let bindings = networks.iter().flat_map(|governed| {
+        governed.endpoints.iter().filter_map(|endpoint| {
+            let attachment = endpoint.attachment.filter(|attachment| !attachment.is_pending())?;
+            Some(Binding {
+                endpoint: endpoint.name(),
+                attachment: attachment.endpoint_id.clone(),
+                bridge: governed.bridge.clone(),
+                mac: attachment.mac,
+                addresses: Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).collect(),
+            })
+        })
+    });
+    AntiSpoofing {
+        bindings: bindings.collect(),
+        gateways: networks.iter().flat_map(|governed| gateways(governed.network)).collect(),
+        subnets: networks.iter().flat_map(|governed| governed.network.subnets.iter().copied()).collect(),
+    }
+}
+
+/// This host's addresses on a network: Docker takes the first of a subnet where nobody chose another, and older engines
+/// do not say so.
+fn gateways(network: &Network) -> BTreeSet<IpAddr> {
+    let unstated = |subnet: &&Cidr| !network.gateways.iter().any(|gateway| subnet.contains(*gateway));
+    let first = network.subnets.iter().filter(unstated).filter_map(|subnet| subnet.hosts().next());
+    network.gateways.iter().copied().chain(first).collect()
 }

@@ -210,7 +210,7 @@ impl Controller {
         let mut reload = Reload::None;
         let mut pace = Pace::default();
         loop {
-            let retry = self.enforcer.retry_at();
+            let retry = self.enforcer.retry();
             let read_back = pace.due();
             let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
@@ -242,7 +242,9 @@ impl Controller {
                     self.report_policies();
                     need
                 }
-                () = sleep_until(retry), if retry.is_some() => Need::Observe,
+                () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
+                    retry.map_or(Need::Nothing, |(_, need)| need)
+                }
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
                     cause = Cause::ReadBack;

@@ -11,6 +11,7 @@
 //! ```
 
 mod anchor;
+mod antispoof;
 mod bridge;
 mod chains;
 pub mod conntrack;
@@ -18,6 +19,7 @@ pub mod exec;
 mod kernel;
 mod netlink;
 mod plan;
+mod port;
 mod preflight;
 mod process;
 mod render;
@@ -29,9 +31,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use antispoof::Table;
 pub use chains::Error as ListingError;
 pub use kernel::{Kernel, Options, Outcome};
 pub use plan::{plan, removal};
+pub use port::Port;
 pub use preflight::Missing;
 pub use state::{Jump, Problem, State};
 pub use watch::{Notice, watch};
@@ -120,6 +124,10 @@ pub enum Step {
     DeleteTable(Family),
     /// Destroys sets that no rule of ours uses any more.
     Destroy(Vec<String>),
+    /// Makes or removes the table against spoofing: one `nft -f` transaction.
+    Table(String),
+    /// Changes members of that table's sets, all in one transaction.
+    Elements(Vec<String>),
 }
 
 impl Step {
@@ -133,6 +141,8 @@ impl Step {
             Step::DeleteJump(jump) => format!("delete the {} jump in {}", jump.family, jump.chain),
             Step::DeleteTable(family) => format!("delete the {family} filter table"),
             Step::Destroy(_) => "destroy sets".to_owned(),
+            Step::Table(_) => "change the table against spoofing".to_owned(),
+            Step::Elements(_) => "bind addresses to bridge ports".to_owned(),
         }
     }
 }
@@ -150,7 +160,10 @@ impl fmt::Display for Step {
                 write!(f, "{}-restore --noflush -w {} <<'END'\n{input}END", command(*family), exec::LOCK_WAIT)
             }
             Step::FilterBridge(bridge) => {
-                write!(f, "ip link set dev {bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1")
+                write!(
+                    f,
+                    "ip link set dev {bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1 group_fwd_mask 0x4000"
+                )
             }
             Step::InsertJump(jump) => {
                 write!(f, "{} -w -t filter -I {} 1 {}", command(jump.family), jump.chain, jump.rule())
@@ -163,6 +176,8 @@ impl fmt::Display for Step {
                 let lines: Vec<String> = names.iter().map(|name| format!("ipset destroy {name}")).collect();
                 f.write_str(&lines.join("\n"))
             }
+            Step::Table(input) => write!(f, "nft -f - <<'END'\n{input}END"),
+            Step::Elements(lines) => write!(f, "nft -f - <<'END'\n{}\nEND", lines.join("\n")),
         }
     }
 }

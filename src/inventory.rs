@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, MacAddress, Protocol};
 use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
 pub use crate::selector::ORCHESTRATOR_LABEL;
@@ -157,8 +157,8 @@ pub struct Attachment {
     pub ipv4: Option<IpAddr>,
     /// Global IPv6 address.
     pub ipv6: Option<IpAddr>,
-    /// MAC address as Docker prints it.
-    pub mac: Option<String>,
+    /// MAC address.
+    pub mac: Option<MacAddress>,
 }
 
 impl Attachment {

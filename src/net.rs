@@ -4,7 +4,7 @@
 //! They are here so that no later module has to ask again whether a port is 0 or a prefix has host bits.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -79,6 +79,9 @@ pub enum Error {
     /// Not an address with a prefix length.
     #[error("`{0}` is not a CIDR block")]
     Cidr(String),
+    /// Not the MAC address of a station.
+    #[error("`{0}` is not a MAC address of one station, such as `02:42:ac:14:00:02`")]
+    Mac(String),
     /// Not usable as a Linux interface name.
     #[error("`{0}` is not an interface name: 1 to 15 letters, digits, `-`, `_` and `.`")]
     Interface(String),
@@ -231,6 +234,12 @@ impl<'de> Deserialize<'de> for Cidr {
     }
 }
 
+impl<'de> Deserialize<'de> for MacAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for InterfaceName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer)
@@ -310,6 +319,12 @@ impl Cidr {
         self.0.contains(&address)
     }
 
+    /// The same addresses in as few blocks as possible, none of which overlap.
+    pub fn aggregate(blocks: impl Iterator<Item = Cidr>) -> Vec<Cidr> {
+        let blocks: Vec<IpNet> = blocks.map(|block| block.0).collect();
+        IpNet::aggregate(&blocks).into_iter().map(Cidr).collect()
+    }
+
     /// Addresses of the block that a host may have, in order.
     pub fn hosts(self) -> impl Iterator<Item = IpAddr> {
         self.0.hosts()
@@ -340,6 +355,57 @@ impl FromStr for Cidr {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// An Ethernet address of one station: never that of a group, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress([u8; 6]);
+
+impl MacAddress {
+    /// An address from its bytes; `None` for a group's and for zero, which no station has.
+    pub fn new(bytes: [u8; 6]) -> Option<MacAddress> {
+        (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(MacAddress(bytes))
+    }
+
+    /// The link-local IPv6 address that a station forms from this address (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let mut bytes = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+        bytes[8..11].copy_from_slice(&self.0[..3]);
+        bytes[13..].copy_from_slice(&self.0[3..]);
+        bytes[8] ^= 2;
+        Ipv6Addr::from(bytes)
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = Error;
+
+    /// Reads six pairs of hexadecimal digits with colons between them.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        let mut octets = || {
+            for byte in &mut bytes {
+                let part =
+                    parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))?;
+                *byte = u8::from_str_radix(part, 16).ok()?;
+            }
+            parts.next().is_none().then_some(bytes)
+        };
+        octets().and_then(MacAddress::new).ok_or_else(|| Error::Mac(text.to_owned()))
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map(|byte| format!("{byte:02x}")).join(":"))
+    }
+}
+
+impl Serialize for MacAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -421,6 +487,28 @@ mod tests {
         let shown = |family| Cidr::everything(family).storable().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(shown(Family::V4), ["0.0.0.0/1", "128.0.0.0/1"]);
         assert_eq!(shown(Family::V6), ["::/1", "8000::/1"]);
+    }
+
+    #[test]
+    fn a_mac_address_is_one_stations() {
+        let mac = |text: &str| text.parse::<MacAddress>();
+        assert_eq!(mac("02:42:AC:11:00:02").map(|mac| mac.to_string()), Ok("02:42:ac:11:00:02".to_owned()));
+        assert_eq!(
+            mac("02:42:ac:11:00:02").map(|mac| mac.link_local().to_string()),
+            Ok("fe80::42:acff:fe11:2".to_owned())
+        );
+        for text in [
+            "",
+            "x",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:02:03",
+            "2:42:ac:11:0:2",
+            "01:00:5e:00:00:01",
+            "+2:42:ac:11:00:02",
+        ] {
+            assert!(mac(text).is_err(), "{text}");
+        }
+        assert!(mac("00:00:00:00:00:00").is_err() && mac("ff:ff:ff:ff:ff:ff").is_err());
     }
 
     #[test]

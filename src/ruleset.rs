@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, MacAddress, PortRange, Protocol};
 
 /// Prefix of every chain that dockgate owns.
 pub const CHAIN_PREFIX: &str = "DG-";
@@ -312,6 +312,33 @@ pub struct Rule {
 /// Rules in order. A packet that no rule decides returns to the caller.
 pub type Chain = Vec<Rule>;
 
+/// What one endpoint may call itself. The kernel knows it by its bridge port, which the dataplane finds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Binding {
+    /// `CONTAINER@NETWORK`, for messages.
+    pub endpoint: String,
+    /// Docker's id of the attachment: with another one, the same addresses may be at another port.
+    pub attachment: String,
+    /// Its bridge.
+    pub bridge: InterfaceName,
+    /// Its MAC address; `None` while it is not known, and then the endpoint cannot be bound.
+    pub mac: Option<MacAddress>,
+    /// Its addresses, of both families, without link-local ones.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Who may send as whom on the bridges of governed networks. [`crate::verdict`] takes this for granted: it takes the
+/// source of a packet for the endpoint that has that address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AntiSpoofing {
+    /// Every endpoint of a governed network.
+    pub bindings: BTreeSet<Binding>,
+    /// This host's own addresses on those networks: no endpoint may claim them.
+    pub gateways: BTreeSet<IpAddr>,
+    /// The subnets of those networks: a source among them comes from a bound port or is a lie.
+    pub subnets: BTreeSet<Cidr>,
+}
+
 /// Everything that dockgate wants in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
@@ -321,6 +348,8 @@ pub struct Ruleset {
     pub chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
     /// Bridges of governed networks: same-bridge traffic on them must pass through netfilter.
     pub bridges: BTreeSet<InterfaceName>,
+    /// Who may send as whom; `None` where nothing is governed.
+    pub anti_spoofing: Option<AntiSpoofing>,
 }
 
 impl Ruleset {

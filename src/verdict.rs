@@ -3,6 +3,9 @@
 //! Input: a [`Ruleset`] and the first [`Packet`] of a flow. Output: a [`Verdict`] with the rules that led to it.
 //! It walks the very chains and sets that the kernel gets, so that what `explain` says is what the kernel does; a
 //! differential test with real packets holds the two together.
+//!
+//! It takes the source of a packet for honest: that a container sends under its own address only is seen to below, by the
+//! table that [`crate::ruleset::AntiSpoofing`] describes, and takes no part in a verdict.
 
 pub mod flow;
 pub mod path;

@@ -77,6 +77,7 @@ fn assert_nothing_is_left(lab: &Lab) {
         assert!(!lab.run(&[save]).contains("DG-"), "{save} still shows chains of ours");
     }
     assert_eq!(lab.run(&["ipset", "list", "-n"]).trim(), "");
+    assert!(!lab.run(&["nft", "list", "tables"]).contains("dockgate"), "the table against spoofing is left");
 }
 
 /// A process that ends with the value.

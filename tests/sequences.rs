@@ -53,7 +53,7 @@ fn inventory(random: &mut StdRng, containers: usize) -> Inventory {
                 // Now and then a container has no address yet.
                 ipv4: address(v4).filter(|_| random.random_ratio(9, 10)),
                 ipv6: address(v6),
-                mac: None,
+                mac: format!("02:42:00:00:00:{number:02x}").parse().ok(),
             }],
             unenforceable: None,
             published: vec![],
@@ -95,11 +95,17 @@ struct Essence {
     sets: BTreeMap<String, AddressSet>,
     chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>>,
     jumps: usize,
+    table: Option<dataplane::Table>,
 }
 
 fn essence(state: &State) -> Essence {
     assert!(state.odd_sets.is_empty(), "{:?}", state.odd_sets);
-    Essence { sets: state.sets.clone(), chains: state.chains.clone(), jumps: state.jumps.len() }
+    Essence {
+        sets: state.sets.clone(),
+        chains: state.chains.clone(),
+        jumps: state.jumps.len(),
+        table: state.table.clone(),
+    }
 }
 
 /// The state of a kernel that has seen nothing but this world.
@@ -215,7 +221,10 @@ spec:
         for (count, expected) in [(1001, members_before + 10), (1000, members_before), (999, members_before - 10)] {
             let outcome = kernel.enforce(&world(count)).expect("one more or less");
             assert!(
-                outcome.steps.iter().all(|step| matches!(step, dataplane::Step::Sets(_))),
+                outcome
+                    .steps
+                    .iter()
+                    .all(|step| matches!(step, dataplane::Step::Sets(_) | dataplane::Step::Elements(_))),
                 "{count}: {:#?}",
                 outcome.steps
             );

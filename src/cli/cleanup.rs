@@ -16,10 +16,10 @@ use super::output::{count, printable};
 use super::world::KernelArguments;
 use super::{Outcome, STATE_DIRECTORY};
 
-/// Remove every rule, chain and set of dockgate's from the kernel
+/// Remove every rule, chain, set and table of dockgate's from the kernel
 ///
-/// iptables, ip6tables and ipset are then as they were before the first run, and `dockgate restore` has nothing to put
-/// back any more. Refuses while a controller runs, which
+/// iptables, ip6tables, ipset and nftables are then as they were before the first run, and `dockgate restore` has nothing to
+/// put back any more. Refuses while a controller runs, which
 /// would put everything back. Exit code 0: nothing of dockgate's is left; 1: something could not be removed.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -74,10 +74,12 @@ impl Arguments {
 }
 
 /// How much of ours a state holds, by sort.
-fn parts(state: &State) -> [(usize, &'static str, &'static str); 3] {
+fn parts(state: &State) -> [(usize, &'static str, &'static str); 4] {
     let chains = state.chains.values().map(std::collections::BTreeMap::len).sum();
     let jumps = state.jumps.values().map(Vec::len).sum();
-    [(jumps, "jump", "jumps"), (chains, "chain", "chains"), (state.sets.len() + state.odd_sets.len(), "set", "sets")]
+    let sets = state.sets.len() + state.odd_sets.len();
+    let tables = usize::from(state.table.is_some());
+    [(jumps, "jump", "jumps"), (chains, "chain", "chains"), (sets, "set", "sets"), (tables, "table", "tables")]
 }
 
 fn summary(before: &State, after: &State) -> String {

@@ -59,7 +59,7 @@ impl Arguments {
         let options = Options { deny_action: self.deny_action, log_group: self.log_group };
         let desired = compile::compile(&policies, &inventory, &options).ruleset;
         let mut kernel = self.kernel.open()?;
-        let observed = kernel.observe().context("cannot read what the kernel holds")?;
+        let observed = kernel.observe_for(&desired).context("cannot read what the kernel holds")?;
         let steps = dataplane::plan(&observed, &desired);
         // What the steps would put right is no problem of theirs.
         let problems: Vec<String> =

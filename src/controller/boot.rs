@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
 use crate::net::Family;
-use crate::ruleset::{Ruleset, SetName};
+use crate::ruleset::{AntiSpoofing, Ruleset, SetName};
 use crate::telemetry::{Lock, LockError, NamespaceLock};
 
 use super::memory::write_whole;
@@ -102,6 +103,7 @@ impl Kept {
                 && kept.chains == ruleset.chains
                 && kept.bridges == ruleset.bridges
                 && kept.sets.keys().eq(ruleset.sets.keys())
+                && kept.anti_spoofing == ruleset.anti_spoofing.clone().map(nobody_bound)
         });
         let kept = || Kept {
             format: FORMAT,
@@ -145,7 +147,13 @@ fn closed(mut ruleset: Ruleset) -> Ruleset {
             }
         }
     }
+    ruleset.anti_spoofing = ruleset.anti_spoofing.map(nobody_bound);
     ruleset
+}
+
+/// Ports of before the boot are gone.
+fn nobody_bound(anti_spoofing: AntiSpoofing) -> AntiSpoofing {
+    AntiSpoofing { bindings: BTreeSet::new(), ..anti_spoofing }
 }
 
 /// What was put back.

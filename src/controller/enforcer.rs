@@ -5,7 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach, policies_of};
-use crate::dataplane::{self, Kernel, Outcome, conntrack};
+use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
 use crate::inventory::{Container, Endpoint};
 use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
@@ -33,6 +33,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const PATIENCE: u32 = 2;
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
+
+/// How long an endpoint may have no port before that is told. Older engines report the attachment 0.3 s before the
+/// container's end of the cable has its MAC address.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the port of such an endpoint is looked for. The kernel notifies of most ports; not of a MAC address that is
+/// set in the namespace of a container.
+const PORT_POLL: Duration = Duration::from_millis(10);
+/// How often it is looked for after that.
+const LATE_PORT_POLL: Duration = Duration::from_secs(1);
 
 /// Why the kernel is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,8 @@ pub(super) struct Enforcer {
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// Endpoints without a port, each with the time since when.
+    unbound: BTreeMap<String, Instant>,
     flows: Flows,
 }
 
@@ -87,9 +98,10 @@ impl Enforcer {
         self.account.applied
     }
 
-    /// When to try again after a failure.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    /// When to try again after a failure or for endpoints without a port, and what that asks of the kernel.
+    pub(super) fn retry(&self) -> Option<(Instant, Need)> {
+        let need = if self.failures > 0 || self.flows.failures > 0 { Need::Observe } else { Need::Apply };
+        self.retry_at.map(|at| (at, need))
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -204,7 +216,7 @@ impl Enforcer {
     }
 
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
-        let repaired = cause == Cause::ReadBack && self.in_sync && !outcome.steps.is_empty();
+        let repaired = cause == Cause::ReadBack && self.in_sync && outcome.drift;
         if repaired {
             self.account.repairs += 1;
             warn!(steps = outcome.steps.len(), "somebody changed our rules; repaired");
@@ -216,14 +228,16 @@ impl Enforcer {
                 debug!(%step, "step");
             }
         }
-        let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
+        let now = Instant::now();
+        let problems = self.due(&outcome.problems, now);
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             warn!("{problem}");
         }
         self.problems = problems;
         self.in_sync = true;
         self.failures = 0;
-        self.retry_at = None;
+        let poll = |since: &Instant| if now - *since < PORT_PATIENCE { PORT_POLL } else { LATE_PORT_POLL };
+        self.retry_at = self.unbound.values().map(poll).min().map(|pause| now + pause);
         self.account.last_error = None;
     }
 
@@ -238,6 +252,25 @@ impl Enforcer {
             Some(_) => {}
         }
         self.boot_trouble = trouble;
+    }
+
+    /// The problems that are to be told: an endpoint without a port only after some time.
+    fn due(&mut self, problems: &[Problem], now: Instant) -> Vec<String> {
+        let mut due = Vec::new();
+        let mut unbound = BTreeMap::new();
+        for problem in problems {
+            let text = problem.to_string();
+            if let Problem::Unbound { endpoint, .. } = problem {
+                let since = self.unbound.get(endpoint).copied().unwrap_or(now);
+                unbound.insert(endpoint.clone(), since);
+                if now - since < PORT_PATIENCE {
+                    continue;
+                }
+            }
+            due.push(text);
+        }
+        self.unbound = unbound;
+        due
     }
 
     fn failed(&mut self, failure: &dataplane::Error) {
@@ -418,7 +451,7 @@ mod tests {
         for failures in 1..=2 {
             enforcer.note_judgement(Err(conntrack::Error::NoInterface));
             assert_eq!(enforcer.flows.failures, failures);
-            assert!(enforcer.retry_at().is_some_and(|at| at > Instant::now()), "it is tried again");
+            assert!(enforcer.retry_at.is_some_and(|at| at > Instant::now()), "it is tried again");
             let [problem] = of_flows(&enforcer).try_into().expect("one problem");
             assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");
         }

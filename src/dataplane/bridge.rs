@@ -31,8 +31,14 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
+
+/// The bit of the forwarding mask for `01:80:c2:00:00:0e`, the address of LLDP. Without it the kernel takes a frame to that
+/// address off the bridge before any hook: it would learn the sender's address from it, and an IP packet in it would enter
+/// this host by the port, where no rule for the bridge sees it. Frames to its other addresses of this sort pass a hook.
+const FORWARD_LLDP: u16 = 1 << 0x0e;
 
 /// Whether the kernel can pass bridged traffic through netfilter in this namespace.
 pub(super) fn available() -> bool {
@@ -40,7 +46,7 @@ pub(super) fn available() -> bool {
     Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
-/// The bridges whose traffic passes through netfilter in both families by a switch of their own.
+/// The bridges whose traffic, all of it, passes through netfilter in both families by switches of their own.
 pub(super) fn filtered() -> io::Result<BTreeSet<InterfaceName>> {
     Ok(switches()?.into_iter().filter_map(|(name, on)| on.then_some(name)).collect())
 }
@@ -66,15 +72,20 @@ pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
 
 /// Makes traffic of a bridge pass through netfilter in both families.
 pub(super) fn filter(bridge: &InterfaceName) -> io::Result<()> {
-    let body = filtering(bridge);
-    Netlink::open(SockProtocol::NetlinkRoute)?.request(RTM_NEWLINK, &body, |_, _| {})
+    let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
+    let mut forwarded = 0;
+    netlink.request(RTM_GETLINK, &named(bridge), |_, body| {
+        let info = body.get(LINK_HEADER_LENGTH..).and_then(|attributes| find(attributes, IFLA_LINKINFO));
+        forwarded = info.and_then(|info| find(info, IFLA_INFO_DATA)).map_or(0, forwarded_groups);
+    })?;
+    netlink.request(RTM_NEWLINK, &filtering(bridge, forwarded), |_, _| {})
 }
 
 /// Makes a bridge whose traffic passes through netfilter in both families from its first packet on, with what an engine
 /// would set only when it makes the bridge itself: an address that does not change with its ports, and no heed of router
 /// advertisements, which containers could send.
 pub(super) fn make(bridge: &InterfaceName) -> io::Result<()> {
-    let mut body = filtering(bridge);
+    let mut body = filtering(bridge, 0);
     let random = RandomState::new().hash_one(bridge.as_str()).to_ne_bytes();
     attribute(&mut body, IFLA_ADDRESS, &[0x02, 0x42, random[0], random[1], random[2], random[3]]);
     Netlink::open(SockProtocol::NetlinkRoute)?.create(RTM_NEWLINK, &body)?;
@@ -86,19 +97,31 @@ pub(super) fn make(bridge: &InterfaceName) -> io::Result<()> {
     }
 }
 
-/// The body of a message that names a bridge and turns its switches on.
-fn filtering(bridge: &InterfaceName) -> Vec<u8> {
+/// The body of a message that names a bridge.
+fn named(bridge: &InterfaceName) -> Vec<u8> {
     let mut name = bridge.as_str().as_bytes().to_vec();
     name.push(0);
+    let mut body = vec![0; LINK_HEADER_LENGTH];
+    attribute(&mut body, IFLA_IFNAME, &name);
+    body
+}
+
+/// The body of a message that names a bridge and turns its switches on, beside what it forwards already.
+fn filtering(bridge: &InterfaceName, forwarded: u16) -> Vec<u8> {
     let mut switches = Vec::new();
+    attribute(&mut switches, IFLA_BR_GROUP_FWD_MASK, &(forwarded | FORWARD_LLDP).to_ne_bytes());
     attribute(&mut switches, IFLA_BR_NF_CALL_IPTABLES, &[1]);
     attribute(&mut switches, IFLA_BR_NF_CALL_IP6TABLES, &[1]);
     let mut info = kind_bridge();
     attribute(&mut info, IFLA_INFO_DATA, &switches);
-    let mut body = vec![0; LINK_HEADER_LENGTH];
-    attribute(&mut body, IFLA_IFNAME, &name);
+    let mut body = named(bridge);
     attribute(&mut body, IFLA_LINKINFO, &info);
     body
+}
+
+/// The forwarding mask in a bridge's data.
+fn forwarded_groups(data: &[u8]) -> u16 {
+    find(data, IFLA_BR_GROUP_FWD_MASK).and_then(|mask| mask.first_chunk()).map_or(0, |mask| u16::from_ne_bytes(*mask))
 }
 
 fn kind_bridge() -> Vec<u8> {
@@ -107,7 +130,7 @@ fn kind_bridge() -> Vec<u8> {
     kind
 }
 
-/// The name of a link that is a bridge, and whether both switches are on.
+/// The name of a link that is a bridge, and whether all switches are on.
 fn bridge(attributes: &[u8]) -> Option<(InterfaceName, bool)> {
     let info = find(attributes, IFLA_LINKINFO)?;
     if text(find(info, IFLA_INFO_KIND)?)? != "bridge" {
@@ -116,5 +139,6 @@ fn bridge(attributes: &[u8]) -> Option<(InterfaceName, bool)> {
     let data = find(info, IFLA_INFO_DATA)?;
     let on = |switch| find(data, switch) == Some(&[1]);
     let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
-    Some((name, on(IFLA_BR_NF_CALL_IPTABLES) && on(IFLA_BR_NF_CALL_IP6TABLES)))
+    let filtered = on(IFLA_BR_NF_CALL_IPTABLES) && on(IFLA_BR_NF_CALL_IP6TABLES);
+    Some((name, filtered && forwarded_groups(data) & FORWARD_LLDP != 0))
 }

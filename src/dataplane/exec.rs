@@ -52,11 +52,12 @@ pub enum Error {
         /// The line of its input that it named as the cause, if it named one.
         line: Option<String>,
     },
-    /// `ipset` complained of lines of a batch; the other lines are in force.
-    #[error("ipset refused a part of a batch: {0}")]
+    /// `ipset` complained of lines of a batch, and the other lines are in force; or `nft` complained of a transaction, and
+    /// nothing of it is.
+    #[error("a part of a batch was refused: {0}")]
     Refused(String),
-    /// The long-lived `ipset` process ended or fell silent.
-    #[error("the ipset process does not answer")]
+    /// The long-lived `ipset` or `nft` process ended or fell silent.
+    #[error("the long-lived process does not answer")]
     Silent,
     /// A command of the `iptables` package failed.
     #[error("`{command}` failed: {complaint}")]

@@ -16,11 +16,11 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::plan::{plan, plan_sets};
-use crate::dataplane::process::Ipset;
+use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
-use crate::dataplane::{Error, Step, Variant, anchor, bridge, chains, nft_family, preflight, sets};
+use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{Chain, ChainName, Ruleset};
+use crate::ruleset::{AntiSpoofing, Chain, ChainName, Ruleset};
 
 /// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
 const RELEASE_LIMIT: Duration = Duration::from_millis(100);
@@ -41,6 +41,8 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// What is not as it should be all the same.
     pub problems: Vec<Problem>,
+    /// Whether a read-back that came to this found somebody else's work. Ports of containers come and go by themselves.
+    pub drift: bool,
 }
 
 /// The kernel, with what it is known to hold.
@@ -48,6 +50,9 @@ pub struct Outcome {
 pub struct Kernel {
     variant: Variant,
     ipset: Ipset,
+    nft: Nft,
+    /// Why there can be no table against spoofing, if so.
+    without_table: Option<String>,
     mirror: Option<Mirror>,
 }
 
@@ -56,13 +61,18 @@ pub struct Kernel {
 struct Mirror {
     state: State,
     chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
+    anti_spoofing: Option<AntiSpoofing>,
 }
 
 impl Kernel {
     /// Checks that this machine can enforce anything, and finds the variant. Changes nothing.
     pub fn open(options: Options) -> Result<Kernel, Error> {
         let variant = preflight::check(options.variant)?;
-        Ok(Kernel { variant, ipset: Ipset::default(), mirror: None })
+        Ok(Kernel::new(variant, preflight::without_table()))
+    }
+
+    fn new(variant: Variant, without_table: Option<String>) -> Kernel {
+        Kernel { variant, ipset: Ipset::default(), nft: Nft::default(), without_table, mirror: None }
     }
 
     /// The variant in use.
@@ -72,7 +82,11 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = State { without: preflight::without(self.variant), ..State::default() };
+        let mut state = State {
+            without: preflight::without(self.variant),
+            without_table: self.without_table.clone(),
+            ..State::default()
+        };
         for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
             let save = Commands::of(self.variant, family).save;
             let saved = exec::run(save, &["-t", "filter"], "")?;
@@ -87,7 +101,28 @@ impl Kernel {
         }
         sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
+        if self.without_table.is_none() {
+            state.table = read_table()?;
+        }
         Ok(state)
+    }
+
+    /// As [`Kernel::observe`], with the ports of the bridges that `desired` governs.
+    pub fn observe_for(&mut self, desired: &Ruleset) -> Result<State, Error> {
+        let mut state = self.observe()?;
+        self.read_ports(&mut state, desired)?;
+        Ok(state)
+    }
+
+    fn read_ports(&self, state: &mut State, desired: &Ruleset) -> Result<(), Error> {
+        state.ports = match &desired.anti_spoofing {
+            Some(wanted) if self.without_table.is_none() => {
+                let held = antispoof::held(wanted, state);
+                port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?
+            }
+            _ => BTreeSet::new(),
+        };
+        Ok(())
     }
 
     /// Executes steps in order, up to the first that fails. What is worth knowing but keeps no later step from being
@@ -104,12 +139,19 @@ impl Kernel {
 
     /// Makes the kernel hold the ruleset, starting from what it is known to hold.
     pub fn enforce(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
-        let Some(Mirror { state, chains }) = self.mirror.take() else { return self.repair(desired) };
+        let Some(Mirror { mut state, chains, anti_spoofing }) = self.mirror.take() else {
+            return self.repair(desired);
+        };
+        // An endpoint that is new, or has no port yet, may have one by now.
+        if anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
+            self.read_ports(&mut state, desired)?;
+        }
         if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
             let steps = plan_sets(&state, desired);
             let problems = self.apply(&steps)?;
             let state = state.with_sets(desired, &undestroyed(&problems));
-            return Ok(self.remember(steps, problems, Mirror { state, chains }, desired));
+            let mirror = Mirror { state, chains, anti_spoofing: desired.anti_spoofing.clone() };
+            return Ok(self.remember(steps, problems, mirror, desired));
         }
         self.carry_out(&state, desired)
     }
@@ -117,8 +159,12 @@ impl Kernel {
     /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
     /// has enforced this ruleset before, that somebody else has changed something.
     pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
-        let observed = self.observe()?;
-        self.carry_out(&observed, desired)
+        let believed = self.mirror.take().map(|mirror| mirror.state.table);
+        let observed = self.observe_for(desired)?;
+        let table_is_ours = believed.is_some_and(|table| table == observed.table);
+        let outcome = self.carry_out(&observed, desired)?;
+        let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
+        Ok(Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome })
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
@@ -191,7 +237,8 @@ impl Kernel {
                 steps.retain(|step| *step != Step::FilterBridge(bridge.clone()));
             }
         }
-        Ok(self.remember(steps, problems, Mirror { state, chains: desired.chains.clone() }, desired))
+        let (chains, anti_spoofing) = (desired.chains.clone(), desired.anti_spoofing.clone());
+        Ok(self.remember(steps, problems, Mirror { state, chains, anti_spoofing }, desired))
     }
 
     fn remember(&mut self, steps: Vec<Step>, mut problems: Vec<Problem>, mirror: Mirror, desired: &Ruleset) -> Outcome {
@@ -199,18 +246,19 @@ impl Kernel {
         // A bridge that could not be switched is in both lists, here with the reason.
         problems.extend(standing.into_iter().filter(|problem| !matches!(problem, Problem::UnfilteredBridge { .. })));
         self.mirror = Some(mirror);
-        Outcome { steps, problems }
+        let drift = steps.iter().any(|step| !matches!(step, Step::Elements(_)));
+        Outcome { steps, problems, drift }
     }
 
     /// Has the kernel judge a ruleset without touching what is in force, in a network namespace that ends with the call.
     /// Its failure names the step and, where the tools say so, the line.
     pub fn test(&self, desired: &Ruleset) -> Result<(), Error> {
         let variant = self.variant;
-        // Bridges do not exist there.
-        let desired = Ruleset { bridges: BTreeSet::new(), ..desired.clone() };
+        // Bridges do not exist there, and what the table against spoofing holds is of no policy's making.
+        let desired = Ruleset { bridges: BTreeSet::new(), anti_spoofing: None, ..desired.clone() };
         let trial = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NoTrial(errno.into()))?;
-            let mut kernel = Kernel { variant, ipset: Ipset::default(), mirror: None };
+            let mut kernel = Kernel::new(variant, None);
             kernel.repair(&desired).map(drop)
         });
         trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))
@@ -230,6 +278,8 @@ impl Kernel {
                 Ok(())
             }
             Step::DeleteTable(family) => self.delete_table(*family),
+            Step::Table(input) => self.nft.load(input),
+            Step::Elements(lines) => self.nft.apply(lines),
             Step::Destroy(names) => {
                 let deadline = Instant::now() + RELEASE_LIMIT;
                 for set in names {
@@ -273,13 +323,26 @@ impl Kernel {
     }
 }
 
+/// Our table against spoofing, if there is one.
+fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
+    match exec::run("nft", &[&["list", "table"][..], &antispoof::NAME].concat(), "") {
+        Ok(listed) => Ok(Some(antispoof::parse(&listed))),
+        Err(exec::Error::Failed { complaint, .. }) if complaint.contains("No such file or directory") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The sets that a step could not destroy.
 fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
     problems
         .iter()
         .filter_map(|problem| match problem {
             Problem::SetInUse { set, .. } => Some(set.as_str()),
-            Problem::UnfilteredBridge { .. } | Problem::NoBridge { .. } | Problem::ForeignReference { .. } => None,
+            Problem::UnfilteredBridge { .. }
+            | Problem::NoBridge { .. }
+            | Problem::ForeignReference { .. }
+            | Problem::Spoofing { .. }
+            | Problem::Unbound { .. } => None,
         })
         .collect()
 }

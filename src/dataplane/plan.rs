@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dataplane::Step;
+use crate::dataplane::antispoof;
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
@@ -20,25 +21,29 @@ pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
         steps.extend(plan(&observed.after(&detour), desired));
         return steps;
     }
-    let rules = rule_steps(observed, desired);
-    if rules.is_empty() {
-        return plan_sets(observed, desired);
-    }
-    let changes = SetChanges::between(observed, desired);
-    let mut steps = Vec::new();
-    steps.extend(sets_step(changes.before));
-    steps.extend(rules);
-    steps.extend(sets_step(changes.after));
-    steps.extend(destroy_step(observed, desired));
-    steps
+    in_order(observed, desired, rule_steps(observed, desired))
 }
 
 /// The steps when no rule, jump or bridge differs. This is the path of a container that comes or goes, so no rule is
 /// rendered for it. Two steps: a process that refuses a line of a batch goes on with the next one, and an address whose
 /// class was refused must not become known.
 pub(super) fn plan_sets(observed: &State, desired: &Ruleset) -> Vec<Step> {
-    let SetChanges { before, after } = SetChanges::between(observed, desired);
-    [before, after].into_iter().filter_map(sets_step).chain(destroy_step(observed, desired)).collect()
+    in_order(observed, desired, Vec::new())
+}
+
+/// Changes of sets, rules, and the table against spoofing in their order. An address loses its port first of all, and gets
+/// one after its class is known and before it is known itself.
+fn in_order(observed: &State, desired: &Ruleset, rules: Vec<Step>) -> Vec<Step> {
+    let sets = SetChanges::between(observed, desired);
+    let table = antispoof::Changes::between(observed, desired);
+    let mut steps = table.before;
+    steps.extend(sets_step(sets.before));
+    steps.extend(rules);
+    steps.extend(table.after);
+    steps.extend(sets_step(sets.after));
+    steps.extend(destroy_step(observed, desired));
+    steps.extend(table.last);
+    steps
 }
 
 /// The steps that remove everything of ours. What bridges pass to netfilter stays as it is: what it was before us is

@@ -10,6 +10,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
+use crate::dataplane::antispoof;
 use crate::dataplane::chains;
 use crate::dataplane::exec::{self, Commands};
 use crate::dataplane::{Error, Variant};
@@ -118,6 +119,16 @@ fn default_variant() -> Result<Variant, Error> {
 pub(super) fn without(variant: Variant) -> BTreeSet<Family> {
     let absent = variant == Variant::Legacy && !Path::new("/proc/thread-self/net/if_inet6").exists();
     absent.then_some(Family::V6).into_iter().collect()
+}
+
+/// Why this machine cannot have the table against spoofing, if so. Nothing is changed to find that out.
+pub(super) fn without_table() -> Option<String> {
+    if !in_path("nft") {
+        return Some("the command `nft` is not in PATH: install the package `nftables`".to_owned());
+    }
+    exec::run("nft", &["--check", "-f", "-"], &antispoof::trial())
+        .err()
+        .map(|error| format!("`nft` or the kernel cannot make a table of the bridge family ({error})"))
 }
 
 fn has_net_admin() -> bool {

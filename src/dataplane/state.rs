@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::antispoof::{self, Table};
+use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{AddressSet, Chain, ChainName, Hook, Match, Ruleset, SetName};
@@ -84,6 +86,12 @@ pub struct State {
     pub pinned: BTreeMap<(Family, String), String>,
     /// Bridges whose same-bridge traffic passes through netfilter in both families.
     pub filtered_bridges: BTreeSet<InterfaceName>,
+    /// Our table against spoofing, if it is there.
+    pub table: Option<Table>,
+    /// Why there cannot be such a table here, if so.
+    pub without_table: Option<String>,
+    /// Ports of bridges of governed networks.
+    pub ports: BTreeSet<Port>,
 }
 
 impl State {
@@ -119,12 +127,16 @@ impl State {
             docker_user: self.docker_user.clone(),
             pinned: self.pinned.clone(),
             filtered_bridges: filtered,
+            table: antispoof::after(self, desired),
+            without_table: self.without_table.clone(),
+            ports: self.ports.clone(),
         }
     }
 
     /// The state after a change of sets alone, in which those named in `kept` could not be destroyed.
     #[must_use]
     pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>) -> State {
+        self.table = antispoof::after(&self, desired);
         let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
         self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
         self.odd_sets.retain(|name| kept.contains(name.as_str()));
@@ -178,6 +190,19 @@ impl State {
         }
     }
 
+    /// The endpoints whose port is not known, each with its bridge and the reason.
+    pub(super) fn unbound(&self, desired: &Ruleset) -> Vec<Problem> {
+        let Some(wanted) = desired.anti_spoofing.as_ref().filter(|_| self.without_table.is_none()) else {
+            return Vec::new();
+        };
+        let problem = |unbound: antispoof::Unbound<'_>| Problem::Unbound {
+            endpoint: unbound.binding.endpoint.clone(),
+            bridge: unbound.binding.bridge.clone(),
+            reason: unbound.reason,
+        };
+        antispoof::assign(wanted, self).unbound.into_iter().map(problem).collect()
+    }
+
     /// What keeps `desired` from being enforced in full, or our removal from being complete, in this state.
     pub fn problems(&self, desired: &Ruleset) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -187,6 +212,10 @@ impl State {
         for ((family, chain), rule) in &self.pinned {
             problems.push(Problem::ForeignReference { family: *family, chain: chain.clone(), rule: rule.clone() });
         }
+        if let (Some(_), Some(reason)) = (&desired.anti_spoofing, &self.without_table) {
+            problems.push(Problem::Spoofing { reason: reason.clone() });
+        }
+        problems.extend(self.unbound(desired));
         problems
     }
 }
@@ -240,6 +269,20 @@ pub enum Problem {
         /// What the kernel said.
         reason: String,
     },
+    /// Addresses are bound to their networks only.
+    Spoofing {
+        /// Why.
+        reason: String,
+    },
+    /// An endpoint has no port of its bridge that is known to be its own, so that nothing passes from or to it.
+    Unbound {
+        /// `CONTAINER@NETWORK`
+        endpoint: String,
+        /// The bridge.
+        bridge: InterfaceName,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Problem {
@@ -249,7 +292,7 @@ impl fmt::Display for Problem {
                 write!(
                     f,
                     "policy between containers on bridge {bridge} is NOT enforced: the bridge does not \
-                     pass its traffic to netfilter (nf_call_iptables, nf_call_ip6tables): {reason}"
+                     pass all its traffic to netfilter (nf_call_iptables, nf_call_ip6tables, bit 14 of group_fwd_mask): {reason}"
                 )
             }
             Problem::NoBridge { bridge } => write!(
@@ -261,6 +304,16 @@ impl fmt::Display for Problem {
                 write!(f, "{family}: the chain {chain} cannot be removed while this foreign rule leads to it: {rule}")
             }
             Problem::SetInUse { set, reason } => write!(f, "the set {set} could not be removed: {reason}"),
+            Problem::Spoofing { reason } => write!(
+                f,
+                "spoofing is NOT prevented: a container that can send raw packets, as every container can that Docker \
+                 starts with its default capabilities, can take the address of another container of its network and be \
+                 judged as that one; and while a bridge does not pass its traffic to netfilter, containers that are not \
+                 classified yet reach others on it: {reason}"
+            ),
+            Problem::Unbound { endpoint, bridge, reason } => {
+                write!(f, "{endpoint} is closed: its port on bridge {bridge} cannot be told: {reason}")
+            }
         }
     }
 }

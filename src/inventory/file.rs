@@ -15,7 +15,7 @@ use self::addresses::Pool;
 use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable};
 use crate::api::dockgate as wire;
 use crate::api::{self, Kind};
-use crate::net::{Cidr, Family, InterfaceName, Protocol};
+use crate::net::{self, Cidr, Family, InterfaceName, MacAddress, Protocol};
 use crate::policy::codes::{self, Code};
 use crate::policy::document::{self, Document};
 use crate::policy::field::FieldPath;
@@ -401,14 +401,8 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn mac_address(&mut self, path: &FieldPath, text: Option<String>) -> Option<String> {
-        let text = text?;
-        let is_octet = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if text.split(':').count() == 6 && text.split(':').all(is_octet) {
-            return Some(text);
-        }
-        self.report(&codes::ADDRESS, path, format!("`{text}` is not a MAC address such as `02:42:ac:14:00:02`"));
-        None
+    fn mac_address(&mut self, path: &FieldPath, text: Option<String>) -> Option<MacAddress> {
+        text?.parse().map_err(|error: net::Error| self.report(&codes::ADDRESS, path, error.to_string())).ok()
     }
 
     /// Assigns the addresses that were left out, and checks what needs the whole document.

@@ -18,7 +18,7 @@ fn attachment(network: &str, last_byte: u8) -> Attachment {
         endpoint_id: format!("{network}-{last_byte}"),
         ipv4: Some(IpAddr::from([10, 0, 0, last_byte])),
         ipv6: Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last_byte)])),
-        mac: Some("02:42:0a:00:00:02".to_owned()),
+        mac: "02:42:0a:00:00:02".parse().ok(),
     }
 }
 

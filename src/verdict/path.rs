@@ -406,7 +406,8 @@ impl<'a> Ways<'a> {
         let endpoints = inventory.endpoints();
         let link_local = endpoints.iter().filter_map(|endpoint| {
             let bridge = endpoint.network?.bridge.as_ref()?;
-            Some((link_local_address(endpoint.attachment?.mac.as_deref()?)?, bridge))
+            // No subnet says on which bridge it is.
+            Some((endpoint.attachment?.mac?.link_local().into(), bridge))
         });
         Ways { inventory, host, link_local: link_local.collect() }
     }
@@ -443,19 +444,6 @@ impl<'a> Ways<'a> {
         let is_gateway = || self.inventory.networks.values().any(|network| network.gateways.contains(&address));
         address.is_loopback() || self.host.contains(&address) || is_gateway()
     }
-}
-
-/// The address that an interface with this MAC address gives itself (RFC 4291, appendix A): no subnet says on which
-/// bridge it is.
-fn link_local_address(mac: &str) -> Option<IpAddr> {
-    let mac: Vec<u8> = mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
-    let mac: [u8; 6] = mac.try_into().ok()?;
-    let mut address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
-    address[8..11].copy_from_slice(&mac[..3]);
-    address[13..].copy_from_slice(&mac[3..]);
-    // The bit that tells a MAC address of a maker from one that somebody chose is turned round.
-    address[8] ^= 2;
-    Some(address.into())
 }
 
 /// The address that stands for any of the host's.

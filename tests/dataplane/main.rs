@@ -5,6 +5,7 @@
 
 mod namespace;
 mod notices;
+mod spoof;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ fn docker_host(variant: Variant) -> String {
 }
 
 fn assert_settled(variant: Variant, desired: &Ruleset) {
-    let observed = kernel(variant).observe().expect("a kernel that can enforce");
+    let observed = kernel(variant).observe_for(desired).expect("a kernel that can enforce");
     assert_eq!(plan(&observed, desired), [], "a fresh kernel recognises everything ({variant})");
 }
 

@@ -12,3 +12,4 @@ mod main_job;
 mod out_of_reach;
 mod published_ports;
 mod remote;
+mod without_nft;

@@ -18,6 +18,7 @@ mod hands;
 mod host;
 mod proxy;
 mod scenario;
+mod spoof;
 mod tricks;
 
 use std::panic;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         controller::group().trials(&board),
         hands::group().trials(&board),
         hands::read_back_group().trials(&board),
+        spoof::group().trials(&board),
     ];
     groups.extend(boot::groups().into_iter().map(|group| group.trials(&board)));
     let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));

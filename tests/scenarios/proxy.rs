@@ -279,7 +279,7 @@ fn not_known_yet() -> Scenario<Published> {
         path: "host, docker-proxy → container",
         family: "IPv4",
         accident: "the controller is halted",
-        rests_on: &[Protection::Rules("gate: unlisted destination")],
+        rests_on: &[Protection::Together(&[Protection::Table, Protection::Rules("gate: unlisted destination")])],
         run: |world| {
             let Published { controller, lab, .. } = world;
             controller.signal(Signal::SIGSTOP);

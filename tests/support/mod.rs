@@ -16,6 +16,7 @@ pub(crate) mod controller;
 pub(crate) mod conversation;
 pub(crate) mod engine;
 pub(crate) mod flow;
+pub(crate) mod frame;
 pub(crate) mod lab;
 pub(crate) mod leftovers;
 pub(crate) mod matrix;

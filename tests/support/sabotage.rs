@@ -21,6 +21,10 @@ pub(crate) enum Protection {
     Judgement,
     /// What makes packets between two ports of a bridge pass the packet filter, on every bridge and in both families.
     BridgeNetfilter,
+    /// The table against spoofing.
+    Table,
+    /// Several, each of which closes the same way.
+    Together(&'static [Protection]),
 }
 
 impl Protection {
@@ -33,6 +37,8 @@ impl Protection {
             Protection::Restore => "the restore at boot".to_owned(),
             Protection::Judgement => "the judgement of open flows".to_owned(),
             Protection::BridgeNetfilter => "bridge netfilter".to_owned(),
+            Protection::Table => "the table against spoofing".to_owned(),
+            Protection::Together(parts) => parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and "),
         }
     }
 
@@ -63,6 +69,8 @@ impl Protection {
                 }
             }
             Protection::Judgement => zone(lab, "-I"),
+            Protection::Table => drop(lab.run(&["nft", "delete", "table", "bridge", "dockgate"])),
+            Protection::Together(parts) => parts.iter().for_each(|part| part.remove(lab)),
         }
     }
 

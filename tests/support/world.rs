@@ -64,7 +64,30 @@ pub(crate) fn packet_filter(lab: &Lab) -> String {
     let mut sets: Vec<_> = sets.lines().map(|line| line.split(" hashsize ").next().unwrap_or(line)).collect();
     sets.sort_unstable();
     all.extend(sets.into_iter().map(str::to_owned));
+    all.push(bridge_table(lab));
     all.join("\n")
+}
+
+/// The table of ours in the bridge family, or nothing. Docker chooses the names of ports, so they are left out.
+pub(crate) fn bridge_table(lab: &Lab) -> String {
+    let tables = lab.run(&["nft", "list", "tables", "bridge"]);
+    if !tables.lines().any(|line| line == "table bridge dockgate") {
+        return String::new();
+    }
+    let listed = lab.run(&["nft", "list", "table", "bridge", "dockgate"]);
+    // A member per line, without what engines choose anew for a container that starts again.
+    let part = |part: &str| match part {
+        port if port.starts_with("\"veth") => "PORT".to_owned(),
+        mac if mac.len() == 17 && mac.split(':').count() == 6 => "MAC".to_owned(),
+        address if address.starts_with("fe80:") || address.starts_with("0xfe80") => "LINK-LOCAL".to_owned(),
+        other => other.to_owned(),
+    };
+    let nameless = |member: &str| member.split(" . ").map(part).collect::<Vec<_>>().join(" . ");
+    let mut lines: Vec<String> =
+        listed.split(['\n', ',', '{', '}']).map(|part| nameless(part.trim())).filter(|part| !part.is_empty()).collect();
+    // Their order goes by the names.
+    lines.sort();
+    lines.join("\n")
 }
 
 /// The rules alone, of both families: what scaling must not change.

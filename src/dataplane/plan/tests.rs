@@ -36,6 +36,8 @@ fn outline(steps: &[Step]) -> Vec<String> {
         Step::DeleteJump(jump) => vec![format!("delete {}", jump.serial)],
         Step::DeleteTable(_) => vec!["delete table".to_owned()],
         Step::Destroy(_) => vec!["destroy".to_owned()],
+        Step::Table(_) => vec!["table".to_owned()],
+        Step::Elements(lines) => lines.clone(),
     };
     steps.iter().flat_map(word).collect()
 }

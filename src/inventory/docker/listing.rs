@@ -152,7 +152,7 @@ pub(super) fn members(inspected: &NetworkInspect) -> BTreeMap<ContainerId, Attac
         endpoint_id: endpoint.endpoint_id.clone().unwrap_or_default(),
         ipv4: endpoint.ipv4_address.as_deref().and_then(address),
         ipv6: endpoint.ipv6_address.as_deref().and_then(address),
-        mac: endpoint.mac_address.clone().filter(|mac| !mac.is_empty()),
+        mac: endpoint.mac_address.as_deref().and_then(|mac| mac.parse().ok()),
     };
     inspected
         .containers

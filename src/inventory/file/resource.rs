@@ -83,7 +83,7 @@ fn attachment(attachment: &Attachment, network: &Network) -> wire::DetailedAttac
         name: network.name.clone(),
         ipv4_address: address(Family::V4, attachment.ipv4),
         ipv6_address: address(Family::V6, attachment.ipv6),
-        mac_address: attachment.mac.clone(),
+        mac_address: attachment.mac.map(|mac| mac.to_string()),
     }
 }
 

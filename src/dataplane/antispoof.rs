@@ -1,0 +1,203 @@
+//! Who may send as whom: a table of ours in nftables' bridge family.
+//!
+//! Input: the endpoints that may be on each bridge, and the ports that are there. Output: the table. It judges each frame
+//! where it enters its bridge, before netfilter's other hooks and before the bridge learns from it, so it covers what is
+//! bridged, what is routed and what is meant for this host, and needs no bridge netfilter.
+//!
+//! The gate in the filter table binds an address to its network; this table binds it to its endpoint: to one port and one
+//! MAC address. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
+//! the port calls itself later changes nothing. An endpoint whose port is not found is closed.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::dataplane::Step;
+use crate::dataplane::port::Port;
+use crate::dataplane::state::State;
+use crate::net::{Cidr, Family, InterfaceName, MacAddress};
+use crate::ruleset::{AntiSpoofing, Binding, Ruleset};
+
+pub use table::Table;
+use table::{Elements, Set};
+pub(super) use table::{NAME, parse, trial};
+
+/// An endpoint that has no port, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unbound<'a> {
+    pub(super) binding: &'a Binding,
+    pub(super) reason: String,
+}
+
+/// Which endpoint is at which port.
+#[derive(Debug, Default)]
+pub(super) struct Assignment<'a> {
+    pub(super) bound: Vec<(&'a Binding, InterfaceName)>,
+    pub(super) unbound: Vec<Unbound<'a>>,
+}
+
+/// Finds the port of each endpoint. A port that the kernel holds for an endpoint stays its own, whatever its inside
+/// shows now; for the others, the one free port whose other end has the endpoint's MAC address.
+pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignment<'a> {
+    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
+    let mut taken = BTreeMap::new();
+    let mut assignment = Assignment::default();
+    let mut searching = Vec::new();
+    for binding in &desired.bindings {
+        match kept(binding, &held, &observed.ports) {
+            Some(port) if !taken.contains_key(&port) => {
+                taken.insert(port.clone(), binding);
+                assignment.bound.push((binding, port));
+            }
+            _ => searching.push(binding),
+        }
+    }
+    let mut wanted: BTreeMap<(&InterfaceName, MacAddress), usize> = BTreeMap::new();
+    for binding in &searching {
+        if let Some(mac) = binding.mac {
+            *wanted.entry((&binding.bridge, mac)).or_default() += 1;
+        }
+    }
+    for binding in searching {
+        let found = match binding.mac {
+            None => Err("its MAC address is not known".to_owned()),
+            Some(mac) => {
+                let free = observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
+                let at: Vec<_> = free.filter(|port| port.bridge == binding.bridge && port.mac == Some(mac)).collect();
+                match (&at[..], wanted.get(&(&binding.bridge, mac))) {
+                    ([port], Some(1)) => Ok(port.name.clone()),
+                    ([], _) => Err(format!("no free port leads to its MAC address {mac}")),
+                    _ => Err(format!("several ports or endpoints have its MAC address {mac}")),
+                }
+            }
+        };
+        match found {
+            Ok(port) => assignment.bound.push((binding, port)),
+            Err(reason) => assignment.unbound.push(Unbound { binding, reason }),
+        }
+    }
+    assignment
+}
+
+/// The ports that the kernel holds for endpoints that are still wanted.
+pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<InterfaceName> {
+    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
+    let keys = desired.bindings.iter().flat_map(|binding| {
+        binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)))
+    });
+    keys.filter_map(|key| held.get(&key)).flatten().cloned().collect()
+}
+
+/// The port that the kernel holds for an endpoint, if it is still a port of its bridge.
+fn kept(
+    binding: &Binding,
+    held: &BTreeMap<(MacAddress, IpAddr), BTreeSet<InterfaceName>>,
+    ports: &BTreeSet<Port>,
+) -> Option<InterfaceName> {
+    let mac = binding.mac?;
+    let mut names = binding.addresses.iter().filter_map(|address| held.get(&(mac, *address))).flatten();
+    let first = names.next()?;
+    let there = ports.iter().any(|port| port.name == *first && port.bridge == binding.bridge);
+    (there && names.all(|name| name == first)).then(|| first.clone())
+}
+
+/// The changes of the table in two batches.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Before anything else.
+    pub(super) before: Vec<Step>,
+    /// Just before addresses become known.
+    pub(super) after: Vec<Step>,
+    /// After everything else.
+    pub(super) last: Vec<Step>,
+}
+
+impl Changes {
+    /// Compares the table. Who goes on a bridge that stays governed loses its binding first; everything else changes in
+    /// one transaction, so that neither the first nor the last moment of a governed network costs a packet.
+    pub(super) fn between(observed: &State, desired: &Ruleset) -> Changes {
+        let mut changes = Changes::default();
+        if observed.without_table.is_some() {
+            return changes;
+        }
+        let Some(wanted) = &desired.anti_spoofing else {
+            if observed.table.is_some() {
+                changes.last.push(Step::Table(table::removal()));
+            }
+            return changes;
+        };
+        let elements = elements(wanted, observed);
+        let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
+            changes.before.push(Step::Table(table::whole(&elements)));
+            return changes;
+        };
+        let gone = table.elements.difference(&elements);
+        let governed: BTreeSet<&str> = observed
+            .ports
+            .iter()
+            .filter(|port| desired.bridges.contains(&port.bridge))
+            .map(|port| port.name.as_str())
+            .collect();
+        // A port that no longer exists sends nothing; its binding goes first all the same.
+        let existing: BTreeSet<&str> = observed.ports.iter().map(|port| port.name.as_str()).collect();
+        let (first, rest) = gone.split(|set, element| {
+            let port = table::port_of(set, element);
+            port.is_some_and(|port| governed.contains(port) || !existing.contains(port))
+        });
+        let come = elements.difference(&table.elements);
+        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
+        changes.before.extend(step(first.lines("delete")));
+        changes.after.extend(step([rest.lines("delete"), come.lines("add")].concat()));
+        changes
+    }
+}
+
+/// The table after [`Changes::between`].
+pub(super) fn after(observed: &State, desired: &Ruleset) -> Option<Table> {
+    match &desired.anti_spoofing {
+        _ if observed.without_table.is_some() => observed.table.clone(),
+        None => None,
+        Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed) }),
+    }
+}
+
+/// What the sets of the table should hold.
+fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
+    let mut elements = Elements::default();
+    for (binding, port) in assign(desired, observed).bound {
+        let Some(mac) = binding.mac else { continue };
+        elements.insert(Set::Ports, table::port(&port));
+        elements.insert(Set::Stations, table::station(&port, mac));
+        for address in own_addresses(binding) {
+            elements.insert(Set::Bound(Family::of(address)), table::bound(&port, mac, address));
+            if let IpAddr::V6(address) = address {
+                elements.insert(Set::Targets, table::target(&port, mac, address));
+            }
+        }
+    }
+    let claimed = desired.bindings.iter().flat_map(own_addresses).chain(desired.gateways.iter().copied());
+    for address in claimed {
+        elements.insert(Set::Claimed(Family::of(address)), address.to_string());
+        if let IpAddr::V6(address) = address {
+            elements.insert(Set::ClaimedTargets, table::hexadecimal(address));
+        }
+    }
+    for mac in desired.bindings.iter().filter_map(|binding| binding.mac) {
+        elements.insert(Set::Macs, mac.to_string());
+    }
+    for subnet in Cidr::aggregate(desired.subnets.iter().copied()) {
+        elements.insert(Set::Subnets(subnet.family()), table::subnet(subnet));
+    }
+    elements
+}
+
+/// The addresses of an endpoint, with the link-local one that its kernel forms where it has IPv6.
+fn own_addresses(binding: &Binding) -> impl Iterator<Item = IpAddr> {
+    let has_v6 = binding.addresses.iter().any(IpAddr::is_ipv6);
+    let link_local = binding.mac.filter(|_| has_v6).map(|mac| IpAddr::V6(mac.link_local()));
+    binding.addresses.iter().copied().chain(link_local)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+
+const WEB: &str = "02:42:0a:00:00:02";
+const API: &str = "02:42:0a:00:00:03";
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().expect("an interface name")
+}
+
+fn port(port: &str, bridge: &str, mac: &str) -> Port {
+    Port { name: name(port), bridge: name(bridge), mac: mac.parse().ok() }
+}
+
+fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
+    Binding {
+        endpoint: endpoint.to_owned(),
+        attachment: String::new(),
+        bridge: name("br-a"),
+        mac: mac.parse().ok(),
+        addresses: address.parse().into_iter().collect(),
+    }
+}
+
+fn desired(bindings: &[Binding]) -> AntiSpoofing {
+    AntiSpoofing {
+        bindings: bindings.iter().cloned().collect(),
+        subnets: ["10.0.0.0/24".parse().expect("subnet")].into(),
+        ..AntiSpoofing::default()
+    }
+}
+
+fn state(ports: &[Port]) -> State {
+    State { ports: ports.iter().cloned().collect(), ..State::default() }
+}
+
+/// `ENDPOINT PORT` of each that is bound, and `ENDPOINT` of each that is not.
+fn shown(assignment: &Assignment<'_>) -> Vec<String> {
+    let bound = assignment.bound.iter().map(|(binding, port)| format!("{} {port}", binding.endpoint));
+    let unbound = assignment.unbound.iter().map(|unbound| unbound.binding.endpoint.clone());
+    bound.chain(unbound).collect()
+}
+
+#[test]
+fn an_endpoint_has_one_port_and_a_port_one_endpoint() {
+    let web = || binding("web", WEB, "10.0.0.2");
+    let api = || binding("api", API, "10.0.0.3");
+    for (case, bindings, ports, expected) in [
+        ("found", vec![web(), api()], vec![port("v1", "br-a", WEB), port("v2", "br-a", API)], vec!["api v2", "web v1"]),
+        ("no port yet", vec![web()], vec![port("v1", "br-a", "")], vec!["web"]),
+        ("on another bridge", vec![web()], vec![port("v1", "br-b", WEB)], vec!["web"]),
+        ("two ports", vec![web()], vec![port("v1", "br-a", WEB), port("v2", "br-a", WEB)], vec!["web"]),
+        (
+            "two endpoints",
+            vec![web(), binding("api", WEB, "10.0.0.3")],
+            vec![port("v1", "br-a", WEB)],
+            vec!["api", "web"],
+        ),
+        ("no MAC address", vec![binding("web", "", "10.0.0.2")], vec![port("v1", "br-a", "")], vec!["web"]),
+    ] {
+        assert_eq!(shown(&assign(&desired(&bindings), &state(&ports))), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_port_stays_its_endpoints_whatever_its_inside_shows() {
+    let wanted = desired(&[binding("web", WEB, "10.0.0.2"), binding("api", API, "10.0.0.3")]);
+    let ruleset = Ruleset { anti_spoofing: Some(wanted.clone()), ..Ruleset::default() };
+    let at_first = state(&[port("v1", "br-a", WEB), port("v2", "br-a", API)]);
+    let bound = at_first.after(&ruleset);
+    for (case, ports, expected) in [
+        ("a neighbour's", vec![port("v1", "br-a", WEB), port("v2", "br-a", WEB)], vec!["api v2", "web v1"]),
+        ("none", vec![port("v1", "br-a", ""), port("v2", "br-a", "")], vec!["api v2", "web v1"]),
+        ("exchanged", vec![port("v1", "br-a", API), port("v2", "br-a", WEB)], vec!["api v2", "web v1"]),
+        ("gone", vec![port("v2", "br-a", API)], vec!["api v2", "web"]),
+        ("gone, and another shows its", vec![port("v2", "br-a", WEB)], vec!["api v2", "web"]),
+        ("a new one", vec![port("v2", "br-a", WEB), port("v3", "br-a", WEB)], vec!["api v2", "web v3"]),
+        ("moved to another bridge", vec![port("v1", "br-b", WEB), port("v2", "br-a", API)], vec!["api v2", "web"]),
+    ] {
+        let now = State { ports: ports.into_iter().collect(), ..bound.clone() };
+        assert_eq!(shown(&assign(&wanted, &now)), expected, "{case}");
+    }
+}
+
+#[test]
+fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
+    let ruleset = |bindings: &[Binding]| Ruleset {
+        anti_spoofing: Some(desired(bindings)),
+        bridges: [name("br-a")].into(),
+        ..Ruleset::default()
+    };
+    let ports = [port("v1", "br-a", WEB), port("v2", "br-a", API)];
+    let old = state(&ports).after(&ruleset(&[binding("web", WEB, "10.0.0.2")]));
+    let changes = Changes::between(&old, &ruleset(&[binding("api", API, "10.0.0.2")]));
+    let lines = |steps: &[Step]| match steps {
+        [Step::Elements(lines)] => lines.join("; "),
+        other => panic!("{other:?}"),
+    };
+    let (before, after) = (lines(&changes.before), lines(&changes.after));
+    assert!(before.contains("delete element bridge dockgate bound4 { \"v1\""), "{before}");
+    assert!(!before.contains("add ") && !after.contains("\"v1\""), "{before}\n{after}");
+    assert!(after.contains("add element bridge dockgate bound4 { \"v2\""), "{after}");
+    assert!(changes.last.is_empty());
+
+    let none = Ruleset { bridges: [name("br-a")].into(), ..Ruleset::default() };
+    let removal = Changes::between(&old, &none);
+    assert!(removal.before.is_empty() && removal.after.is_empty() && removal.last.len() == 1, "the table goes last");
+    let without = State { without_table: Some("no nft".to_owned()), table: None, ..old };
+    let nothing = Changes::between(&without, &ruleset(&[]));
+    assert!(nothing.before.is_empty() && nothing.after.is_empty() && nothing.last.is_empty());
+}

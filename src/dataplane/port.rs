@@ -1,0 +1,124 @@
+//! The ports of bridges, and what the other end of each port calls itself: read over rtnetlink.
+//!
+//! Input: the network namespace of the calling thread. Output: [`Port`]s. The other end of a container's port is in the
+//! container's namespace, which the kernel names by a number of ours; its MAC address is asked of the kernel and never
+//! taken from what the container sends. Whoever has `CAP_NET_ADMIN` in there can change it all the same.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::SockProtocol;
+
+use super::netlink::{Netlink, attribute, find, text};
+use crate::net::{InterfaceName, MacAddress};
+
+// linux/rtnetlink.h
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const LINK_HEADER_LENGTH: usize = 16;
+const INDEX: std::ops::Range<usize> = 4..8;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+// linux/if_link.h
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_TARGET_NETNSID: u16 = 46;
+const IFLA_INFO_KIND: u16 = 1;
+
+/// A port of a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// Its name.
+    pub name: InterfaceName,
+    /// The bridge that it is a port of.
+    pub bridge: InterfaceName,
+    /// The MAC address of the other end; `None` when it was not asked for, is no cable to a container, or is being pulled.
+    pub mac: Option<MacAddress>,
+}
+
+/// The ports of these bridges. A bridge that does not exist has none. Of the ports that are known already the other end is
+/// not asked for: that is a request for each.
+pub(super) fn ports<'a>(
+    bridges: impl Iterator<Item = &'a InterfaceName>,
+    known: &BTreeSet<InterfaceName>,
+) -> io::Result<BTreeSet<Port>> {
+    let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
+    let mut ports = BTreeSet::new();
+    for bridge in bridges {
+        let Ok(index) = if_nametoindex(bridge.as_str()) else { continue };
+        let mut body = header(0);
+        attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        attribute(&mut body, IFLA_MASTER, &index.to_ne_bytes());
+        let mut cables = Vec::new();
+        netlink.dump(RTM_GETLINK, &body, |kind, body| {
+            if kind == RTM_NEWLINK {
+                cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, index)));
+            }
+        })?;
+        for Cable { name, peer } in cables {
+            let mac = peer.filter(|_| !known.contains(&name)).and_then(|peer| peer.mac(&netlink));
+            ports.insert(Port { name, bridge: bridge.clone(), mac });
+        }
+    }
+    Ok(ports)
+}
+
+/// A port with the way to its other end, if it has one.
+struct Cable {
+    name: InterfaceName,
+    peer: Option<Peer>,
+}
+
+/// The other end of a veth pair: its index, and the number of the namespace in which it has that index.
+struct Peer {
+    index: [u8; 4],
+    namespace: Option<[u8; 4]>,
+}
+
+impl Cable {
+    fn read(attributes: &[u8], master: u32) -> Option<Cable> {
+        // A kernel that passes over the filter lists every link.
+        if find(attributes, IFLA_MASTER)? != master.to_ne_bytes() {
+            return None;
+        }
+        let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
+        let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
+        let peer = (kind == Some("veth")).then(|| {
+            let namespace = find(attributes, IFLA_LINK_NETNSID).and_then(|id| id.first_chunk().copied());
+            Some(Peer { index: *find(attributes, IFLA_LINK)?.first_chunk()?, namespace })
+        });
+        Some(Cable { name, peer: peer.flatten() })
+    }
+}
+
+impl Peer {
+    fn mac(&self, netlink: &Netlink) -> Option<MacAddress> {
+        let mut body = header(i32::from_ne_bytes(self.index));
+        attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        if let Some(namespace) = &self.namespace {
+            attribute(&mut body, IFLA_TARGET_NETNSID, namespace);
+        }
+        let mut mac = None;
+        let asked = netlink.request(RTM_GETLINK, &body, |kind, body| {
+            if kind == RTM_NEWLINK {
+                let attributes = body.get(LINK_HEADER_LENGTH..);
+                let address = attributes.and_then(|attributes| find(attributes, IFLA_ADDRESS));
+                mac = address.and_then(|bytes| MacAddress::new(*bytes.first_chunk()?));
+            }
+        });
+        // It went while we asked, with its container.
+        asked.ok().and(mac)
+    }
+}
+
+/// `struct ifinfomsg` for the link of this index; 0 for all links.
+fn header(index: i32) -> Vec<u8> {
+    let mut header = vec![0; LINK_HEADER_LENGTH];
+    header[INDEX].copy_from_slice(&index.to_ne_bytes());
+    header
+}

@@ -1,0 +1,229 @@
+//! The table against spoofing: which endpoint is at which port, and that the table is made, kept and removed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use dockgate::dataplane::{Problem, Step, Variant, plan, removal};
+use dockgate::ruleset::{AntiSpoofing, Binding, Ruleset};
+
+use super::namespace::{in_namespace, run, sh};
+use super::world::{World, interface};
+use super::{assert_settled, kernel};
+
+const EXPECT: &str = "a fixture of this test";
+
+/// Containers on `br-a`: a cable each, whose other end is in a namespace of its own.
+fn containers(macs: &[&str]) -> Vec<String> {
+    sh("ip link add br-a type bridge; ip link set br-a up");
+    macs.iter().enumerate().map(|(index, mac)| container(index, mac)).collect()
+}
+
+fn container(index: usize, mac: &str) -> String {
+    // A namespace without a name ends with its last process; this one with the test.
+    let name = format!("{}-{index}", own_namespace());
+    sh(&format!(
+        "ip netns add {name}; ip link add veth{index} type veth peer name eth0 netns {name}; \
+         ip link set veth{index} master br-a up; ip -n {name} link set eth0 address {mac} up"
+    ));
+    name
+}
+
+fn own_namespace() -> String {
+    let inode = std::fs::read_link("/proc/thread-self/ns/net").expect(EXPECT).to_string_lossy().into_owned();
+    format!("dgt-c-{}", inode.trim_matches(|c: char| !c.is_ascii_digit()))
+}
+
+/// Removes the containers' namespaces, whatever becomes of the test.
+struct Containers(Vec<String>);
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            run("ip", &["netns", "del", name]);
+        }
+    }
+}
+
+fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
+    Binding {
+        endpoint: format!("{name}@a"),
+        attachment: name.to_owned(),
+        bridge: interface("br-a"),
+        mac: mac.parse().ok(),
+        addresses: addresses.iter().map(|address| address.parse::<IpAddr>().expect(EXPECT)).collect(),
+    }
+}
+
+fn ruleset(bindings: &[Binding]) -> Ruleset {
+    let anti_spoofing = AntiSpoofing {
+        bindings: bindings.iter().cloned().collect(),
+        gateways: ["172.18.0.1", "2001:db8::1"].iter().map(|address| address.parse().expect(EXPECT)).collect(),
+        subnets: ["172.18.0.0/24", "172.18.1.0/24", "10.0.1.0/24", "2001:db8::/64", "192.0.2.1/32"]
+            .iter()
+            .map(|subnet| subnet.parse().expect(EXPECT))
+            .collect(),
+    };
+    Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() }
+}
+
+/// What is bound in the kernel, as `PORT . MAC . ADDRESS`.
+fn bound() -> BTreeSet<String> {
+    let listed = ["bound4", "bound6"].map(|set| run("nft", &["list", "set", "bridge", "dockgate", set])).concat();
+    let members = listed.split(['{', '}', ',']).map(str::trim).filter(|part| part.starts_with('"'));
+    members.map(|part| part.replace('"', "").replace(" . ", " ")).collect()
+}
+
+const WEB: &str = "02:42:ac:12:00:02";
+const API: &str = "02:42:ac:12:00:03";
+
+fn web() -> Binding {
+    binding("web", WEB, &["172.18.0.2", "2001:db8::2"])
+}
+
+fn api() -> Binding {
+    binding("api", API, &["172.18.0.3"])
+}
+
+#[test]
+fn endpoints_are_bound_to_their_ports_and_stay_bound() {
+    in_namespace(|| {
+        let mut guard = Containers(containers(&[WEB, API]));
+        let desired = ruleset(&[web(), api()]);
+        let both = [
+            "veth0 02:42:ac:12:00:02 172.18.0.2",
+            "veth0 02:42:ac:12:00:02 2001:db8::2",
+            "veth0 02:42:ac:12:00:02 fe80::42:acff:fe12:2",
+            "veth1 02:42:ac:12:00:03 172.18.0.3",
+        ]
+        .map(ToOwned::to_owned)
+        .into();
+        let mut first = kernel(Variant::Nft);
+        assert_eq!(first.repair(&desired).expect(EXPECT).problems, []);
+        assert_eq!(bound(), both);
+        assert_eq!(first.enforce(&desired).expect(EXPECT).steps, []);
+        assert_settled(Variant::Nft, &desired);
+        let observed = first.observe_for(&desired).expect(EXPECT);
+        assert_eq!(observed.after(&desired), observed);
+
+        // A container changes its MAC address to its neighbour's: nothing changes, also not for a restarted controller.
+        sh(&format!("ip -n {} link set eth0 address {WEB}", guard.0[1]));
+        let mut second = kernel(Variant::Nft);
+        for kernel in [&mut first, &mut second] {
+            let outcome = kernel.repair(&desired).expect(EXPECT);
+            assert_eq!((outcome.steps, outcome.problems), (vec![], vec![]));
+        }
+
+        // Another container gets the address of one that has ended, at another port.
+        sh("ip link del veth0");
+        guard.0.push(container(2, WEB));
+        let again = Binding { attachment: "again".to_owned(), ..web() };
+        let outcome = first.enforce(&ruleset(&[again, api()])).expect(EXPECT);
+        assert_eq!(outcome.problems, []);
+        assert!(
+            matches!(&outcome.steps[..], [Step::Elements(gone), Step::Elements(come)]
+            if gone[0].starts_with("delete ") && come[0].starts_with("add ")),
+            "{:?}",
+            outcome.steps
+        );
+        assert!(bound().contains("veth2 02:42:ac:12:00:02 172.18.0.2"), "{:?}", bound());
+
+        // One that goes is unbound before anything else.
+        let outcome = first.enforce(&ruleset(&[api()])).expect(EXPECT);
+        assert!(matches!(&outcome.steps[..], [Step::Elements(_), Step::Elements(_)]), "{:?}", outcome.steps);
+        assert_eq!(bound(), ["veth1 02:42:ac:12:00:03 172.18.0.3".to_owned()].into());
+        assert_settled(Variant::Nft, &ruleset(&[api()]));
+    });
+}
+
+/// Everything of nftables in the bridge family.
+fn tables() -> String {
+    sh("for table in $(nft list tables bridge | cut -d' ' -f3); do nft list table bridge $table; done")
+}
+
+#[test]
+fn the_table_is_repaired_and_goes_and_others_are_left() {
+    in_namespace(|| {
+        let _guard = Containers(containers(&[WEB, API]));
+        sh("nft add table bridge filter; nft 'add chain bridge filter x { type filter hook forward priority 0; }'; \
+            nft add rule bridge filter x ip saddr 192.0.2.1 drop");
+        let foreign = tables();
+        let desired = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&desired).expect(EXPECT);
+        let good = tables();
+        assert!(good.contains(foreign.trim()), "{good}");
+        for (name, damage) in [
+            ("deleted", "nft delete table bridge dockgate"),
+            ("a chain flushed", "nft flush chain bridge dockgate bound"),
+            ("a rule above ours", "nft insert rule bridge dockgate prerouting accept"),
+            ("a rule below ours", "nft add rule bridge dockgate bound_arp accept"),
+            ("a member deleted", "nft delete element bridge dockgate ports '{ veth0 }'"),
+            ("a member added", "nft add element bridge dockgate bound4 '{ veth1 . 02:42:ac:12:00:03 . 172.18.0.2 }'"),
+            ("a set flushed", "nft flush set bridge dockgate subnets4"),
+            ("asleep", "nft 'add table bridge dockgate { flags dormant; }'"),
+            ("a chain of others in it", "nft add chain bridge dockgate other"),
+        ] {
+            sh(damage);
+            assert_ne!(tables(), good, "{name}");
+            let outcome = kernel.repair(&desired).expect(EXPECT);
+            assert!(outcome.drift && outcome.problems.is_empty(), "{name}: {outcome:?}");
+            assert_eq!(tables(), good, "{name}");
+            assert_eq!(kernel.repair(&desired).expect(EXPECT).steps, [], "{name}");
+        }
+        let steps = removal(&kernel.observe().expect(EXPECT));
+        assert!(matches!(steps.last(), Some(Step::Table(_))), "the table goes last: {steps:?}");
+        assert_eq!(kernel.apply(&steps).expect(EXPECT), []);
+        assert_eq!(tables(), foreign);
+        assert_eq!(removal(&kernel.observe().expect(EXPECT)), []);
+    });
+}
+
+#[test]
+fn who_cannot_be_told_apart_is_closed_and_named() {
+    in_namespace(|| {
+        let _guard = Containers(containers(&[WEB, WEB]));
+        let nobody = binding("nobody", "02:42:ac:12:00:99", &["172.18.0.99"]);
+        let mut kernel = kernel(Variant::Nft);
+        let problems = kernel.repair(&ruleset(&[web(), nobody])).expect(EXPECT).problems;
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(problems.iter().all(|problem| matches!(problem, Problem::Unbound { .. })), "{told:?}");
+        assert!(told[0].starts_with("nobody@a is closed") && told[0].contains("br-a"), "{told:?}");
+        assert!(told[1].contains("several ports"), "{told:?}");
+        assert_eq!(bound(), BTreeSet::new());
+        // As soon as they can be told apart, the next look finds it.
+        sh("ip link del veth1");
+        let outcome = kernel.enforce(&ruleset(&[web()])).expect(EXPECT);
+        assert_eq!(outcome.problems, []);
+        assert!(bound().contains("veth0 02:42:ac:12:00:02 172.18.0.2"));
+    });
+}
+
+#[test]
+fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
+    in_namespace(|| {
+        let _guard = Containers(containers(&[WEB, API]));
+        let nothing = Ruleset::default();
+        let exchanged = [binding("web", WEB, &["172.18.0.3"]), binding("api", API, &["172.18.0.2"])];
+        let worlds = [ruleset(&[web(), api()]), ruleset(&exchanged), ruleset(&[api()]), nothing];
+        for (from, to) in [(3, 0), (0, 1), (1, 2), (2, 0), (0, 3)] {
+            let (from, to) = (&worlds[from], &worlds[to]);
+            kernel(Variant::Nft).repair(to).expect(EXPECT);
+            let expected = tables();
+            for survived in 0.. {
+                let mut crashing = kernel(Variant::Nft);
+                crashing.repair(from).expect(EXPECT);
+                let steps = plan(&crashing.observe_for(to).expect(EXPECT), to);
+                for step in &steps[..survived.min(steps.len())] {
+                    crashing.apply(std::slice::from_ref(step)).expect(EXPECT);
+                }
+                drop(crashing);
+                kernel(Variant::Nft).repair(to).expect(EXPECT);
+                assert_eq!(tables(), expected, "after {survived} of {} steps", steps.len());
+                if survived >= steps.len() {
+                    break;
+                }
+            }
+        }
+    });
+}
