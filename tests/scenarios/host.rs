@@ -141,8 +141,9 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 }
 
 pub(crate) fn group() -> Group<Host> {
-    use crate::support::Protection::Rules;
-    const GATE: &[crate::support::Protection] = &[Rules("gate: unknown source")];
+    use crate::support::Protection::{Rules, Table, Together};
+    // The table against spoofing closes it as well.
+    const GATE: &[crate::support::Protection] = &[Together(&[Table, Rules("gate: unknown source")])];
     let scenario = |name, family, run| Scenario {
         name,
         path: "container → host",
