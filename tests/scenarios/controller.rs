@@ -1,10 +1,11 @@
-//! Accidents of the controller itself: started twice, without disk, directory, file descriptors or
+//! Accidents of the controller itself: killed at every step, started twice, without disk, directory, file descriptors or
 //! a true clock. One forbidden pair is probed all the time.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,168 @@ impl Accidents {
     fn problems(&self) -> String {
         let controller = self.controller.as_ref().expect("every scenario leaves a controller behind");
         controller.document()["problems"].to_string()
+    }
+}
+
+/// The kind of policy that selects nobody: nothing is governed.
+const NOTHING: &str = "
+{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: nobody}, spec: {
+    selector: app == 'nobody', types: [Ingress]}}
+";
+
+/// `closed` goes from one class to another and stays closed; `peer` gets a class of its own, with sets of peers.
+const STRICTER: &str = "
+{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: still-closed}, spec: {
+    selector: app == 'closed', ingress: [{action: Allow, protocol: TCP, source: {selector: app == 'peer'}}]}}
+---
+{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: peer}, spec: {
+    selector: app == 'peer', ingress: [{action: Allow, protocol: TCP, source: {nets: [10.84.0.0/24]}}]}}
+";
+
+/// Nothing is forbidden at the one end of this way, so all that counts is where it leads to.
+fn killed_between_nothing_and_a_policy(accidents: &mut Accidents) {
+    let kills = kill_everywhere(accidents, |accidents, there| {
+        accidents.policies.save("closed.yaml", if there { NOTHING } else { CLOSED });
+    });
+    assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
+}
+
+fn killed_between_two_policies(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let kills = kill_everywhere(accidents, |accidents, there| {
+        assert_eq!(accidents.forbidden.passed_since(began), [], "forbidden packets have passed");
+        accidents.policies.save("closed.yaml", if there { STRICTER } else { CLOSED });
+    });
+    assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
+    accidents.expect_order_since(began);
+}
+
+/// A container comes, or ends, while no controller runs, and the next one is killed on its way to make that known.
+fn killed_between_two_sets_of_endpoints(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let mut late: Option<(Container, Vigil)> = None;
+    let kills = kill_everywhere(accidents, |accidents, there| {
+        if let Some((container, vigil)) = late.take() {
+            assert!(vigil.sent() > 0, "nothing was probed");
+            assert_eq!(vigil.passed_since(began), [], "forbidden packets have passed to the new container");
+            drop(vigil);
+            container.remove();
+        }
+        if there {
+            let container = accidents.lab.container("late").network("front").label("app", "closed");
+            let container = container.ip("10.84.0.77").ip("2001:db8:84::77").serve(&[PORT]).start();
+            let to = [false, true].map(|v6| SocketAddr::new(container.address("front", v6), PORT));
+            let vigil = Vigil::start(accidents.containers[1].namespace(), &to);
+            late = Some((container, vigil));
+        }
+    });
+    assert!(kills.iter().all(|kills| *kills >= 4), "it was killed only {kills:?} times");
+    accidents.expect_order_since(began);
+}
+
+/// Goes there and back between two worlds, as `go` makes them, time and again. The controller that carries the Nth change
+/// of each kind out is killed at its Nth step, and another one has to come to the state that one which is not killed
+/// comes to. Ends where it began, when no step is left to be killed at. Returns how many there were, there and back.
+fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents, bool)) -> [usize; 2] {
+    let wrappers = Wrappers::new(&accidents.lab);
+    let path = wrappers.path();
+    let end = |accidents: &mut Accidents| accidents.controller.take().expect("there is one between rounds").crash();
+    let wanted = [true, false].map(|there| {
+        end(accidents);
+        go(accidents, there);
+        accidents.start_controller();
+        packet_filter(&accidents.lab)
+    });
+    assert_ne!(wanted[0], wanted[1], "there is nothing to do between the two");
+    let mut kills = [0, 0];
+    let mut survived = [false, false];
+    for step in 1.. {
+        for (way, there) in [true, false].into_iter().enumerate() {
+            end(accidents);
+            go(accidents, there);
+            if !survived[way] {
+                wrappers.kill_at(step);
+                let mut controller = accidents.lab.dockgate_with(&[("PATH", &path)], &accidents.arguments());
+                wait_for("the controller to be killed or to be ready", || {
+                    controller.ended().is_some() || controller.status().status.success()
+                });
+                survived[way] = controller.ended().is_none();
+                wrappers.kill_at(0);
+                if survived[way] {
+                    controller.crash();
+                } else {
+                    let status = controller.ended().expect("it has ended");
+                    assert_eq!(status.signal(), Some(9), "{}", controller.log());
+                    kills[way] += 1;
+                }
+                // Whatever is open now would let some of these pass.
+                let enough = accidents.forbidden.sent() + 6;
+                wait_for("probes of what it left", || accidents.forbidden.sent() >= enough);
+            }
+            accidents.start_controller();
+            let found = packet_filter(&accidents.lab);
+            assert_eq!(found, wanted[way], "killed at step {step}, there: {there}");
+        }
+        if survived == [true, true] {
+            break;
+        }
+    }
+    kills
+}
+
+/// Commands in the place of the real ones that carry out one change of the kernel after the other and kill who ordered
+/// them, before or after one of them, when its number has come. What only reads is not counted.
+struct Wrappers {
+    directory: PathBuf,
+}
+
+impl Wrappers {
+    const SCRIPT: &str = r#"#!/bin/sh
+step() {
+    read -r left <"LEFT"
+    echo $((left - 1)) >"LEFT"
+    if [ "$left" -eq 1 ]; then
+        read -r name <"/proc/$PPID/comm"
+        [ "$name" != dockgate ] || kill -9 "$PPID"
+        exit 1
+    fi
+}
+name=${0##*/}
+case "$name $*" in
+    "ipset -") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null; done ;;
+    "nft -i") while read -r line; do step; "/usr/sbin/$name" "$line" </dev/null; done ;;
+    *-save\ *|*\ -S*|*\ -C\ *|*--version*|*--check*|"ipset save"*|"ipset list"*|"nft list"*|"nft -j list"*)
+        exec "/usr/sbin/$name" "$@" ;;
+    *) step; "/usr/sbin/$name" "$@"; result=$?; step; exit $result ;;
+esac
+"#;
+
+    fn new(lab: &Lab) -> Wrappers {
+        let wrappers = Wrappers { directory: lab.directory().join("wrappers") };
+        fs::create_dir_all(&wrappers.directory).expect("the laboratory's directory takes directories");
+        wrappers.kill_at(0);
+        let script = Wrappers::SCRIPT.replace("LEFT", &wrappers.left().to_string_lossy());
+        let families = ["iptables", "ip6tables"];
+        let iptables = families.iter().flat_map(|name| ["nft", "nft-restore"].map(|verb| format!("{name}-{verb}")));
+        for name in iptables.chain(["ipset", "nft"].map(str::to_owned)) {
+            let file = wrappers.directory.join(name);
+            fs::write(&file, &script).expect("the laboratory's directory takes files");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        }
+        wrappers
+    }
+
+    /// The number of the step to kill at, from 1; 0 for none.
+    fn kill_at(&self, step: usize) {
+        fs::write(self.left(), format!("{step}\n")).expect("the laboratory's directory takes files");
+    }
+
+    fn left(&self) -> PathBuf {
+        self.directory.join("left")
+    }
+
+    fn path(&self) -> String {
+        format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.display())
     }
 }
 
@@ -240,6 +403,21 @@ pub(crate) fn group() -> Group<Accidents> {
         build: Accidents::build,
         scenarios: vec![
             scenario("a_second_one_is_refused", "two state directories, one host", a_second_one as fn(&mut Accidents)),
+            scenario(
+                "killed_between_two_policies_it_opens_nothing",
+                "kill -9 at every step of an apply",
+                killed_between_two_policies,
+            ),
+            scenario(
+                "killed_between_two_sets_of_endpoints_it_opens_nothing",
+                "kill -9 at every step of an apply",
+                killed_between_two_sets_of_endpoints,
+            ),
+            scenario(
+                "killed_between_nothing_and_a_policy_it_is_repaired",
+                "kill -9 at every step of an apply",
+                killed_between_nothing_and_a_policy,
+            ),
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
             scenario("a_vanished_mount_opens_nothing", "umount of the policy directory", vanished_mount),
             scenario("clock_jumps_do_not_matter", "the wall clock jumps by ten years", clock_jumps),
