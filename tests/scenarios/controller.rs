@@ -103,7 +103,7 @@ impl Accidents {
     }
 }
 
-/// The kind of policy that selects nobody: nothing is governed.
+/// A policy that selects nobody, so that nothing is governed.
 const NOTHING: &str = "
 {apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: nobody}, spec: {
     selector: app == 'nobody', types: [Ingress]}}
