@@ -99,6 +99,12 @@ pub(super) fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(aligned(length)..).unwrap_or_default()))
 }
 
+/// The port of the first message of a datagram: that of the socket which asked for what is told here. The first socket of a
+/// process has the process's id.
+pub(super) fn origin(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?))
+}
+
 /// Appends an attribute: length, type, value, padding.
 pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     // Names, addresses and switches: far below the 64 KiB that the length can say.

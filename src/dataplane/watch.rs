@@ -2,13 +2,16 @@
 //! not at the next periodic read-back.
 //!
 //! Input: the notifications of nftables and of rtnetlink in the network namespace of the thread that opened the watch.
-//! Output: [`Notice`]s on a channel. A notice says that something *may* differ, never what: whoever gets it reads the kernel back and
-//! compares. Our own changes are notified like everybody's; reading back finds nothing then, so there is no endless loop,
-//! and a foreign change in the same moment is not taken for ours.
+//! Output: [`Notice`]s on a channel. A notice says that something *may* differ, never what: whoever gets it reads the kernel
+//! back and compares. Our own changes are notified like everybody's, but for set members that our `nft` changes; reading
+//! back finds nothing then, so there is no endless loop, and a foreign change in the same moment is not taken for ours.
 //!
 //! There are no notifications of iptables-legacy, of ipset, or of `/proc/sys/net/bridge`; for these the periodic
 //! read-back is there. (A bridge that has its own switch on does not heed `/proc/sys/net/bridge`.)
 
+#![expect(clippy::disallowed_methods, reason = "the door to the kernel's notifications")]
+
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
@@ -18,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use tokio::sync::mpsc;
 
-use super::netlink::{BUFFER, find, message, text};
+use super::netlink::{BUFFER, find, message, origin, text};
 use super::state::DOCKER_USER;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
@@ -31,6 +34,8 @@ const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_DELCHAIN: u16 = 5;
 const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_MSG_DELRULE: u16 = 8;
+const NFT_MSG_NEWSETELEM: u16 = 12;
+const NFT_MSG_DELSETELEM: u16 = 14;
 const NFT_MSG_NEWGEN: u16 = 15;
 /// The table's name has this number in messages about tables, chains, rules, sets and elements.
 const NFTA_TABLE: u16 = 1;
@@ -137,12 +142,27 @@ fn drain(socket: &OwnedFd, matters: fn(u16, &[u8]) -> bool) -> io::Result<bool> 
 fn datagram_matters(mut rest: &[u8], matters: fn(u16, &[u8]) -> bool) -> bool {
     while !rest.is_empty() {
         let Some((kind, body, next)) = message(rest) else { return true };
-        if matters(kind, body) {
+        if matters(kind, body) && !is_of_our_nft(kind, rest) {
             return true;
         }
         rest = next;
     }
     false
+}
+
+/// Whether a message tells of set members that the `nft` which we keep running has changed: a child of this process. It is the
+/// one change of ours that is told apart, because there is one with every container that comes or goes, and a read-back
+/// for it would be in the way of the next.
+fn is_of_our_nft(kind: u16, message: &[u8]) -> bool {
+    if kind >> 8 != NFNL_SUBSYS_NFTABLES || ![NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&(kind & 0xff)) {
+        return false;
+    }
+    let parent = |process: u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // `PID (NAME) STATE PARENT ...`, and a name may contain anything.
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    origin(message).and_then(parent) == Some(std::process::id())
 }
 
 /// Whether a message of nftables is about what we keep: the filter tables of iptables, there the kernel's chains, Docker's
@@ -199,7 +219,6 @@ mod tests {
     #[test]
     fn only_what_holds_rules_of_ours_is_minded() {
         const NFT_MSG_DELTABLE: u16 = 2;
-        const NFT_MSG_NEWSETELEM: u16 = 12;
         const NFPROTO_INET: u8 = 1;
         let (table, rule, chain) = (NFTA_TABLE, NFTA_RULE_CHAIN, NFTA_CHAIN_NAME);
         for (name, verb, family, attributes, minded) in [

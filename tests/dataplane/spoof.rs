@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use dockgate::dataplane::{Problem, Step, Variant, plan, removal};
+use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
 use dockgate::ruleset::{AntiSpoofing, Binding, Ruleset};
 
 use super::namespace::{in_namespace, run, sh};
@@ -224,6 +225,35 @@ fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
                     break;
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
+    in_namespace(|| {
+        let _guard = Containers(containers(&[WEB, API]));
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&ruleset(&[web()])).expect(EXPECT);
+        let mut notices = watch().expect("this kernel notifies");
+        let rules_noticed = |notices: &mut tokio::sync::mpsc::Receiver<Notice>, patience: Duration| {
+            let end = Instant::now() + patience;
+            loop {
+                match notices.try_recv() {
+                    Ok(notice) if notice.rules => return true,
+                    _ if Instant::now() > end => return false,
+                    _ => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        };
+        for bindings in [&[web(), api()][..], &[web()]] {
+            let steps = kernel.enforce(&ruleset(bindings)).expect(EXPECT).steps;
+            assert!(steps.iter().any(|step| matches!(step, Step::Elements(_))), "{steps:?}");
+        }
+        assert!(!rules_noticed(&mut notices, Duration::from_millis(300)), "what our own nft does is known");
+        for change in ["add", "delete"] {
+            sh(&format!("nft {change} element bridge dockgate ports '{{ veth9 }}'"));
+            assert!(rules_noticed(&mut notices, Duration::from_secs(5)), "{change}");
         }
     });
 }
