@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use crate::scenario::{Group, Scenario, World};
 use crate::support::lab::OUTSIDE;
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Iptables, Lab, Options, Protection, Sender, Tap};
+use crate::support::{
+    Container, Controller, Engine, Iptables, Lab, Options, Protection, Sender, Tap, assert_by_packets,
+};
 
 /// Marks of the packets that policy forbids and of those that it allows.
 const FORBIDDEN: [u16; 2] = [7101, 7102];
@@ -194,10 +196,10 @@ impl Boot {
             allowed.iter().any(|text| v6(text)) && allowed.iter().any(|text| !v6(text))
         });
         self.wait_for_rounds();
-        assert_eq!(early, [""; 0], "before the controller ran");
+        assert_by_packets!(early.is_empty(), "before the controller ran: {early:?}");
         let forbidden = |text: &String| FORBIDDEN.iter().any(|mark| text.starts_with(&mark.to_string()));
         let late: Vec<_> = self.came_through().into_iter().filter(forbidden).collect();
-        assert_eq!(late, [""; 0], "when the controller came");
+        assert_by_packets!(late.is_empty(), "when the controller came: {late:?}");
     }
 
     /// A last ruleset that cannot be read is told, and nothing is changed.

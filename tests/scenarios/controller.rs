@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::scenario::{Group, Scenario, World};
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Lab, Vigil};
+use crate::support::{Container, Controller, Engine, Lab, Vigil, assert_by_packets};
 
 const PORT: u16 = 7000;
 
@@ -94,7 +94,8 @@ impl Accidents {
         let settled = Instant::now();
         wait_for("what is allowed to pass", || !self.allowed.passed_since(settled).is_empty());
         assert!(self.forbidden.sent() > 0, "nothing was probed");
-        assert_eq!(self.forbidden.passed_since(began), [], "forbidden packets have passed");
+        let passed = self.forbidden.passed_since(began);
+        assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
     }
 
     fn problems(&self) -> String {
@@ -320,7 +321,7 @@ fn vanished_mount(accidents: &mut Accidents) {
     fs::rename(format!("{directory}/../closed.yaml"), format!("{directory}/closed.yaml")).expect("files can be moved");
     accidents.controller = None;
     accidents.start_controller();
-    assert_eq!(passed, [], "forbidden packets have passed");
+    assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
     accidents.expect_order_since(began);
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::scenario::{Group, Scenario, World};
 use crate::support::lab::{HOST, OUTSIDE};
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Delivery, Lab, Options, Protection, Sender, Tap};
+use crate::support::{Container, Controller, Delivery, Lab, Options, Protection, Sender, Tap, assert_by_packets};
 
 /// From the client to its network: allowed.
 const CLIENT: u16 = 7000;
@@ -170,7 +170,11 @@ impl Restarted {
             })
             .collect();
         let log = self.controller.as_ref().map(Controller::log).unwrap_or_default();
-        assert!(lines.is_empty(), "forbidden packets arrived:\n{}\ndockgate's log:\n{log}", lines.join("\n"));
+        assert_by_packets!(
+            lines.is_empty(),
+            "forbidden packets arrived:\n{}\ndockgate's log:\n{log}",
+            lines.join("\n")
+        );
     }
 
     fn senders(&self) -> Vec<Sender> {

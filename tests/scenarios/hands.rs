@@ -15,8 +15,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::scenario::{Group, Scenario, World};
+use crate::support::evidence::NOT_REPAIRED;
+use crate::support::sabotage::bridge_filters;
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Lab, Protection, Responder, Vigil, command};
+use crate::support::{
+    Container, Controller, Engine, Lab, Namespace, Protection, Responder, Vigil, assert_by_packets, command,
+};
 
 const PORT: u16 = 7000;
 
@@ -207,7 +211,7 @@ impl Hands {
     /// Lets somebody change something by a shell command on the host, and expects that within [`limit`] everything
     /// forbidden is closed again for good, that the change was counted, and that what is allowed works.
     fn repairs_after(&mut self, change: &str, then: &Then) {
-        let enforced = packet_filter(&self.lab);
+        let enforced = self.enforced();
         let before = foreign(&self.lab);
         let _undo = self.kept.clone();
         let limit = limit();
@@ -218,7 +222,7 @@ impl Hands {
         }
         let repaired = Instant::now();
         self.expect_closed(repaired, change);
-        assert!(self.is_repaired(&enforced, then), "not repaired within {limit:?} after `{change}`");
+        assert!(self.is_repaired(&enforced, then), "{NOT_REPAIRED}`{change}`, after {limit:?}");
         match then {
             Then::Same => assert_eq!(foreign(&self.lab), before, "foreign rules have changed"),
             Then::SameAnd(rule) => assert_eq!(without(&foreign(&self.lab), rule), before, "foreign rules have changed"),
@@ -247,7 +251,7 @@ impl Hands {
         thread::sleep(QUIET);
         for ((way, vigil), sent) in self.forbidden.iter().zip(sent) {
             let passed = vigil.passed_since(since);
-            assert!(passed.is_empty(), "{way}: {} forbidden packets have passed: {what}", passed.len());
+            assert_by_packets!(passed.is_empty(), "{way}: {} forbidden packets have passed: {what}", passed.len());
             assert!(vigil.sent() > sent, "{way}: nothing was probed");
         }
     }
@@ -267,8 +271,13 @@ impl Hands {
         self.expect_open(what);
     }
 
+    /// What the kernel holds, with the switches of its bridges.
+    fn enforced(&self) -> String {
+        format!("{}\n{}", packet_filter(&self.lab), bridge_filters(&self.lab))
+    }
+
     fn is_repaired(&self, enforced: &str, then: &Then) -> bool {
-        let now = packet_filter(&self.lab);
+        let now = self.enforced();
         let firsts = |text: &str| first_rules(text);
         match then {
             Then::Same => now == enforced,
@@ -341,7 +350,7 @@ fn first_rules(dump: &str) -> Vec<String> {
     first
 }
 
-/// A scenario that rests on the controller: nothing else repairs.
+/// A scenario that rests on the controller: nothing else closes again what somebody has opened.
 fn repaired(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> Scenario<Hands> {
     Scenario {
         name,
@@ -351,6 +360,11 @@ fn repaired(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> 
         rests_on: &[Protection::Controller],
         run,
     }
+}
+
+/// The same for what opens nothing: that it is put back is all that there is to see.
+fn put_back(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> Scenario<Hands> {
+    Scenario { rests_on: &[Protection::Repair], ..repaired(name, accident, run) }
 }
 
 /// Somebody's command for both families.
@@ -389,27 +403,34 @@ fn restore_of_old(hands: &mut Hands) {
     hands.repairs_after(&change, &Then::Same);
 }
 
+/// The namespace's switch for bridges to be filtered, which is on again when this goes.
+struct Switch(Namespace);
+
+impl Switch {
+    fn set(&self, value: &str) {
+        for family in ["iptables", "ip6tables"] {
+            self.0.set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), value);
+        }
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.set("1");
+    }
+}
+
+/// The kernel filters a bridge while the bridge's own switch or the namespace's is on.
 fn switch_bridge_off(hands: &mut Hands) {
+    let undo = Switch(hands.lab.host().clone());
+    undo.set("0");
     let off = format!("ip link set {} type bridge nf_call_iptables 0 nf_call_ip6tables 0", hands.bridge);
     hands.repairs_after(&off, &Then::Same);
 }
 
 /// The namespace's switch is another one than the bridge's; a hardening script turns it off.
 fn switch_namespace_off(hands: &mut Hands) {
-    struct On<'a>(&'a Lab);
-    impl On<'_> {
-        fn set(&self, value: &str) {
-            for family in ["iptables", "ip6tables"] {
-                self.0.host().set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), value);
-            }
-        }
-    }
-    impl Drop for On<'_> {
-        fn drop(&mut self) {
-            self.set("1");
-        }
-    }
-    let undo = On(&hands.lab);
+    let undo = Switch(hands.lab.host().clone());
     let began = Instant::now();
     undo.set("0");
     hands.expect_quiet(began, "without the namespace's switch");
@@ -508,7 +529,8 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_rule_above_ours_in_input_goes_below", "iptables -I INPUT -j ACCEPT", |hands| {
                 put_above(hands, "INPUT");
             }),
-            repaired("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
+            // The table against spoofing stops what this host sends to an address that nobody has.
+            put_back("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
                 put_above(hands, "OUTPUT");
             }),
             repaired("a_rule_above_ours_in_forward_is_topped", "iptables -I FORWARD -j ACCEPT", |hands| {
@@ -517,7 +539,7 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_jump_that_was_deleted_is_put_back", "iptables -D of our jumps", |hands| {
                 hands.repairs_after(&delete_rules("-j DG-"), &Then::Same);
             }),
-            repaired("a_second_copy_of_our_jump_is_removed", "iptables -A of our jump", |hands| {
+            put_back("a_second_copy_of_our_jump_is_removed", "iptables -A of our jump", |hands| {
                 let copy = "-A INPUT -m comment --comment dockgate:1 -j DG-INPUT";
                 hands.repairs_after(&both(copy), &Then::Same);
             }),
@@ -559,10 +581,12 @@ pub(crate) fn read_back_group() -> Group<Hands> {
                 let change = ["dg-4-in-", "dg-6-in-"].map(|prefix| format!("ipset flush {}", hands.set(prefix)));
                 hands.repairs_after(&change.join("; "), &Then::Same);
             }),
-            repaired("a_flush_of_all_sets_is_repaired", "ipset flush", |hands| {
+            // With nobody known, nobody is let through: it opens nothing.
+            put_back("a_flush_of_all_sets_is_repaired", "ipset flush", |hands| {
                 hands.repairs_after("for s in $(ipset list -n | grep ^dg-); do ipset flush $s; done", &Then::Same);
             }),
-            repaired("an_address_that_others_made_known_is_not", "ipset add", |hands| {
+            // The table against spoofing stops an address that Docker did not give all the same.
+            put_back("an_address_that_others_made_known_is_not", "ipset add", |hands| {
                 let add = |family: u8, address: &str| {
                     let member = format!("{address},{}", hands.bridge);
                     format!("ipset add dg-{family}-known {member}; ipset add dg-{family}-listed {member}")
@@ -570,12 +594,13 @@ pub(crate) fn read_back_group() -> Group<Hands> {
                 let change = [add(4, "10.81.0.99"), add(6, "2001:db8:81::99")].join("; ");
                 hands.repairs_after(&change, &Then::Same);
             }),
+            // Where the repair is quicker, what is left of them is in use again and stays.
             repaired("sets_that_were_destroyed_are_made_again", "iptables -F, ipset destroy", |hands| {
                 let change = delete_rules("-j DG-")
                     + "; for f in iptables ip6tables; do
                         $f-save | sed -n 's/^:\\(DG-[^ ]*\\) .*/-F \\1/p' | (echo '*filter'; cat; echo COMMIT) |
                             $f-restore --noflush; done
-                    for s in $(ipset list -n | grep ^dg-); do ipset destroy $s; done";
+                    for s in $(ipset list -n | grep ^dg-); do ipset destroy $s || echo in use again; done";
                 hands.repairs_after(&change, &Then::Ours);
             }),
         ],

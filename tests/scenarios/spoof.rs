@@ -16,7 +16,7 @@ use crate::support::frame::{
 };
 use crate::support::lab::{HOST, OUTSIDE};
 use crate::support::world::{Policies, wait_for};
-use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Protection, Survey, Target};
+use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Protection, Survey, Target, assert_by_packets};
 
 const PORT: u16 = 7100;
 const GATEWAY: [IpAddr; 2] =
@@ -162,7 +162,7 @@ fn link_local(mac: Mac) -> Ipv6Addr {
 fn expect_stopped(ear: &impl Hears, honest: &[u8], lies: &[&[u8]]) {
     let (honest, lies) = ear.listen(&[honest], lies, PATIENCE);
     assert!(honest[0], "not even the honest frame has arrived: nothing is shown");
-    assert!(lies.iter().all(|heard| !heard), "a lie has arrived: {lies:?}");
+    assert_by_packets!(lies.iter().all(|heard| !heard), "a lie has arrived: {lies:?}");
 }
 
 /// An ARP request under one's own name, which reaches everybody.
@@ -269,7 +269,7 @@ fn taken_over(world: &mut Spoof, family: usize) {
     wire(&world.mallory).send(&honest);
     assert!(ear.listen(&[&honest[..42]], &[], PATIENCE).0[0], "bob hears nothing at all: nothing is shown");
     drop(undo);
-    assert!(heard.iter().all(|heard| !heard), "eve has taken alice's address: {heard:?}");
+    assert_by_packets!(heard.iter().all(|heard| !heard), "eve has taken alice's address: {heard:?}");
 }
 
 /// What an address that Docker did not give is good for.
@@ -378,7 +378,7 @@ fn bridge_learns(world: &mut Spoof) {
     let arrived = alice.listen(&[&answer], &[], PATIENCE / 2).0[0];
     // So that the bridge knows better again.
     alice.send(&frame(BROADCAST, alice.mac, ARP, &hello));
-    assert!(arrived, "what is alice's went to mallory");
+    assert_by_packets!(arrived, "what is alice's went to mallory");
 }
 
 /// Frames that no rule about IP looks into.

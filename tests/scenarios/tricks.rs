@@ -14,7 +14,7 @@ use crate::support::Protection::Rules;
 use crate::support::lab::{HOST, OUTSIDE};
 use crate::support::wire::{self, Mac, TCP, UDP, Wire, neighbour};
 use crate::support::world::Policies;
-use crate::support::{Container, Controller, Engine, Flow, Lab, Namespace, Protection, Responder};
+use crate::support::{Container, Controller, Engine, Flow, Lab, Namespace, Protection, Responder, assert_by_packets};
 
 /// Open on `guard`, TCP and UDP.
 const OPEN: u16 = 7000;
@@ -154,7 +154,7 @@ fn forged_error(world: &Tricks, v6: bool) {
     wire_of(&world.peer).send(to, &wire::unreachable(peer, free, &quoted(b"peer speaks")));
     assert!(listener.hears(b"peer speaks", PATIENCE), "an error about one's own flow arrives");
     wire_of(&world.shut).send(to, &wire::unreachable(front(&world.shut, v6), free, &quoted(b"shut speaks")));
-    assert!(!listener.hears(b"shut speaks", SHORT), "an error carried data out of a closed container");
+    assert_by_packets!(!listener.hears(b"shut speaks", SHORT), "an error carried data out of a closed container");
     assert!(flow.is_alive(PATIENCE));
 }
 
@@ -173,7 +173,7 @@ fn forged_error_to_the_outside(world: &Tricks, v6: bool) {
     wire_of(&world.free).send(to, &wire::unreachable(front(&world.free, v6), outside, &quoted(b"free speaks")));
     assert!(listener.hears(b"free speaks", PATIENCE), "an open container's error arrives");
     wire_of(&world.shut).send(to, &wire::unreachable(front(&world.shut, v6), outside, &quoted(b"shut speaks")));
-    assert!(!listener.hears(b"shut speaks", SHORT), "an error carried data out of a closed container");
+    assert_by_packets!(!listener.hears(b"shut speaks", SHORT), "an error carried data out of a closed container");
 }
 
 /// Somebody assigns the FTP helper. A client makes the server repeat the words that announce a data port, and the
@@ -194,7 +194,7 @@ fn helper_opens_nothing(world: &Tricks) {
     assert!(expected.contains(&format!("dport={CLOSED}")), "the helper fell for it: {expected}");
     let data = Flow::open(world.free.namespace(), SocketAddr::new(guard.into(), CLOSED));
     drop(helper);
-    assert!(data.is_none(), "a closed port was reached as RELATED to an open one");
+    assert_by_packets!(data.is_none(), "a closed port was reached as RELATED to an open one");
 }
 
 /// A rule of somebody else's, deleted when dropped.
@@ -241,7 +241,10 @@ fn outside_claims_to_be_a_container(world: &Tricks, v6: bool) {
         assert!(listener.hears(b"web itself", PATIENCE));
     }
     outside.send(to, &datagram(web, FOR_WEB, b"as if web"));
-    assert!(!listener.hears(b"as if web", SHORT), "an address of a network without policy was claimed from outside");
+    assert_by_packets!(
+        !listener.hears(b"as if web", SHORT),
+        "an address of a network without policy was claimed from outside"
+    );
 }
 
 /// A sysctl that is put back when dropped.
@@ -287,7 +290,7 @@ fn groups(world: &Tricks, v6: bool) {
         assert!(listener.hears(marker.as_bytes(), PATIENCE), "{marker}");
         attacker.send(to, &datagram(CLOSED, b"closed for one"));
     }
-    assert!(!listener.hears(b"closed for one", SHORT), "a group's address reached a closed port");
+    assert_by_packets!(!listener.hears(b"closed for one", SHORT), "a group's address reached a closed port");
 }
 
 fn group_mac(group: IpAddr) -> Mac {
@@ -323,7 +326,7 @@ fn destinations_of_nobody(world: &Tricks, v6: bool) {
             attacker.send(to, &wire::packet(free, destination, UDP, &datagram));
         }
     }
-    assert!(!listener.hears(b"for nobody here", SHORT), "a container got what was not for it");
+    assert_by_packets!(!listener.hears(b"for nobody here", SHORT), "a container got what was not for it");
 }
 
 /// Sources that no container of the network has.
@@ -346,7 +349,7 @@ fn sources_of_nobody(world: &Tricks, v6: bool) {
     for source in texts {
         attacker.send(to, &datagram(source.parse().expect("an address"), b"as nobody"));
     }
-    assert!(!listener.hears(b"as nobody", SHORT), "a source that is no container's passed");
+    assert_by_packets!(!listener.hears(b"as nobody", SHORT), "a source that is no container's passed");
 }
 
 /// The host's own loopback address, which an engine without `docker-proxy` makes routable on its bridges.
@@ -367,7 +370,7 @@ fn loopback_of_the_host(world: &Tricks) {
     send(&world.free);
     assert!(hears(PATIENCE), "an open container's datagram arrives");
     send(&world.shut);
-    assert!(!hears(SHORT), "a closed container reached the host's loopback");
+    assert_by_packets!(!hears(SHORT), "a closed container reached the host's loopback");
 }
 
 pub(crate) fn group() -> Group<Tricks> {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::evidence::{BY_PACKETS, assert_by_packets};
 use super::namespace::Namespace;
 
 /// How long the opening of a conversation may take, and how long a word may be under way where it must arrive.
@@ -143,7 +144,10 @@ impl Conversation {
     pub(crate) fn expect_deaf_client(&mut self) {
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end {
-            assert!(!self.server_is_heard_within(HEARING), "the client hears the server on a flow that is not its own");
+            assert_by_packets!(
+                !self.server_is_heard_within(HEARING),
+                "the client hears the server on a flow that is not its own"
+            );
         }
     }
 
@@ -151,7 +155,7 @@ impl Conversation {
     pub(crate) fn wait_until_cut(&mut self) {
         let end = Instant::now() + Duration::from_secs(3);
         while self.client_is_heard() {
-            assert!(Instant::now() < end, "the flow is still open, three seconds after policy forbade it");
+            assert_by_packets!(Instant::now() < end, "the flow is still open, three seconds after policy forbade it");
         }
     }
 
@@ -161,8 +165,11 @@ impl Conversation {
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end {
             // The server first: what it sends is what could open the flow anew, the other way round.
-            assert!(!self.server_is_heard_within(HEARING), "the client hears the server on a flow that is forbidden");
-            assert!(!self.client_is_heard(), "the server hears the client on a flow that is forbidden");
+            assert_by_packets!(
+                !self.server_is_heard_within(HEARING),
+                "the client hears the server on a flow that is forbidden"
+            );
+            assert_by_packets!(!self.client_is_heard(), "the server hears the client on a flow that is forbidden");
         }
     }
 
@@ -230,7 +237,7 @@ impl Talk {
         let (conversation, outcome) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match outcome {
             Ok(turns) => assert!(turns > 0, "nothing was said"),
-            Err(what) => panic!("a flow that policy allows was disturbed: {what}"),
+            Err(what) => panic!("{BY_PACKETS}a flow that policy allows was disturbed: {what}"),
         }
         conversation
     }

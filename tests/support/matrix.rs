@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use super::evidence::BY_PACKETS;
 use super::probe::{Outcome, Probe};
 
 /// One question: does this source reach this address of this target with this probe?
@@ -90,7 +91,7 @@ impl Matrix {
             let wanted = if outcome.is_open() { "closed" } else { "open" };
             writeln!(lines, "  {cell}: expected {wanted}, measured {outcome}").expect("a String takes everything");
         }
-        panic!("{} of {} cells differ:\n{lines}\n{self}", differences.len(), self.cells.len());
+        panic!("{BY_PACKETS}{} of {} cells differ:\n{lines}\n{self}", differences.len(), self.cells.len());
     }
 }
 

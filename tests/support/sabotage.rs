@@ -4,6 +4,7 @@
 //! controller must be stopped meanwhile, or it repairs what was taken out.
 
 use super::Lab;
+use super::evidence::{BY_PACKETS, NOT_REPAIRED};
 
 /// Something in the kernel that closes a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) enum Protection {
     Jumps(&'static str),
     /// The controller itself: what others take out stays out while it is halted.
     Controller,
+    /// The controller, for what opens nothing: without it, the kernel is not as it was. Packets show nothing then.
+    Repair,
     /// The last rules, put back at boot. A world that can boot leaves that out itself.
     Restore,
     /// The judgement of open flows: all flows are tracked in a zone that is not ours, so that none is ended. The rules
@@ -34,6 +37,7 @@ impl Protection {
             Protection::Rules(comment) => format!("rules `{comment}`"),
             Protection::Jumps(chain) => format!("the jump in {chain}"),
             Protection::Controller => "the controller".to_owned(),
+            Protection::Repair => "the controller's repair".to_owned(),
             Protection::Restore => "the restore at boot".to_owned(),
             Protection::Judgement => "the judgement of open flows".to_owned(),
             Protection::BridgeNetfilter => "bridge netfilter".to_owned(),
@@ -58,7 +62,7 @@ impl Protection {
                 assert!(removed > 0, "there is no jump in {chain} to take out");
             }
             // Whoever takes something out has halted it already.
-            Protection::Controller | Protection::Restore => {}
+            Protection::Controller | Protection::Repair | Protection::Restore => {}
             Protection::BridgeNetfilter => {
                 for name in ["iptables", "ip6tables"] {
                     lab.host().set_sysctl(&format!("net.bridge.bridge-nf-call-{name}"), "0");
@@ -72,6 +76,11 @@ impl Protection {
             Protection::Table => drop(lab.run(&["nft", "delete", "table", "bridge", "dockgate"])),
             Protection::Together(parts) => parts.iter().for_each(|part| part.remove(lab)),
         }
+    }
+
+    /// How the message of a scenario that fails without it must begin.
+    pub(crate) fn evidence(self) -> &'static str {
+        if self == Protection::Repair { NOT_REPAIRED } else { BY_PACKETS }
     }
 
     /// Undoes what the controller does not.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::scenario::Scenario;
 use crate::support::wire::{self, Extras, SYN, TCP, UDP, neighbour};
-use crate::support::{Container, Protection::Rules};
+use crate::support::{Container, Protection::Rules, assert_by_packets};
 
 /// A datagram in pieces, the first of which ends before the data, or within the ports' own header.
 fn fragments(world: &Tricks, v6: bool) {
@@ -47,7 +47,7 @@ fn fragments(world: &Tricks, v6: bool) {
         attacker.send(to, &fragment(free, guard, UDP, id, (0, true), &second[..1232]));
         attacker.send(to, &fragment(free, guard, UDP, id, (1224, false), &first[1224..]));
     }
-    assert!(!listener.hears(b"in pieces", SHORT), "fragments reached a closed port");
+    assert_by_packets!(!listener.hears(b"in pieces", SHORT), "fragments reached a closed port");
 }
 
 /// A fragment: its offset in bytes, and whether more follow.
@@ -104,7 +104,7 @@ fn extension_headers(world: &Tricks) {
     {
         send(headers, CLOSED, b"closed behind");
     }
-    assert!(!listener.hears(b"closed behind", SHORT), "an extension header hid the port");
+    assert_by_packets!(!listener.hears(b"closed behind", SHORT), "an extension header hid the port");
 }
 
 /// IPv4 options move the ports further on.
@@ -124,7 +124,7 @@ fn options(world: &Tricks) {
         assert!(listener.hears(marker.as_bytes(), PATIENCE), "{marker}");
         send(options, CLOSED, b"closed with");
     }
-    assert!(!listener.hears(b"closed with", SHORT), "options hid the port");
+    assert_by_packets!(!listener.hears(b"closed with", SHORT), "options hid the port");
 }
 
 /// Protocols that policy on ports of TCP and UDP does not name.
@@ -146,7 +146,7 @@ fn other_protocols(world: &Tricks, v6: bool) {
     for protocol in plain.into_iter().chain(with_ports) {
         attacker.send(neighbour(world.free.namespace(), guard), &wire::packet(free, guard, protocol, &payload));
     }
-    assert!(!at_guard.hears(b"another protocol", SHORT), "a protocol that no rule allows arrived");
+    assert_by_packets!(!at_guard.hears(b"another protocol", SHORT), "a protocol that no rule allows arrived");
 }
 
 /// All combinations of flags, with data, to a closed port; and to an open one all that do not open a flow.
@@ -170,7 +170,10 @@ fn flags(world: &Tricks, v6: bool) {
     for flags in (0..=u8::MAX).filter(|flags| !opens(flags)) {
         send(OPEN, flags, b"not to be heard");
     }
-    assert!(!listener.hears(b"not to be heard", SHORT), "flags opened a closed port, or a flow that never began");
+    assert_by_packets!(
+        !listener.hears(b"not to be heard", SHORT),
+        "flags opened a closed port, or a flow that never began"
+    );
 }
 
 /// Somebody takes connection tracking off all packets: they are neither new nor established nor invalid.
@@ -187,8 +190,8 @@ fn untracked(world: &Tricks) {
     assert!(at_guard.hears(b"to an open port", PATIENCE), "what policy allows passes untracked, too");
     wire_of(&world.free).send(to_guard, &datagram(&world.free, &world.guard, CLOSED, b"to a closed port"));
     wire_of(&world.shut).send(to_peer, &datagram(&world.shut, &world.peer, OPEN, b"out of a closed container"));
-    assert!(!at_guard.hears(b"to a closed port", SHORT), "untracked packets were not judged");
-    assert!(!at_peer.hears(b"out of a closed container", SHORT), "untracked packets were not judged");
+    assert_by_packets!(!at_guard.hears(b"to a closed port", SHORT), "untracked packets were not judged");
+    assert_by_packets!(!at_peer.hears(b"out of a closed container", SHORT), "untracked packets were not judged");
 }
 
 pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
