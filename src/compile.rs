@@ -10,7 +10,6 @@ mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -254,15 +253,7 @@ fn anti_spoofing(networks: &[GovernedNetwork<'_>]) -> AntiSpoofing {
     });
     AntiSpoofing {
         bindings: bindings.collect(),
-        gateways: networks.iter().flat_map(|governed| gateways(governed.network)).collect(),
+        gateways: networks.iter().flat_map(|governed| governed.network.gateways.iter().copied()).collect(),
         subnets: networks.iter().flat_map(|governed| governed.network.subnets.iter().copied()).collect(),
     }
-}
-
-/// This host's addresses on a network: Docker takes the first of a subnet where nobody chose another, and older engines
-/// do not say so.
-fn gateways(network: &Network) -> BTreeSet<IpAddr> {
-    let unstated = |subnet: &&Cidr| !network.gateways.iter().any(|gateway| subnet.contains(*gateway));
-    let first = network.subnets.iter().filter(unstated).filter_map(|subnet| subnet.hosts().next());
-    network.gateways.iter().copied().chain(first).collect()
 }

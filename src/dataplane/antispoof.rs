@@ -102,7 +102,7 @@ fn kept(
     (there && names.all(|name| name == first)).then(|| first.clone())
 }
 
-/// The changes of the table in two batches.
+/// The changes of the table in three batches.
 #[derive(Default)]
 pub(super) struct Changes {
     /// Before anything else.

@@ -316,6 +316,11 @@ impl Tracker {
                 None => listed.apply(Change::NetworkGone(id)),
             };
         }
+        // A container that the list does not have was removed, and its event was lost: nothing else forgets its id. One
+        // with an event since the listing began is newer than the list.
+        for ids in [&mut self.ended, &mut self.dying] {
+            ids.retain(|id| listed.containers.contains_key(id) || touched.containers.contains(id));
+        }
         for id in &self.ended {
             if let Some(container) = listed.containers.get_mut(id) {
                 container.listed = false;

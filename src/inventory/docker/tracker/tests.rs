@@ -312,6 +312,21 @@ fn a_listing_repairs_lost_events_and_leaves_newer_ones_alone() {
 }
 
 #[test]
+fn a_listing_forgets_who_was_removed_without_an_event() {
+    let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
+    scene.engine.start("a");
+    scene.settle();
+    scene.engine.stop("a");
+    scene.settle();
+    assert!(scene.tracker.ended.contains(&container_id("a")));
+    scene.engine.remove("a");
+    scene.engine.log.clear();
+    scene.begin_listing();
+    scene.end_listing();
+    assert!(scene.tracker.ended.is_empty() && scene.tracker.dying.is_empty());
+}
+
+#[test]
 fn ports_of_an_earlier_run_are_not_taken_for_those_of_the_present_one() {
     let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
     let ports = |scene: &Scene| {
