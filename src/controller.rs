@@ -12,6 +12,7 @@ mod enforcer;
 mod memory;
 mod pace;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ pub struct Options {
     pub debounce: Duration,
     /// How the kernel is reached.
     pub kernel: dataplane::Options,
+    /// Names of containers that policy may select without reaching them: no trouble, but told all the same. Not theirs to
+    /// say, or one that is governed could silence the alarm about itself.
+    pub accepted_out_of_reach: BTreeSet<String>,
 }
 
 /// Why the controller could not run.
@@ -352,7 +356,7 @@ impl Controller {
     }
 
     fn publish(&self) {
-        let status = self.enforcer.status(&self.core, &self.options.policies);
+        let status = self.enforcer.status(&self.core, &self.options.policies, &self.options.accepted_out_of_reach);
         report_reach(&self.status.borrow().endpoints.unenforceable, &status.endpoints.unenforceable);
         self.status.send_if_modified(|current| {
             let changed = *current != status;

@@ -29,8 +29,6 @@ pub const NETWORK_LABEL: &str = "dockgate.io/network";
 pub const IMAGE_LABEL: &str = "dockgate.io/image";
 /// Container label that declares named ports, e.g. `http=8080/tcp,metrics=9090/tcp`.
 pub const PORTS_LABEL: &str = "dockgate.io/ports";
-/// Container label with the value `accepted`: that policy does not reach this container is known, and no trouble.
-pub const OUT_OF_REACH_LABEL: &str = "dockgate.io/out-of-reach";
 /// Calico's old Docker convention: a label with this prefix also counts without it.
 const CALICO_LABEL_PREFIX: &str = "org.projectcalico.label.";
 
@@ -216,11 +214,6 @@ impl Container {
             .chain(SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
             .find(|namespace| !namespace.is_empty())
             .unwrap_or("default")
-    }
-
-    /// Whether whoever started it said that policy need not reach it.
-    pub fn is_accepted_out_of_reach(&self) -> bool {
-        self.labels.get(OUT_OF_REACH_LABEL).is_some_and(|value| value == "accepted")
     }
 
     /// Whether every way to it through a published port is known and judged.

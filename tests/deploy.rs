@@ -117,6 +117,7 @@ struct Compose {
 #[derive(Deserialize)]
 struct Service {
     command: Vec<String>,
+    container_name: String,
     network_mode: String,
     cap_drop: Vec<String>,
     cap_add: BTreeSet<String>,
@@ -145,6 +146,11 @@ fn the_container_is_started_and_confined_as_the_readme_says() {
     assert_runs("compose.yaml", service.command.iter().map(String::as_str), "/etc/dockgate/policies");
 
     assert_eq!(service.network_mode, "host");
+    let accepts = ["--accept-out-of-reach", &service.container_name];
+    assert!(
+        service.command.windows(2).any(|words| words == accepts),
+        "on the host's network it is out of its own reach"
+    );
     assert_eq!(service.cap_drop, ["ALL"]);
     assert_eq!(service.cap_add, CAPABILITIES.map(|name| name.trim_start_matches("CAP_").to_owned()).into());
     assert_eq!(service.security_opt, ["no-new-privileges:true"]);

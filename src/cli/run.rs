@@ -45,6 +45,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", env = "DOCKGATE_DEBOUNCE", default_value = "50ms", value_parser = duration)]
     debounce: Duration,
 
+    /// Name of a container that policies may select though they cannot reach it; can be given several times
+    ///
+    /// Such a container (on the host's network, on a network without a bridge) makes the controller not ready, because a
+    /// policy looks enforced and is not. One that is named here is listed in the status and no trouble.
+    #[arg(long, value_name = "CONTAINER", env = "DOCKGATE_ACCEPT_OUT_OF_REACH", value_delimiter = ',')]
+    accept_out_of_reach: Vec<String>,
+
     #[command(flatten)]
     kernel: KernelArguments,
 }
@@ -58,6 +65,7 @@ impl Arguments {
             resync_interval: self.resync_interval,
             debounce: self.debounce,
             kernel: self.kernel.options(),
+            accepted_out_of_reach: self.accept_out_of_reach.into_iter().collect(),
         };
         match controller::run(options).await {
             Ok(()) => Ok(Outcome::Yes),

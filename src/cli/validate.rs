@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::compile;
-use crate::inventory::{Inventory, OUT_OF_REACH_LABEL};
+use crate::inventory::Inventory;
 use crate::policy::field::FieldPath;
 use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
 
@@ -113,15 +113,14 @@ impl Arguments {
 fn out_of_reach(policies: &PolicySet, inventory: &Inventory) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for found in compile::out_of_reach(policies, inventory) {
-        if found.endpoint.container.is_accepted_out_of_reach() {
-            continue;
-        }
         for policy in &found.policies {
             let message = format!("policy {} selects {found}", policy.key);
             let field = FieldPath::root();
             let finding = Diagnostic::new(&codes::OUT_OF_REACH, policy.location.clone(), &field, message);
+            let name = &found.endpoint.container.name;
             let help = format!(
-                "leave it out of the selector, give it a bridge network, or label it {OUT_OF_REACH_LABEL}=accepted"
+                "leave it out of the selector, give it a bridge network, or start the controller with \
+                 --accept-out-of-reach {name}"
             );
             findings.push(finding.with_help(help));
         }

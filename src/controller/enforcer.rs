@@ -309,7 +309,7 @@ impl Enforcer {
     }
 
     /// The whole status as of now.
-    pub(super) fn status(&self, core: &Core, directory: &Path) -> Status {
+    pub(super) fn status(&self, core: &Core, directory: &Path, accepted: &BTreeSet<String>) -> Status {
         let nothing = PolicyState::default();
         let policies = core.policies().unwrap_or(&nothing);
         let mut problems = trouble_with_policies(core);
@@ -319,7 +319,7 @@ impl Enforcer {
             let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
             problems.push(format!("the kernel does not hold the policies: {reason}"));
         }
-        let endpoints = endpoints(core, &policies.policies);
+        let endpoints = endpoints(core, &policies.policies, accepted);
         problems.extend(trouble_with_reach(&endpoints));
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
@@ -412,7 +412,7 @@ fn unreadable_ports(container: &Container) -> Vec<String> {
     unreadable.into_iter().map(|part| format!("{}: `{part}`", container.name)).collect()
 }
 
-fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
+fn endpoints(core: &Core, policies: &PolicySet, accepted: &BTreeSet<String>) -> EndpointsStatus {
     let Some(inventory) = core.inventory() else { return EndpointsStatus::default() };
     let endpoints = inventory.endpoints();
     let selected = |endpoint: &&Endpoint<'_>| {
@@ -423,7 +423,7 @@ fn endpoints(core: &Core, policies: &PolicySet) -> EndpointsStatus {
         network: found.endpoint.network.map(|network| network.name.clone()),
         reason: found.reason.to_string(),
         policies: found.policies.iter().map(|policy| policy.key.to_string()).collect(),
-        accepted: found.endpoint.container.is_accepted_out_of_reach(),
+        accepted: accepted.contains(&found.endpoint.container.name),
     };
     EndpointsStatus {
         total: endpoints.len(),
@@ -444,7 +444,7 @@ mod tests {
         let core = Core::new(compile::Options::default(), Store::default());
         let mut enforcer = Enforcer { in_sync: true, ..Enforcer::default() };
         let of_flows = |enforcer: &Enforcer| {
-            let status = enforcer.status(&core, Path::new("policies"));
+            let status = enforcer.status(&core, Path::new("policies"), &BTreeSet::new());
             assert!(!status.ready, "nothing is known yet");
             status.problems.into_iter().filter(|problem| problem.contains("outlive")).collect::<Vec<_>>()
         };

@@ -165,8 +165,8 @@ codes! {
          that it was moved to. It goes as soon as every file is valid.";
     OUT_OF_REACH = "DG3105" Warning "selects a container that policy cannot reach"
         "A packet filter of the host does not see the packets of this container, or judges them as another container's: the \
-         policy is not in force for it. Select it no longer, move it to a bridge network, or accept this by the container \
-         label `dockgate.io/out-of-reach=accepted`.";
+         policy is not in force for it. Select it no longer, move it to a bridge network, or accept this for the whole \
+         host: `dockgate run --accept-out-of-reach CONTAINER`.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";

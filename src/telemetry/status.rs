@@ -126,7 +126,7 @@ pub struct UnenforceableEndpoint {
     pub reason: String,
     /// Policies that select it and are not in force for it, in evaluation order.
     pub policies: Vec<String>,
-    /// Whether whoever started it accepted that, by the label `dockgate.io/out-of-reach=accepted`.
+    /// Whether whoever runs the controller accepted that, by `--accept-out-of-reach`.
     pub accepted: bool,
 }
 

@@ -27,7 +27,8 @@ impl World {
         lab.network("front", &["10.85.0.0/24"]);
         let policies = Policies::new(&lab);
         policies.save("p.yaml", POLICY);
-        let mut controller = lab.dockgate(&["run", "--policies", &policies.argument()]);
+        let mut controller =
+            lab.dockgate(&["run", "--policies", &policies.argument(), "--accept-out-of-reach", "accepted"]);
         controller.wait_until_ready();
         World { controller, policies, lab }
     }
@@ -103,7 +104,7 @@ fn what_policy_selects_and_cannot_reach_is_told_everywhere() {
 
     // Present and not selected, or selected and accepted: listed, and no trouble.
     world.run("quiet", "host", "app=other");
-    world.run("accepted", "host", "dockgate.io/out-of-reach=accepted");
+    world.run("accepted", "host", "app=accepted");
     world
         .policies
         .save("p.yaml", &POLICY.replace("app == 'closed'", "app == 'closed' || dockgate.io/container == 'accepted'"));
