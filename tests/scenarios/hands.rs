@@ -581,7 +581,7 @@ pub(crate) fn read_back_group() -> Group<Hands> {
                 let change = ["dg-4-in-", "dg-6-in-"].map(|prefix| format!("ipset flush {}", hands.set(prefix)));
                 hands.repairs_after(&change.join("; "), &Then::Same);
             }),
-            // With nobody known, nobody is let through: it opens nothing.
+            // With nobody known, nobody is let through: it opens nothing that lasts.
             put_back("a_flush_of_all_sets_is_repaired", "ipset flush", |hands| {
                 hands.repairs_after("for s in $(ipset list -n | grep ^dg-); do ipset flush $s; done", &Then::Same);
             }),
