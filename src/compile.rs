@@ -255,5 +255,6 @@ fn anti_spoofing(networks: &[GovernedNetwork<'_>]) -> AntiSpoofing {
         bindings: bindings.collect(),
         gateways: networks.iter().flat_map(|governed| governed.network.gateways.iter().copied()).collect(),
         subnets: networks.iter().flat_map(|governed| governed.network.subnets.iter().copied()).collect(),
+        frozen: false,
     }
 }

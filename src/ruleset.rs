@@ -337,6 +337,9 @@ pub struct AntiSpoofing {
     pub gateways: BTreeSet<IpAddr>,
     /// The subnets of those networks: a source among them comes from a bound port or is a lie.
     pub subnets: BTreeSet<Cidr>,
+    /// Whether the engine is away, so that nobody can tell whose a new port is: bindings can only be lost then. An engine
+    /// gives MAC addresses out by address, so that whoever it starts next can look like whoever had that address before.
+    pub frozen: bool,
 }
 
 /// Everything that dockgate wants in the kernel.

@@ -113,8 +113,10 @@ impl Core {
             Event::Policies(Ok(files)) => self.take_files(&files),
             Event::Policies(Err(error)) => self.take_unreadable(&error),
             Event::Inventory(Change::Unreachable(reason)) => {
+                // Bindings of addresses to ports are frozen from now on.
+                let need = if self.unreachable.is_none() && self.is_complete() { Need::Apply } else { Need::Nothing };
                 self.unreachable = Some(reason);
-                Need::Nothing
+                need
             }
             Event::Inventory(Change::Engine(engine)) => {
                 self.engine = engine;
@@ -252,11 +254,15 @@ impl Core {
     pub fn compiled(&mut self) -> Option<&Compiled> {
         let (Some(state), Some(inventory)) = (&self.policies, &self.inventory) else { return None };
         let compile = || {
-            if self.refused.is_empty() {
+            let mut compiled = if self.refused.is_empty() {
                 compile::compile(&state.policies, inventory, &self.options)
             } else {
                 compile::compile(&closed(&state.policies, &self.refused), inventory, &self.options)
+            };
+            if let Some(anti_spoofing) = &mut compiled.ruleset.anti_spoofing {
+                anti_spoofing.frozen = self.unreachable.is_some();
             }
+            compiled
         };
         Some(self.compiled.get_or_insert_with(compile))
     }
@@ -475,11 +481,18 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
         core.take(snapshot());
         assert_eq!(core.take(files(POLICY)), Need::Nothing);
         assert_eq!(core.take(snapshot()), Need::Observe);
+        let is_frozen = |core: &mut Core| {
+            let compiled = core.compiled().expect("rules stay while the engine is away");
+            compiled.ruleset.anti_spoofing.as_ref().is_some_and(|bindings| bindings.frozen)
+        };
+        assert!(!is_frozen(&mut core));
+        assert_eq!(core.take(Event::Inventory(Change::Unreachable("gone".to_owned()))), Need::Apply);
+        assert!(is_frozen(&mut core), "nobody can tell whose a new port is");
         assert_eq!(core.take(Event::Inventory(Change::Unreachable("gone".to_owned()))), Need::Nothing);
         assert_eq!(core.unreachable(), Some("gone"));
-        assert!(core.compiled().is_some(), "rules stay while the engine is away");
         core.take(snapshot());
         assert_eq!(core.unreachable(), None);
+        assert!(!is_frozen(&mut core));
     }
 
     #[test]

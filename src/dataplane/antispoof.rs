@@ -61,6 +61,7 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
     }
     for binding in searching {
         let found = match binding.mac {
+            _ if desired.frozen => Err("the engine, which knows whose a new port is, is away".to_owned()),
             None => Err("its MAC address is not known".to_owned()),
             Some(mac) => {
                 let free = observed.ports.iter().filter(|port| !taken.contains_key(&port.name));

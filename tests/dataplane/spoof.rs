@@ -63,6 +63,7 @@ fn ruleset(bindings: &[Binding]) -> Ruleset {
             .iter()
             .map(|subnet| subnet.parse().expect(EXPECT))
             .collect(),
+        frozen: false,
     };
     Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() }
 }

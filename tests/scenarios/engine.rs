@@ -80,7 +80,8 @@ impl World for Restarted {
             enforced.lines().filter(|line| line.starts_with("-A ") && line.contains("DG-")).collect();
         wait_for("the controller to repair what was taken out", || {
             let now = packet_filter(&self.lab);
-            rules.iter().all(|rule| now.lines().any(|line| line == *rule))
+            let tables = self.lab.run(&["nft", "list", "tables"]);
+            rules.iter().all(|rule| now.lines().any(|line| line == *rule)) && tables.contains("bridge dockgate")
         });
         self.wait_until_ready();
     }
@@ -299,8 +300,48 @@ fn scenario(
     Scenario { name, path: "bridged, routed, published, by docker-proxy", family: "both", accident, rests_on, run }
 }
 
-/// An engine whose containers live on without it.
+/// An engine that takes its containers with it.
 pub(crate) fn group() -> Group<Restarted> {
+    use Protection::{Jumps, Rules};
+    Group {
+        name: "engine",
+        build: || Restarted::build(Options::default()),
+        scenarios: vec![
+            scenario(
+                "stopped_and_started",
+                "dockerd gets SIGTERM and starts again",
+                &[Protection::Together(&[Rules("gate:"), Protection::Table]), Jumps("DOCKER-USER")],
+                |world| world.withstand(Restarted::stop_and_start),
+            ),
+            scenario("killed_and_started", "dockerd gets SIGKILL and starts again", &[Jumps("DOCKER-USER")], |world| {
+                world.withstand(Restarted::kill_and_start);
+            }),
+            scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
+                world.withstand(|world| {
+                    world.kill_controller();
+                    world.lab.stop_engine();
+                    thread::sleep(WHILE);
+                    world.lab.start_engine();
+                    thread::sleep(WHILE);
+                    world.start_controller();
+                });
+            }),
+            scenario("controller_waits_for_the_engine", "dockgate starts before dockerd does", &[], |world| {
+                world.withstand(|world| {
+                    world.lab.stop_engine();
+                    world.kill_controller();
+                    world.start_controller();
+                    world.expect_status("the Docker engine cannot be reached");
+                    thread::sleep(WHILE);
+                    world.lab.start_engine();
+                });
+            }),
+        ],
+    }
+}
+
+/// An engine whose containers live on without it.
+pub(crate) fn live_group() -> Group<Restarted> {
     use Protection::Rules;
     Group {
         name: "live_restore",

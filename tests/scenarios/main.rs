@@ -36,7 +36,6 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let board = Board::default();
     let mut groups = vec![
-        engine::group().trials(&board),
         flows::group().trials(&board),
         host::group().trials(&board),
         direct::group().trials(&board),
@@ -47,6 +46,8 @@ fn main() -> ExitCode {
         hands::group().trials(&board),
         hands::read_back_group().trials(&board),
         spoof::group().trials(&board),
+        engine::group().trials(&board),
+        engine::live_group().trials(&board),
     ];
     groups.extend(boot::groups().into_iter().map(|group| group.trials(&board)));
     let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));

@@ -100,7 +100,7 @@ macro_rules! reserved {
     };
 }
 
-const CHAINS: [ChainText; 10] = [
+const CHAINS: [ChainText; 11] = [
     (
         "bound",
         None,
@@ -212,6 +212,22 @@ const CHAINS: [ChainText; 10] = [
         ],
     ),
     ("input", Some("input"), &[(reserved!("goto reserved"), "a bridge protocol")]),
+    (
+        "postrouting",
+        Some("postrouting"),
+        &[
+            ("ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 accept", "to a group"),
+            (
+                "ether type ip ip daddr @subnets4 oifname . ether daddr . ip daddr != @bound4 drop",
+                "to an address that is no longer, or not yet, that of the endpoint at the port",
+            ),
+            ("ether type ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept", "neighbour discovery"),
+            (
+                "ether type ip6 ip6 daddr @subnets6 oifname . ether daddr . ip6 daddr != @bound6 drop",
+                "to an address that is no longer, or not yet, that of the endpoint at the port",
+            ),
+        ],
+    ),
 ];
 
 /// The rules of a chain, each with the hash at the end of its comment.

@@ -41,6 +41,18 @@ fn shown(assignment: &Assignment<'_>) -> Vec<String> {
 }
 
 #[test]
+fn while_the_engine_is_away_a_port_can_only_be_lost() {
+    let held = desired(&[binding("web", WEB, "10.0.0.2")]);
+    let started = state(&[port("v1", "br-a", WEB)]);
+    let wanted = Ruleset { anti_spoofing: Some(held.clone()), ..Ruleset::default() };
+    let bound = State { table: after(&started, &wanted), ..started };
+    let frozen = AntiSpoofing { frozen: true, ..held };
+    assert_eq!(shown(&assign(&frozen, &bound)), ["web v1"], "what is bound stays so");
+    let other = State { ports: [port("v2", "br-a", WEB)].into(), ..bound };
+    assert_eq!(shown(&assign(&frozen, &other)), ["web"], "another port with the same MAC address is another's");
+}
+
+#[test]
 fn an_endpoint_has_one_port_and_a_port_one_endpoint() {
     let web = || binding("web", WEB, "10.0.0.2");
     let api = || binding("api", API, "10.0.0.3");
