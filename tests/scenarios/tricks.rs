@@ -269,6 +269,23 @@ impl Drop for Sysctl<'_> {
     }
 }
 
+/// The frame goes to one neighbour, the packet in it to another.
+fn another_neighbours_mac(world: &Tricks, v6: bool) {
+    let (free, peer, guard) = (front(&world.free, v6), front(&world.peer, v6), front(&world.guard, v6));
+    let attacker = wire_of(&world.free);
+    let datagram =
+        |data: &[u8]| wire::packet(free, peer, UDP, &wire::udp(free, peer, (wire::fresh_number(), CLOSED), data));
+    let to_peer = neighbour(world.free.namespace(), peer);
+    let to_guard = neighbour(world.free.namespace(), guard);
+    let at_peer = wire_of(&world.peer);
+    attacker.send(to_peer, &datagram(b"to the peer"));
+    assert!(at_peer.hears(b"to the peer", PATIENCE));
+    let at_guard = wire_of(&world.guard);
+    attacker.send(to_guard, &datagram(b"to the guard"));
+    attacker.send(wire::BROADCAST, &datagram(b"to the guard"));
+    assert!(!at_guard.hears(b"to the guard", SHORT), "a frame reached a container that its packet was not for");
+}
+
 /// What is for several endpoints at once, by the address or by the frame.
 fn groups(world: &Tricks, v6: bool) {
     let free = front(&world.free, v6);
@@ -436,6 +453,12 @@ fn forgeries() -> Vec<Scenario<Tricks>> {
 /// What goes where policy does not look at first.
 fn destinations() -> Vec<Scenario<Tricks>> {
     vec![
+        scenario("a_frame_and_its_packet_have_one_receiver_v4", BRIDGED, "IPv4", "", &[Protection::Table], |w| {
+            another_neighbours_mac(w, false);
+        }),
+        scenario("a_frame_and_its_packet_have_one_receiver_v6", BRIDGED, "IPv6", "", &[Protection::Table], |w| {
+            another_neighbours_mac(w, true);
+        }),
         scenario("group_addresses_reach_no_closed_port_v4", BRIDGED, "IPv4", "", &[GUARD], |w| groups(w, false)),
         scenario("group_addresses_reach_no_closed_port_v6", BRIDGED, "IPv6", "", &[GUARD], |w| groups(w, true)),
         scenario(

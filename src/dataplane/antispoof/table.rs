@@ -100,7 +100,7 @@ macro_rules! reserved {
     };
 }
 
-const CHAINS: [ChainText; 11] = [
+const CHAINS: [ChainText; 12] = [
     (
         "bound",
         None,
@@ -189,6 +189,20 @@ const CHAINS: [ChainText; 11] = [
         ],
     ),
     (
+        "addressed",
+        None,
+        &[
+            ("ether type ip oifname . ether daddr . ip daddr @bound4 accept", "IPv4 for its receiver"),
+            ("ether type ip6 oifname . ether daddr . ip6 daddr @bound6 accept", "IPv6 for its receiver"),
+            (
+                "ether type { ip, ip6 } ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 drop",
+                "the frame is for another than its packet, which is what policy judges",
+            ),
+            ("ip daddr @claimed4 drop", "for all, what is for one"),
+            ("ip6 daddr @claimed6 drop", "for all, what is for one"),
+        ],
+    ),
+    (
         "reserved",
         None,
         &[
@@ -206,7 +220,7 @@ const CHAINS: [ChainText; 11] = [
         "forward",
         Some("forward"),
         &[
-            ("iifname @ports oifname @ports accept", "between endpoints"),
+            ("iifname @ports oifname @ports goto addressed", "between endpoints"),
             ("iifname @ports goto edge", "from an endpoint to a port of nobody's"),
             ("oifname @ports goto edge", "from a port of nobody's to an endpoint"),
         ],
