@@ -194,6 +194,8 @@ const CHAINS: [ChainText; 12] = [
         &[
             ("ether type ip oifname . ether daddr . ip daddr @bound4 accept", "IPv4 for its receiver"),
             ("ether type ip6 oifname . ether daddr . ip6 daddr @bound6 accept", "IPv6 for its receiver"),
+            ("ip daddr 224.0.0.0/4 accept", "for a group: every receiver's policy is asked"),
+            ("ip6 daddr ff00::/8 accept", "for a group: every receiver's policy is asked"),
             (
                 "ether type { ip, ip6 } ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 drop",
                 "the frame is for another than its packet, which is what policy judges",
