@@ -14,6 +14,7 @@ mod anchor;
 mod antispoof;
 mod bridge;
 mod chains;
+mod claim;
 pub mod conntrack;
 pub mod exec;
 mod kernel;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use antispoof::Table;
 pub use chains::Error as ListingError;
+pub use claim::{Claim, ClaimError, claim};
 pub use kernel::{Kernel, Options, Outcome};
 pub use plan::{plan, removal};
 pub use port::Port;

@@ -63,7 +63,7 @@ impl Arguments {
         let locks = Lock::acquire_existing(&self.state_dir).and_then(|lock| Ok((lock, NamespaceLock::acquire()?)));
         match locks {
             Ok(locks) => Ok(Some(locks)),
-            Err(error @ (LockError::Held { .. } | LockError::Running { .. })) => Err(Failure {
+            Err(error @ (LockError::Held { .. } | LockError::Running)) => Err(Failure {
                 message: format!("a controller is running: {error}"),
                 help: "stop it first, or use --force; it puts everything back at its next check".to_owned(),
             }

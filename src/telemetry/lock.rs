@@ -1,5 +1,5 @@
 //! One controller per state directory: an advisory lock on a file that carries the holder's process id. One controller per
-//! network namespace: a name that only one socket of the namespace can have, because rules belong to the namespace too.
+//! network namespace, because rules belong to the namespace too: see [`claim`].
 //!
 //! The kernel releases both when the process ends, however it ends; a file that is left behind means nothing.
 
@@ -7,14 +7,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
-};
+use crate::dataplane::{Claim, ClaimError, claim};
 
 /// File name of the lock in the state directory.
 pub const LOCK_FILE: &str = "lock";
@@ -31,11 +27,8 @@ pub enum LockError {
         pid: Option<u32>,
     },
     /// A controller with another state directory works on the same rules.
-    #[error("another controller enforces policy in this network namespace ({})", holder_text(*.pid))]
-    Running {
-        /// Its process, as this process sees it, if it can.
-        pid: Option<u32>,
-    },
+    #[error("another controller enforces policy in this network namespace")]
+    Running,
     /// The directory or the file in it cannot be used.
     #[error("cannot lock {}", .path.display())]
     Unusable {
@@ -94,57 +87,25 @@ impl Lock {
     }
 }
 
-/// The name in the abstract namespace of unix sockets, which every network namespace has for itself: it also tells a
-/// controller on the host from one in a container with the host's network.
-const NAME: &[u8] = b"dockgate/controller";
-
 /// The right to change the rules of this network namespace; given back when dropped.
 #[derive(Debug)]
 pub struct NamespaceLock {
-    // Nobody is ever accepted: that it listens is all there is to say.
-    _listener: Option<OwnedFd>,
+    _claim: Option<Claim>,
 }
 
 impl NamespaceLock {
-    /// Takes the right, or says who has it. The name can be taken by anybody, so it counts only when root has it: somebody
-    /// else must not be able to keep policy from being enforced.
+    /// Takes the right, or says that another has it. Where there can be no such right, the lock on the state directory is
+    /// all there is: that is no reason to leave policy unenforced.
     pub fn acquire() -> Result<NamespaceLock, LockError> {
-        let failed = |errno: Errno| LockError::Unusable {
-            path: "the abstract socket dockgate/controller".into(),
-            source: errno.into(),
-        };
-        let address = UnixAddr::new_abstract(NAME).map_err(failed)?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let open = || socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed);
-        let listener = open()?;
-        match bind(listener.as_raw_fd(), &address) {
-            Ok(()) => {
-                listen(&listener, Backlog::MAXCONN).map_err(failed)?;
-                return Ok(NamespaceLock { _listener: Some(listener) });
+        match claim() {
+            Ok(claim) => Ok(NamespaceLock { _claim: Some(claim) }),
+            Err(ClaimError::Taken) => Err(LockError::Running),
+            Err(error) => {
+                let error = super::chain(&error);
+                tracing::warn!(%error, "a second controller with another state directory would not be noticed");
+                Ok(NamespaceLock { _claim: None })
             }
-            Err(Errno::EADDRINUSE) => {}
-            Err(errno) => return Err(failed(errno)),
         }
-        let asking = open()?;
-        match connect(asking.as_raw_fd(), &address) {
-            Ok(()) => {
-                // Of the moment in which it began to listen.
-                let holder = getsockopt(&asking, sockopt::PeerCredentials).map_err(failed)?;
-                if holder.uid() == 0 {
-                    return Err(LockError::Running { pid: u32::try_from(holder.pid()).ok().filter(|pid| *pid != 0) });
-                }
-                tracing::warn!(
-                    uid = holder.uid(),
-                    pid = holder.pid(),
-                    "the controller's name is taken by somebody else"
-                );
-            }
-            // Too many have asked: root's or not, it cannot be told.
-            Err(Errno::EAGAIN) => return Err(LockError::Running { pid: None }),
-            // It has ended, or does not listen as a controller does.
-            Err(_) => {}
-        }
-        Ok(NamespaceLock { _listener: None })
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a measured latency is told to whoever runs the tests")]
 
+mod claim;
 mod namespace;
 mod notices;
 mod spoof;
