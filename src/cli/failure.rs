@@ -42,7 +42,7 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             Some(controller::Error::Lock(lock)) => Some(lock),
             _ => None,
         });
-        if let Some(LockError::Held { .. } | LockError::Running { .. }) = lock {
+        if let Some(LockError::Held { .. } | LockError::Running) = lock {
             return Some("one controller enforces everything on a host: stop the other one first".to_owned());
         }
         if let Some(AskError::Socket { .. } | AskError::Unreadable { .. }) = cause.downcast_ref() {

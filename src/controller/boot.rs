@@ -13,8 +13,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
-use crate::net::Family;
-use crate::ruleset::{AntiSpoofing, Ruleset, SetName};
+use crate::net::{Family, InterfaceName};
+use crate::ruleset::{AntiSpoofing, Member, Ruleset, SetName};
 use crate::telemetry::{Lock, LockError, NamespaceLock};
 
 use super::memory::write_whole;
@@ -104,6 +104,7 @@ impl Kept {
                 && kept.bridges == ruleset.bridges
                 && kept.sets.keys().eq(ruleset.sets.keys())
                 && kept.anti_spoofing == ruleset.anti_spoofing.clone().map(nobody_bound)
+                && known_nets(kept, ruleset)
         });
         let kept = || Kept {
             format: FORMAT,
@@ -138,12 +139,33 @@ impl Kept {
     }
 }
 
-/// The ruleset with nobody known: on governed networks nothing passes.
+/// Whether the kept ruleset has the same bridge networks, and of those that no policy governs the same places.
+fn known_nets(kept: &Ruleset, ruleset: &Ruleset) -> bool {
+    Family::ALL.into_iter().all(|family| {
+        let free = |of: &Ruleset| -> BTreeSet<Member> {
+            let known = of.sets.get(&SetName::known(family)).map(|set| &set.members);
+            known.into_iter().flatten().filter(|member| !is_governed(member, &ruleset.bridges)).cloned().collect()
+        };
+        let subnets = SetName::bridged_subnets(family);
+        kept.sets.get(&subnets) == ruleset.sets.get(&subnets) && free(kept) == free(ruleset)
+    })
+}
+
+/// Whether a member of the known or listed endpoints is on a governed bridge. What is on others are the subnets of networks
+/// without policy, whose addresses come from there and from nowhere else.
+fn is_governed(member: &Member, bridges: &BTreeSet<InterfaceName>) -> bool {
+    match member {
+        Member::NetInterface { interface, .. } => bridges.contains(interface),
+        Member::Ip(_) | Member::Net(_) | Member::IpPort { .. } => true,
+    }
+}
+
+/// The ruleset with nobody known on governed networks: nothing passes there. Other networks are none of its business.
 fn closed(mut ruleset: Ruleset) -> Ruleset {
     for family in Family::ALL {
         for name in [SetName::known(family), SetName::listed(family)] {
             if let Some(set) = ruleset.sets.get_mut(&name) {
-                set.members.clear();
+                set.members.retain(|member| !is_governed(member, &ruleset.bridges));
             }
         }
     }
@@ -189,7 +211,7 @@ pub fn forget(state_directory: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::{AddressSet, Member, SetKind};
+    use crate::ruleset::{AddressSet, SetKind};
 
     fn kept() -> Kept {
         let member = |text: &str| Member::Net(text.parse().expect("a block"));
@@ -223,6 +245,26 @@ mod tests {
         forget(directory.path()).expect("forget");
         forget(directory.path()).expect("forgotten already");
         assert_eq!(Kept::recall(directory.path()).expect("nothing kept any more"), None);
+    }
+
+    #[test]
+    fn networks_without_policy_are_not_closed() {
+        let at = |net: &str, bridge: &str| Member::NetInterface {
+            net: net.parse().expect("a block"),
+            interface: bridge.parse().expect("a name"),
+        };
+        let (governed, free) = (at("10.0.0.1/32", "br-a"), at("172.17.0.0/16", "docker0"));
+        let members = [governed, free.clone()].into();
+        let known = AddressSet { family: Family::V4, kind: SetKind::NetInterface, members };
+        let mut ruleset = kept().ruleset;
+        ruleset.sets.insert(SetName::known(Family::V4), known);
+        let closed = closed(ruleset.clone());
+        assert_eq!(closed.sets[&SetName::known(Family::V4)].members, BTreeSet::from([free.clone()]));
+        assert!(known_nets(&closed, &ruleset), "what is kept is up to date");
+        let known = ruleset.sets.get_mut(&SetName::known(Family::V4)).expect("it was put there");
+        known.members.remove(&free);
+        known.members.insert(at("172.17.0.0/16", "br-b"));
+        assert!(!known_nets(&closed, &ruleset), "a network without policy has moved to another bridge");
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
 
 fn condemned(socket: &Netlink, mut judge: impl FnMut(&Flow) -> bool) -> io::Result<Vec<Entry>> {
     let mut condemned = Vec::new();
-    socket.dump(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
+    // One that is listed twice is ended once.
+    socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
         let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
         condemned.extend(entry.filter(|entry| judge(&entry.flow)));
     })?;

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket, sockopt,
 };
@@ -16,6 +17,7 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
@@ -26,6 +28,9 @@ const TYPE_MASK: u16 = 0x3fff;
 pub(super) const BUFFER: usize = 1 << 16;
 /// Seconds to wait for an answer of the kernel, which gives it at once.
 const ANSWER_LIMIT: i64 = 5;
+
+/// How often a listing is begun anew when what it lists changes meanwhile.
+const DUMP_TRIES: usize = 10;
 
 /// A socket for requests.
 #[derive(Debug)]
@@ -39,8 +44,26 @@ impl Netlink {
         Ok(Netlink(socket))
     }
 
-    /// Asks for a listing; `each` gets the type and the body of every answer.
-    pub(super) fn dump(&self, kind: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    /// Asks for a listing; `each` gets the type and the body of every answer. A listing in which something may be missing,
+    /// because it changed meanwhile, is begun anew.
+    pub(super) fn dump(&self, kind: u16, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        let whole = uninterrupted(|| {
+            let mut answers = Vec::new();
+            self.dump_once(kind, body, |kind, body| answers.push((kind, body.to_vec())))?;
+            Ok(answers)
+        })?;
+        for (kind, body) in whole {
+            each(kind, &body);
+        }
+        Ok(())
+    }
+
+    /// As [`Netlink::dump`], of a table that may be too long to be held, and of which an answer may come twice.
+    pub(super) fn dump_long(&self, kind: u16, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        uninterrupted(|| self.dump_once(kind, body, &mut each))
+    }
+
+    fn dump_once(&self, kind: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
         self.receive(each)
     }
@@ -70,18 +93,31 @@ impl Netlink {
         Ok(())
     }
 
-    /// Reads messages up to the acknowledgement or the end of a dump.
+    /// Reads messages up to the acknowledgement or the end of a dump. A dump in which something may be missing is an error
+    /// of the kind [`io::ErrorKind::Interrupted`].
     fn receive(&self, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
+        let mut interrupted = false;
         loop {
-            let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                received => received?,
+            };
             let mut rest = &buffer[..length];
-            while let Some((kind, body, next)) = message(rest) {
+            while !rest.is_empty() {
+                let cut_off = || io::Error::new(io::ErrorKind::InvalidData, "a netlink message is cut off");
+                let (Message { kind, flags, body }, next) = message(rest).ok_or_else(cut_off)?;
+                interrupted |= flags & NLM_F_DUMP_INTR != 0;
                 match kind {
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => {
+                    // Both begin with a code: a dump can fail in the middle, too.
+                    NLMSG_DONE | NLMSG_ERROR => {
                         let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                        return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
+                        return match code {
+                            // That of DONE is the length of what it dumped last in some subsystems.
+                            0.. if interrupted => Err(io::ErrorKind::Interrupted.into()),
+                            0.. => Ok(()),
+                            _ => Err(io::Error::from_raw_os_error(-code)),
+                        };
                     }
                     kind => each(kind, body),
                 }
@@ -91,12 +127,33 @@ impl Netlink {
     }
 }
 
-/// The first message of a datagram: its type, its body, and what follows it.
-pub(super) fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+/// Tries until nothing has interrupted, or often enough.
+fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut left = DUMP_TRIES;
+    loop {
+        left -= 1;
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && left > 0 => {}
+            done => return done,
+        }
+    }
+}
+
+/// A message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) body: &'a [u8],
+}
+
+/// The first message of a datagram, and what follows it.
+pub(super) fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
     let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let flags = u16::from_ne_bytes(*bytes.get(6..)?.first_chunk()?);
     let body = bytes.get(HEADER_LENGTH..length)?;
-    Some((kind, body, bytes.get(aligned(length)..).unwrap_or_default()))
+    Some((Message { kind, flags, body }, bytes.get(aligned(length)..).unwrap_or_default()))
 }
 
 /// The port of the first message of a datagram: that of the socket which asked for what is told here. The first socket of a
@@ -135,4 +192,56 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 
 fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// What comes of a datagram: of each message its type, flags and code.
+    fn received(messages: &[(u16, u16, i32)]) -> (io::Result<()>, usize) {
+        let mut datagram = Vec::new();
+        for (kind, flags, code) in messages {
+            datagram.extend_from_slice(&20_u32.to_ne_bytes());
+            datagram.extend_from_slice(&kind.to_ne_bytes());
+            datagram.extend_from_slice(&flags.to_ne_bytes());
+            datagram.extend_from_slice(&[0; 8]);
+            datagram.extend_from_slice(&code.to_ne_bytes());
+        }
+        let (ours, kernels) = UnixDatagram::pair().expect("sockets");
+        kernels.send(&datagram).expect("it fits");
+        let mut answers = 0;
+        (Netlink(ours.into()).receive(|_, _| answers += 1), answers)
+    }
+
+    #[test]
+    fn an_incomplete_dump_is_not_taken_for_a_complete_one() {
+        const ANSWER: (u16, u16, i32) = (16, 2, 0);
+        let code = |result: (io::Result<()>, usize)| result.0.expect_err("not complete").raw_os_error();
+        assert!(matches!(received(&[ANSWER, ANSWER, (NLMSG_DONE, 2, 0)]), (Ok(()), 2)));
+        assert_eq!(code(received(&[ANSWER, (NLMSG_DONE, 2, -(Errno::ENOMEM as i32))])), Some(Errno::ENOMEM as i32));
+        assert_eq!(code(received(&[(NLMSG_ERROR, 0, -(Errno::EPERM as i32))])), Some(Errno::EPERM as i32));
+        for interrupted in [
+            [(16, NLM_F_DUMP_INTR, 0), ANSWER, (NLMSG_DONE, 2, 0)],
+            [ANSWER, ANSWER, (NLMSG_DONE, 2 | NLM_F_DUMP_INTR, 0)],
+        ] {
+            let (result, answers) = received(&interrupted);
+            assert_eq!(result.expect_err("not complete").kind(), io::ErrorKind::Interrupted);
+            assert_eq!(answers, 2, "nothing of it is left in the socket");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_dump_is_begun_anew_but_not_for_ever() {
+        for (interruptions, complete) in [(0, true), (DUMP_TRIES - 1, true), (DUMP_TRIES, false)] {
+            let mut tries = 0;
+            let result = uninterrupted(|| {
+                tries += 1;
+                if tries > interruptions { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+            });
+            assert_eq!(result.is_ok(), complete, "{interruptions}");
+        }
+    }
 }

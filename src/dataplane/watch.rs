@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use tokio::sync::mpsc;
 
-use super::netlink::{BUFFER, find, message, origin, text};
+use super::netlink::{BUFFER, Message, find, message, origin, text};
 use super::state::DOCKER_USER;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
@@ -141,7 +141,7 @@ fn drain(socket: &OwnedFd, matters: fn(u16, &[u8]) -> bool) -> io::Result<bool> 
 /// Whether a message of a datagram matters. One that cannot be read does.
 fn datagram_matters(mut rest: &[u8], matters: fn(u16, &[u8]) -> bool) -> bool {
     while !rest.is_empty() {
-        let Some((kind, body, next)) = message(rest) else { return true };
+        let Some((Message { kind, body, .. }, next)) = message(rest) else { return true };
         if matters(kind, body) && !is_of_our_nft(kind, rest) {
             return true;
         }

@@ -11,7 +11,8 @@ use super::namespace::in_namespace;
 fn a_network_namespace_has_one_controller() {
     in_namespace(|| {
         let lock = NamespaceLock::acquire().expect("nobody has it");
-        let groups = std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_log").expect("the kernel tells");
+        let groups =
+            std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_log").expect("the kernel tells");
         assert!(groups.trim_start().starts_with("53354 "), "the right is held in the kernel: {groups:?}");
         let second = NamespaceLock::acquire().expect_err("it is taken");
         assert!(matches!(second, LockError::Running), "{second}");
