@@ -283,7 +283,10 @@ fn another_neighbours_mac(world: &Tricks, v6: bool) {
     let at_guard = wire_of(&world.guard);
     attacker.send(to_guard, &datagram(b"to the guard"));
     attacker.send(wire::BROADCAST, &datagram(b"to the guard"));
-    assert!(!at_guard.hears(b"to the guard", SHORT), "a frame reached a container that its packet was not for");
+    assert_by_packets!(
+        !at_guard.hears(b"to the guard", SHORT),
+        "a frame reached a container that its packet was not for"
+    );
 }
 
 /// What is for several endpoints at once, by the address or by the frame.
