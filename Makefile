@@ -15,7 +15,7 @@ SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build check test test-engines demo laboratory
+.PHONY: scenarios help build check test test-engines demo laboratory
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: laboratory ## every test, those with a real Docker engine included; instal
 test-engines: laboratory ## the same policies on three engines with every firewall setting, and a table; five minutes
 	@$(SUDO) sh tests/laboratory/newer-engine.sh trixie >/dev/null
 	$(CARGO) test --locked $(AS_ROOT) --test engines -- --include-ignored
+
+scenarios: laboratory ## every way past policy that is known, tried with packets; prints the table
+	$(CARGO) test --locked $(AS_ROOT) --test scenarios
 
 demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
 	@sh tests/laboratory/install.sh

@@ -18,6 +18,7 @@ mod hands;
 mod host;
 mod proxy;
 mod scenario;
+mod security;
 mod spoof;
 mod tricks;
 
@@ -50,7 +51,9 @@ fn main() -> ExitCode {
         engine::live_group().trials(&board),
     ];
     groups.extend(boot::groups().into_iter().map(|group| group.trials(&board)));
-    let conclusion = libtest_mimic::run(&arguments, scenario::interleave(groups));
+    let mut trials = scenario::interleave(groups);
+    trials.push(security::trial(&trials));
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{board}");
     }
