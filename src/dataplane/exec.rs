@@ -54,11 +54,19 @@ pub enum Error {
     },
     /// `ipset` complained of lines of a batch, and the other lines are in force; or `nft` complained of a transaction, and
     /// nothing of it is.
-    #[error("a part of a batch was refused: {0}")]
-    Refused(String),
+    #[error("`{program}` refused a part of a batch: {complaint}")]
+    Refused {
+        /// `ipset` or `nft`.
+        program: &'static str,
+        /// What it said.
+        complaint: String,
+    },
     /// The long-lived `ipset` or `nft` process ended or fell silent.
-    #[error("the long-lived process does not answer")]
-    Silent,
+    #[error("the long-lived `{program}` process does not answer")]
+    Silent {
+        /// `ipset` or `nft`.
+        program: &'static str,
+    },
     /// A command of the `iptables` package failed.
     #[error("`{command}` failed: {complaint}")]
     Jump {

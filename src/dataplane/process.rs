@@ -45,7 +45,7 @@ impl Ipset {
 
     fn apply_batch(&mut self, batch: &[String]) -> Result<(), Error> {
         match self.ask(batch) {
-            Err(Error::Silent) => {
+            Err(Error::Silent { .. }) => {
                 // A killed process or one of another ipset generation: what it did of the batch is not known.
                 self.process = None;
                 restore(batch)
@@ -61,7 +61,11 @@ impl Ipset {
         };
         // No set type has this name, which ipset finds out without asking the kernel.
         let complaints = process.ask(&batch.join("\n"), |mark| format!("create {mark} {mark}"))?;
-        if complaints.is_empty() { Ok(()) } else { Err(Error::Refused(complaints.join("; "))) }
+        if complaints.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Refused { program: "ipset", complaint: complaints.join("; ") })
+        }
     }
 }
 
@@ -91,21 +95,12 @@ impl Nft {
             none => none.insert(Interactive::start("nft", "-i")?),
         };
         // No command begins with this word, which nft finds out without asking the kernel.
-        match process.ask(&transaction, str::to_owned) {
-            Err(Error::Silent) => {
+        match process.ask(&transaction, str::to_owned).and_then(|said| judge_nft(&said)) {
+            Err(Error::Silent { .. }) => {
                 self.process = None;
                 self.load(&(lines.join("\n") + "\n"))
             }
-            Err(error) => Err(error),
-            Ok(said) => {
-                // The last complaint is that of the mark.
-                let complaints: Vec<&str> =
-                    said.iter().map(String::as_str).filter(|line| line.starts_with("Error: ")).collect();
-                match complaints.split_last() {
-                    None | Some((_, [])) => Ok(()),
-                    Some((_, complaints)) => Err(Error::Refused(complaints.join("; "))),
-                }
-            }
+            judged => judged,
         }
     }
 
@@ -116,9 +111,25 @@ impl Nft {
     }
 }
 
+/// What `nft -i` said before the line that quotes the mark: what it has against the transaction, and then that the mark is
+/// a syntax error. Below each line that it quotes it puts carets; those below the mark before may come as late as now.
+fn judge_nft(said: &[String]) -> Result<(), Error> {
+    let carets = |line: &str| line.chars().all(|c| matches!(c, ' ' | '^' | '~'));
+    let said: Vec<&str> = said.iter().map(String::as_str).filter(|line| !carets(line)).collect();
+    match said.split_last() {
+        Some((last, complaints)) if last.starts_with("Error: syntax error") => match complaints {
+            [] => Ok(()),
+            _ => Err(Error::Refused { program: "nft", complaint: complaints.join("; ") }),
+        },
+        // Without a word on the mark it is not known whether the transaction was even read.
+        _ => Err(Error::Silent { program: "nft" }),
+    }
+}
+
 /// A running `ipset -` or `nft -i`.
 #[derive(Debug)]
 struct Interactive {
+    program: &'static str,
     child: Child,
     stdin: ChildStdin,
     stderr: ChildStderr,
@@ -126,7 +137,7 @@ struct Interactive {
 }
 
 impl Interactive {
-    fn start(program: &str, interactive: &str) -> Result<Interactive, Error> {
+    fn start(program: &'static str, interactive: &str) -> Result<Interactive, Error> {
         let failed = |source| Error::Start { command: format!("{program} {interactive}"), source };
         let mut child = exec::command(program, &[interactive])
             // Where nft would leave the history of its commands.
@@ -137,8 +148,8 @@ impl Interactive {
             .spawn()
             .map_err(failed)?;
         match (child.stdin.take(), child.stderr.take()) {
-            (Some(stdin), Some(stderr)) => Ok(Interactive { child, stdin, stderr, batches: 0 }),
-            _ => Err(Error::Silent),
+            (Some(stdin), Some(stderr)) => Ok(Interactive { program, child, stdin, stderr, batches: 0 }),
+            _ => Err(Error::Silent { program }),
         }
     }
 
@@ -148,7 +159,7 @@ impl Interactive {
         self.batches += 1;
         let mark = format!("dockgate-batch-{}-end", self.batches);
         let input = format!("{batch}\n{}\n", refused(&mark));
-        self.stdin.write_all(input.as_bytes()).map_err(|_| Error::Silent)?;
+        self.stdin.write_all(input.as_bytes()).map_err(|_| self.silent())?;
         self.read_until(&mark)
     }
 
@@ -166,19 +177,23 @@ impl Interactive {
             self.wait_readable(deadline)?;
             let mut buffer = [0; 4096];
             match self.stderr.read(&mut buffer) {
-                Ok(0) | Err(_) => return Err(Error::Silent),
+                Ok(0) | Err(_) => return Err(self.silent()),
                 Ok(length) => bytes.extend_from_slice(&buffer[..length]),
             }
         }
+    }
+
+    fn silent(&self) -> Error {
+        Error::Silent { program: self.program }
     }
 
     fn wait_readable(&self, deadline: Instant) -> Result<(), Error> {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => Err(Error::Silent),
+            Ok(0) => Err(self.silent()),
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(_) => Err(Error::Silent),
+            Err(_) => Err(self.silent()),
         }
     }
 }
@@ -188,5 +203,34 @@ impl Drop for Interactive {
         // It holds nothing that would be lost; waiting collects its entry in the process table.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_nft_says_before_it_comes_to_the_mark_is_a_refusal() {
+        let mark = "Error: syntax error, unexpected newline, expecting string";
+        for (said, refused) in [
+            (vec![mark], Some(false)),
+            (vec!["                    ^", mark], Some(false)),
+            (vec!["Error: No such file or directory", "add element bridge x y { 1 }", "   ^^^", mark], Some(true)),
+            (vec!["netlink: Error: cache initialization failed: Operation not permitted", mark], Some(true)),
+            (vec!["Operation not permitted (you must be root)", mark], Some(true)),
+            (vec!["internal:0:0-0: Error: Could not process rule: Device or resource busy", mark], Some(true)),
+            (vec![], None),
+            (vec!["netlink: Error: cache initialization failed"], None),
+        ] {
+            let lines: Vec<String> = said.iter().map(ToString::to_string).collect();
+            match (judge_nft(&lines), refused) {
+                (Ok(()), Some(false)) | (Err(Error::Silent { program: "nft" }), None) => {}
+                (Err(Error::Refused { program: "nft", complaint }), Some(true)) => {
+                    assert!(complaint.contains(said[0]) && !complaint.contains("syntax error"), "{complaint}");
+                }
+                (other, _) => panic!("{said:?}: {other:?}"),
+            }
+        }
     }
 }
