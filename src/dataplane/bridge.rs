@@ -31,6 +31,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
@@ -73,12 +74,21 @@ pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
 /// Makes traffic of a bridge pass through netfilter in both families.
 pub(super) fn filter(bridge: &InterfaceName) -> io::Result<()> {
     let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
-    let mut forwarded = 0;
+    let (mut forwarded, mut spanning_tree) = (0, false);
     netlink.request(RTM_GETLINK, &named(bridge), |_, body| {
         let info = body.get(LINK_HEADER_LENGTH..).and_then(|attributes| find(attributes, IFLA_LINKINFO));
-        forwarded = info.and_then(|info| find(info, IFLA_INFO_DATA)).map_or(0, forwarded_groups);
+        let data = info.and_then(|info| find(info, IFLA_INFO_DATA));
+        forwarded = data.map_or(0, forwarded_groups);
+        spanning_tree = data.is_some_and(has_spanning_tree);
     })?;
-    netlink.request(RTM_NEWLINK, &filtering(bridge, forwarded), |_, _| {})
+    netlink.request(RTM_NEWLINK, &filtering(bridge, forwarded), |_, _| {})?;
+    if spanning_tree {
+        return Err(io::Error::other(format!(
+            "frames to 01:80:c2:00:00:00 pass no hook while it speaks the spanning tree protocol; \
+             run `ip link set {bridge} type bridge stp_state 0`"
+        )));
+    }
+    Ok(())
 }
 
 /// Makes a bridge whose traffic passes through netfilter in both families from its first packet on, with what an engine
@@ -124,6 +134,12 @@ fn forwarded_groups(data: &[u8]) -> u16 {
     find(data, IFLA_BR_GROUP_FWD_MASK).and_then(|mask| mask.first_chunk()).map_or(0, |mask| u16::from_ne_bytes(*mask))
 }
 
+/// Whether a bridge speaks the spanning tree protocol. If so, the kernel takes frames to `01:80:c2:00:00:00` off the bridge
+/// before any hook, as it does for LLDP, but there is no bit that has it forward them.
+fn has_spanning_tree(data: &[u8]) -> bool {
+    find(data, IFLA_BR_STP_STATE).is_some_and(|state| state.iter().any(|byte| *byte != 0))
+}
+
 fn kind_bridge() -> Vec<u8> {
     let mut kind = Vec::new();
     attribute(&mut kind, IFLA_INFO_KIND, b"bridge\0");
@@ -140,5 +156,5 @@ fn bridge(attributes: &[u8]) -> Option<(InterfaceName, bool)> {
     let on = |switch| find(data, switch) == Some(&[1]);
     let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
     let filtered = on(IFLA_BR_NF_CALL_IPTABLES) && on(IFLA_BR_NF_CALL_IP6TABLES);
-    Some((name, filtered && forwarded_groups(data) & FORWARD_LLDP != 0))
+    Some((name, filtered && forwarded_groups(data) & FORWARD_LLDP != 0 && !has_spanning_tree(data)))
 }
