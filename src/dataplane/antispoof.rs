@@ -39,6 +39,10 @@ pub(super) struct Assignment<'a> {
 
 /// Finds the port of each endpoint. A port that the kernel holds for an endpoint stays its own, whatever its inside
 /// shows now; for the others, the one free port whose other end has the endpoint's MAC address.
+///
+/// What the inside of a free port shows can be a lie: a container that took the MAC address of one to come, before its own
+/// port was found. So a port that did not come with an endpoint is not taken for its own while one with which it came has
+/// none; and an endpoint is closed when two ports that came with it show its MAC address.
 pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignment<'a> {
     let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
     let mut taken = BTreeMap::new();
@@ -53,20 +57,50 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
             _ => searching.push(binding),
         }
     }
+    // Both may be the right port of an endpoint when they came with it.
+    let twins = |binding: &Binding, port: &InterfaceName| {
+        let is_free = |other: &&Port| other.name != *port && !taken.contains_key(&other.name);
+        let mut free = observed.ports.iter().filter(is_free);
+        free.any(|other| {
+            (&other.bridge, other.mac) == (&binding.bridge, binding.mac)
+                && other.mac.is_some()
+                && !observed.strangers.contains(&(other.name.clone(), binding.attachment.clone()))
+        })
+    };
+    let (twinned, bound) = assignment.bound.into_iter().partition(|(binding, port)| twins(binding, port));
+    assignment.bound = bound;
+    let twinned: Vec<(&Binding, InterfaceName)> = twinned;
+    for (binding, port) in twinned {
+        let reason = format!("beside {port} another port leads to its MAC address");
+        assignment.unbound.push(Unbound { binding, reason });
+    }
     let mut wanted: BTreeMap<(&InterfaceName, MacAddress), usize> = BTreeMap::new();
     for binding in &searching {
         if let Some(mac) = binding.mac {
             *wanted.entry((&binding.bridge, mac)).or_default() += 1;
         }
     }
-    for binding in searching {
+    for binding in &searching {
+        let binding = *binding;
+        let came_with =
+            |port: &Port, who: &Binding| !observed.strangers.contains(&(port.name.clone(), who.attachment.clone()));
+        let is_another_s = |port: &&Port| {
+            let mut others = searching.iter().filter(|other| **other != binding && other.bridge == port.bridge);
+            !came_with(port, binding) && others.any(|other| came_with(port, other))
+        };
         let found = match binding.mac {
             _ if desired.frozen => Err("the engine, which knows whose a new port is, is away".to_owned()),
             None => Err("its MAC address is not known".to_owned()),
             Some(mac) => {
                 let free = observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
-                let at: Vec<_> = free.filter(|port| port.bridge == binding.bridge && port.mac == Some(mac)).collect();
+                let at = free.filter(|port| port.bridge == binding.bridge && port.mac == Some(mac));
+                let (strangers, at): (Vec<_>, Vec<_>) = at.partition(is_another_s);
                 match (&at[..], wanted.get(&(&binding.bridge, mac))) {
+                    ([], _) if !strangers.is_empty() => {
+                        let names: Vec<&str> = strangers.iter().map(|port| port.name.as_str()).collect();
+                        let names = names.join(", ");
+                        Err(format!("only {names} leads to its MAC address {mac}, a port that did not come with it"))
+                    }
                     ([port], Some(1)) => Ok(port.name.clone()),
                     ([], _) => Err(format!("no free port leads to its MAC address {mac}")),
                     _ => Err(format!("several ports or endpoints have its MAC address {mac}")),

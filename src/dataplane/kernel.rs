@@ -53,6 +53,7 @@ pub struct Kernel {
     nft: Nft,
     /// Why there can be no table against spoofing, if so.
     without_table: Option<String>,
+    sightings: port::Sightings,
     mirror: Option<Mirror>,
 }
 
@@ -72,7 +73,14 @@ impl Kernel {
     }
 
     fn new(variant: Variant, without_table: Option<String>) -> Kernel {
-        Kernel { variant, ipset: Ipset::default(), nft: Nft::default(), without_table, mirror: None }
+        Kernel {
+            variant,
+            ipset: Ipset::default(),
+            nft: Nft::default(),
+            without_table,
+            sightings: port::Sightings::default(),
+            mirror: None,
+        }
     }
 
     /// The variant in use.
@@ -114,11 +122,13 @@ impl Kernel {
         Ok(state)
     }
 
-    fn read_ports(&self, state: &mut State, desired: &Ruleset) -> Result<(), Error> {
+    fn read_ports(&mut self, state: &mut State, desired: &Ruleset) -> Result<(), Error> {
         state.ports = match &desired.anti_spoofing {
             Some(wanted) if self.without_table.is_none() => {
                 let held = antispoof::held(wanted, state);
-                port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?
+                let ports = port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?;
+                state.strangers = self.sightings.see(Instant::now(), &ports, &held, wanted);
+                ports
             }
             _ => BTreeSet::new(),
         };
@@ -253,12 +263,12 @@ impl Kernel {
     /// Has the kernel judge a ruleset without touching what is in force, in a network namespace that ends with the call.
     /// Its failure names the step and, where the tools say so, the line.
     pub fn test(&self, desired: &Ruleset) -> Result<(), Error> {
-        let variant = self.variant;
+        let (variant, without_table) = (self.variant, self.without_table.clone());
         // Bridges do not exist there, and what the table against spoofing holds is of no policy's making.
         let desired = Ruleset { bridges: BTreeSet::new(), anti_spoofing: None, ..desired.clone() };
         let trial = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NoTrial(errno.into()))?;
-            let mut kernel = Kernel::new(variant, None);
+            let mut kernel = Kernel::new(variant, without_table);
             kernel.repair(&desired).map(drop)
         });
         trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))

@@ -4,14 +4,16 @@
 //! container's namespace, which the kernel names by a number of ours; its MAC address is asked of the kernel and never
 //! taken from what the container sends. Whoever has `CAP_NET_ADMIN` in there can change it all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
 use super::netlink::{Netlink, attribute, find, text};
 use crate::net::{InterfaceName, MacAddress};
+use crate::ruleset::AntiSpoofing;
 
 // linux/rtnetlink.h
 const RTM_NEWLINK: u16 = 16;
@@ -113,6 +115,46 @@ impl Peer {
         });
         // It went while we asked, with its container.
         asked.ok().and(mac)
+    }
+}
+
+/// How far apart a port and the word of its endpoint may come. The engine tells of an attachment when the port is there;
+/// after a start of ours, and after one of the engine's, everything comes at once.
+const TOGETHER: Duration = Duration::from_secs(3);
+
+/// When each port and each attachment was first seen.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    ports: BTreeMap<InterfaceName, Instant>,
+    attachments: BTreeMap<String, Instant>,
+}
+
+impl Sightings {
+    /// Takes in what is there, and tells the pairs of a free port and an attachment that did not come together.
+    pub(super) fn see(
+        &mut self,
+        now: Instant,
+        ports: &BTreeSet<Port>,
+        held: &BTreeSet<InterfaceName>,
+        wanted: &AntiSpoofing,
+    ) -> BTreeSet<(InterfaceName, String)> {
+        self.ports =
+            ports.iter().map(|port| (port.name.clone(), self.ports.get(&port.name).copied().unwrap_or(now))).collect();
+        let seen = |attachment: &String| self.attachments.get(attachment).copied().unwrap_or(now);
+        self.attachments =
+            wanted.bindings.iter().map(|binding| (binding.attachment.clone(), seen(&binding.attachment))).collect();
+        let mut strangers = BTreeSet::new();
+        for port in ports.iter().filter(|port| !held.contains(&port.name)) {
+            for binding in wanted.bindings.iter().filter(|binding| binding.bridge == port.bridge) {
+                let (one, other) = (self.ports.get(&port.name), self.attachments.get(&binding.attachment));
+                if one.zip(other).is_some_and(|(port, attachment)| {
+                    port.max(attachment).duration_since(*port.min(attachment)) > TOGETHER
+                }) {
+                    strangers.insert((port.name.clone(), binding.attachment.clone()));
+                }
+            }
+        }
+        strangers
     }
 }
 

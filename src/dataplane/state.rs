@@ -92,6 +92,8 @@ pub struct State {
     pub without_table: Option<String>,
     /// Ports of bridges of governed networks.
     pub ports: BTreeSet<Port>,
+    /// Free ports and attachments of which one was there long before the other.
+    pub strangers: BTreeSet<(InterfaceName, String)>,
 }
 
 impl State {
@@ -130,6 +132,7 @@ impl State {
             table: antispoof::after(self, desired),
             without_table: self.without_table.clone(),
             ports: self.ports.clone(),
+            strangers: self.strangers.clone(),
         }
     }
 
@@ -292,7 +295,8 @@ impl fmt::Display for Problem {
                 write!(
                     f,
                     "policy between containers on bridge {bridge} is NOT enforced: the bridge does not \
-                     pass all its traffic to netfilter (nf_call_iptables, nf_call_ip6tables, bit 14 of group_fwd_mask): {reason}"
+                     pass all its traffic to netfilter (nf_call_iptables, nf_call_ip6tables, bit 14 of group_fwd_mask, no \
+                     stp_state): {reason}"
                 )
             }
             Problem::NoBridge { bridge } => write!(

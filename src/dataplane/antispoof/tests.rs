@@ -14,7 +14,7 @@ fn port(port: &str, bridge: &str, mac: &str) -> Port {
 fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
     Binding {
         endpoint: endpoint.to_owned(),
-        attachment: String::new(),
+        attachment: endpoint.to_owned(),
         bridge: name("br-a"),
         mac: mac.parse().ok(),
         addresses: address.parse().into_iter().collect(),
@@ -71,6 +71,61 @@ fn an_endpoint_has_one_port_and_a_port_one_endpoint() {
     ] {
         assert_eq!(shown(&assign(&desired(&bindings), &state(&ports))), expected, "{case}");
     }
+}
+
+#[test]
+fn a_port_that_did_not_come_with_an_endpoint_is_not_its_own() {
+    let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
+    let wanted = desired(&[eve.clone(), alice.clone()]);
+    let lying = port("v1", "br-a", WEB);
+    let strangers = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| (name(port), (*of).to_owned())).collect();
+    let at = |ports: &[Port], pairs: &[(&str, &str)]| State { strangers: strangers(pairs), ..state(ports) };
+
+    let early = at(std::slice::from_ref(&lying), &[("v1", "alice")]);
+    assert_eq!(shown(&assign(&wanted, &early)), ["alice", "eve"], "alice's own port does not show her address yet");
+    let both = at(&[lying.clone(), port("v2", "br-a", WEB)], &[("v1", "alice")]);
+    assert_eq!(shown(&assign(&wanted, &both)), ["alice v2", "eve"]);
+    let before_all = at(std::slice::from_ref(&lying), &[("v1", "alice"), ("v1", "eve")]);
+    assert_eq!(shown(&assign(&wanted, &before_all)), ["alice v1", "eve"], "the engine was away when it came");
+    let only = desired(std::slice::from_ref(&alice));
+    assert_eq!(shown(&assign(&only, &early)), ["alice v1"], "whose else could it be");
+
+    // Bound in the moment in which only eve's port showed alice's address.
+    let ruleset = Ruleset { anti_spoofing: Some(wanted.clone()), ..Ruleset::default() };
+    let bound = state(std::slice::from_ref(&lying)).after(&ruleset);
+    assert_eq!(shown(&assign(&wanted, &bound)), ["alice v1", "eve"]);
+    let twins = State { ports: [port("v1", "br-a", ""), port("v2", "br-a", WEB)].into(), ..bound.clone() };
+    let assignment = assign(&wanted, &twins);
+    assert_eq!(shown(&assignment), ["alice", "eve"]);
+    assert!(assignment.unbound[0].reason.contains("beside v1"), "{assignment:?}");
+    // One that came much later or much earlier than alice is no reason to doubt hers.
+    let later = State { strangers: strangers(&[("v2", "alice")]), ..twins };
+    assert_eq!(shown(&assign(&wanted, &later)), ["alice v1", "eve"]);
+}
+
+#[test]
+fn what_came_together_is_told_by_when_it_was_first_seen() {
+    use std::time::{Duration, Instant};
+    let begin = Instant::now();
+    let at = |seconds| begin + Duration::from_secs(seconds);
+    let ports = |names: &[&str]| names.iter().map(|name| port(name, "br-a", WEB)).collect();
+    let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
+    let (eve, alice) = (|| eve.clone(), || alice.clone());
+    let stranger = |port: &str, of: &str| (name(port), of.to_owned());
+    let held = |names: &[&str]| names.iter().map(|port| name(port)).collect();
+    let mut sightings = crate::dataplane::port::Sightings::default();
+    let mut see = |second, names: &[&str], of: &[&str], all: &[Binding]| {
+        sightings.see(at(second), &ports(names), &held(of), &desired(all))
+    };
+    assert_eq!(see(0, &["v1"], &[], &[eve()]), [].into());
+    assert_eq!(see(2, &["v1"], &[], &[eve()]), [].into());
+    assert_eq!(see(9, &["v1", "v2"], &[], &[eve(), alice()]), [stranger("v1", "alice"), stranger("v2", "eve")].into());
+    // A port that was an endpoint's is as old as it was.
+    assert_eq!(see(20, &["v1", "v2"], &["v1", "v2"], &[eve(), alice()]), [].into());
+    assert_eq!(see(21, &["v1", "v2"], &["v1"], &[eve(), alice()]), [stranger("v2", "eve")].into());
+    // What has gone is forgotten.
+    assert_eq!(see(30, &[], &[], &[]), [].into());
+    assert_eq!(see(40, &["v1"], &[], &[alice()]), [].into());
 }
 
 #[test]
