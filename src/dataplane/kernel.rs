@@ -263,15 +263,19 @@ impl Kernel {
     /// Has the kernel judge a ruleset without touching what is in force, in a network namespace that ends with the call.
     /// Its failure names the step and, where the tools say so, the line.
     pub fn test(&self, desired: &Ruleset) -> Result<(), Error> {
-        let (variant, without_table) = (self.variant, self.without_table.clone());
+        let mut kernel = self.for_trial();
         // Bridges do not exist there, and what the table against spoofing holds is of no policy's making.
         let desired = Ruleset { bridges: BTreeSet::new(), anti_spoofing: None, ..desired.clone() };
         let trial = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NoTrial(errno.into()))?;
-            let mut kernel = Kernel::new(variant, without_table);
             kernel.repair(&desired).map(drop)
         });
         trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))
+    }
+
+    /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.
+    fn for_trial(&self) -> Kernel {
+        Kernel::new(self.variant, self.without_table.clone())
     }
 
     fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
@@ -387,4 +391,16 @@ fn load_bridge_netfilter(bridge: &InterfaceName) -> Result<(), Problem> {
 
 fn unfiltered(bridge: &InterfaceName, reason: String) -> Problem {
     Problem::UnfilteredBridge { bridge: bridge.clone(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_fails_no_trial() {
+        let reason = Some("the command `nft` is not in PATH".to_owned());
+        let kernel = Kernel::new(Variant::Nft, reason.clone());
+        assert_eq!(kernel.for_trial().without_table, reason, "the trial would look for the table with that command");
+    }
 }

@@ -478,6 +478,22 @@ fn bridges_are_filtered_in_the_namespace_of_the_thread() {
 }
 
 #[test]
+fn a_bridge_with_the_spanning_tree_protocol_is_told_of() {
+    in_namespace(|| {
+        sh("ip link add br-a type bridge stp_state 1");
+        let desired = World { bridges: vec!["br-a"], ..World::default() }.ruleset();
+        let mut kernel = kernel(Variant::Nft);
+        for _ in 0..2 {
+            let outcome = kernel.repair(&desired).expect("a kernel that can enforce");
+            let told: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
+            assert!(told.len() == 1 && told[0].contains("`ip link set br-a type bridge stp_state 0`"), "{told:?}");
+        }
+        sh("ip link set br-a type bridge stp_state 0");
+        assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").problems, []);
+    });
+}
+
+#[test]
 fn the_variant_is_the_one_that_holds_dockers_chains() {
     let detected = |prepare: &str| {
         let (sender, receiver) = std::sync::mpsc::channel();
