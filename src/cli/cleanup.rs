@@ -20,7 +20,7 @@ use super::{Outcome, STATE_DIRECTORY};
 ///
 /// iptables, ip6tables, ipset and nftables are then as they were before the first run, and `dockgate restore` has nothing to
 /// put back any more. Refuses while a controller runs, which
-/// would put everything back. Exit code 0: nothing of dockgate's is left; 1: something could not be removed.
+/// would put everything back. Exit code 0: nothing of dockgate's is left; 1: something could not be removed, or looked for.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// State directory of the controller that must not be running
@@ -48,12 +48,17 @@ impl Arguments {
         problems.extend(left.problems(&Ruleset::default()));
         writeln!(output, "{}", summary(&observed, &left))?;
         let clean = parts(&left).iter().all(|(number, ..)| *number == 0);
+        let looked = !left.unread_table;
+        if !looked {
+            let reason = left.without_table.as_deref().unwrap_or("nft failed");
+            writeln!(output, "the table `bridge dockgate` of nftables may be left: {}", printable(reason))?;
+        }
         if !clean {
             for problem in &problems {
                 writeln!(output, "left: {}", printable(&problem.to_string()))?;
             }
         }
-        Ok(Outcome::from_clean(clean))
+        Ok(Outcome::from_clean(clean && looked))
     }
 
     fn lock(&self) -> anyhow::Result<Option<(Option<Lock>, NamespaceLock)>> {

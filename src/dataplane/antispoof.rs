@@ -153,15 +153,15 @@ impl Changes {
     /// one transaction, so that neither the first nor the last moment of a governed network costs a packet.
     pub(super) fn between(observed: &State, desired: &Ruleset) -> Changes {
         let mut changes = Changes::default();
-        if observed.without_table.is_some() {
-            return changes;
-        }
         let Some(wanted) = &desired.anti_spoofing else {
             if observed.table.is_some() {
                 changes.last.push(Step::Table(table::removal()));
             }
             return changes;
         };
+        if observed.without_table.is_some() {
+            return changes;
+        }
         let elements = elements(wanted, observed);
         let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
             changes.before.push(Step::Table(table::whole(&elements)));
@@ -191,8 +191,8 @@ impl Changes {
 /// The table after [`Changes::between`].
 pub(super) fn after(observed: &State, desired: &Ruleset) -> Option<Table> {
     match &desired.anti_spoofing {
-        _ if observed.without_table.is_some() => observed.table.clone(),
         None => None,
+        _ if observed.without_table.is_some() => observed.table.clone(),
         Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed) }),
     }
 }

@@ -90,11 +90,7 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = State {
-            without: preflight::without(self.variant),
-            without_table: self.without_table.clone(),
-            ..State::default()
-        };
+        let mut state = State { without: preflight::without(self.variant), ..State::default() };
         for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
             let save = Commands::of(self.variant, family).save;
             let saved = exec::run(save, &["-t", "filter"], "")?;
@@ -109,8 +105,15 @@ impl Kernel {
         }
         sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
-        if self.without_table.is_none() {
-            state.table = read_table()?;
+        // What was missing may have been installed since.
+        self.without_table = self.without_table.take().and_then(|_| preflight::without_table());
+        state.without_table.clone_from(&self.without_table);
+        match read_table() {
+            Ok(table) => state.table = table,
+            Err(error) => {
+                state.unread_table = true;
+                state.without_table.get_or_insert_with(|| format!("its table cannot be read ({error})"));
+            }
         }
         Ok(state)
     }
@@ -124,7 +127,7 @@ impl Kernel {
 
     fn read_ports(&mut self, state: &mut State, desired: &Ruleset) -> Result<(), Error> {
         state.ports = match &desired.anti_spoofing {
-            Some(wanted) if self.without_table.is_none() => {
+            Some(wanted) if state.without_table.is_none() => {
                 let held = antispoof::held(wanted, state);
                 let ports = port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?;
                 state.strangers = self.sightings.see(Instant::now(), &ports, &held, wanted);
@@ -159,6 +162,10 @@ impl Kernel {
         if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
             let steps = plan_sets(&state, desired);
             let problems = self.apply(&steps)?;
+            if failed_table(&problems).is_some() {
+                // Somebody else may have changed it.
+                return self.repair(desired);
+            }
             let state = state.with_sets(desired, &undestroyed(&problems));
             let mirror = Mirror { state, chains, anti_spoofing: desired.anti_spoofing.clone() };
             return Ok(self.remember(steps, problems, mirror, desired));
@@ -233,8 +240,16 @@ impl Kernel {
 
     fn carry_out(&mut self, from: &State, desired: &Ruleset) -> Result<Outcome, Error> {
         let mut steps = plan(from, desired);
-        let problems = self.apply(&steps)?;
+        let mut problems = self.apply(&steps)?;
         let mut state = from.after(desired);
+        if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
+            // It is left as it is until the kernel is read again, and nobody else's change.
+            state.table.clone_from(&from.table);
+            state.without_table = Some(reason);
+            steps.retain(|step| !matches!(step, Step::Table(_) | Step::Elements(_)));
+            // It is among the lasting problems now.
+            problems.retain(|problem| desired.anti_spoofing.is_none() || !matches!(problem, Problem::Spoofing { .. }));
+        }
         // What was not done is remembered as it is, so that it is tried again and no set is taken for a new one.
         let undestroyed = undestroyed(&problems);
         let sets = from.sets.iter().filter(|(name, _)| undestroyed.contains(name.as_str()));
@@ -292,8 +307,15 @@ impl Kernel {
                 Ok(())
             }
             Step::DeleteTable(family) => self.delete_table(*family),
-            Step::Table(input) => self.nft.load(input),
-            Step::Elements(lines) => self.nft.apply(lines),
+            // Without this table the rest holds all the same, and without the rest nothing does.
+            Step::Table(input) => {
+                problems.extend(self.nft.load(input).err().map(|error| spoofing(step, &error)));
+                Ok(())
+            }
+            Step::Elements(lines) => {
+                problems.extend(self.nft.apply(lines).err().map(|error| spoofing(step, &error)));
+                Ok(())
+            }
             Step::Destroy(names) => {
                 let deadline = Instant::now() + RELEASE_LIMIT;
                 for set in names {
@@ -341,9 +363,28 @@ impl Kernel {
 fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
     match exec::run("nft", &[&["list", "table"][..], &antispoof::NAME].concat(), "") {
         Ok(listed) => Ok(Some(antispoof::parse(&listed))),
-        Err(exec::Error::Failed { complaint, .. }) if complaint.contains("No such file or directory") => Ok(None),
+        // No such table, or a kernel without the bridge family.
+        Err(exec::Error::Failed { complaint, .. })
+            if ["No such file or directory", "Address family not supported", "Operation not supported"]
+                .iter()
+                .any(|reason| complaint.contains(reason)) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
+}
+
+fn spoofing(step: &Step, error: &exec::Error) -> Problem {
+    Problem::Spoofing { reason: format!("cannot {}: {error}", step.purpose()) }
+}
+
+/// Why a step of the table against spoofing failed, if one did.
+fn failed_table(problems: &[Problem]) -> Option<&str> {
+    problems.iter().find_map(|problem| match problem {
+        Problem::Spoofing { reason } => Some(reason.as_str()),
+        _ => None,
+    })
 }
 
 /// The sets that a step could not destroy.

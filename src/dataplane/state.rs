@@ -90,6 +90,8 @@ pub struct State {
     pub table: Option<Table>,
     /// Why there cannot be such a table here, if so.
     pub without_table: Option<String>,
+    /// Whether it could not be found out if that table is there.
+    pub unread_table: bool,
     /// Ports of bridges of governed networks.
     pub ports: BTreeSet<Port>,
     /// Free ports and attachments of which one was there long before the other.
@@ -131,6 +133,7 @@ impl State {
             filtered_bridges: filtered,
             table: antispoof::after(self, desired),
             without_table: self.without_table.clone(),
+            unread_table: self.unread_table,
             ports: self.ports.clone(),
             strangers: self.strangers.clone(),
         }
@@ -313,7 +316,7 @@ impl fmt::Display for Problem {
                 "spoofing is NOT prevented: a container that can send raw packets, as every container can that Docker \
                  starts with its default capabilities, can take the address of another container of its network and be \
                  judged as that one; and while a bridge does not pass its traffic to netfilter, containers that are not \
-                 classified yet reach others on it: {reason}"
+                 classified yet reach others on it; a table that was made before may still be in force as it was: {reason}"
             ),
             Problem::Unbound { endpoint, bridge, reason } => {
                 write!(f, "{endpoint} is closed: its port on bridge {bridge} cannot be told: {reason}")

@@ -1,7 +1,10 @@
 //! The table against spoofing: which endpoint is at which port, and that the table is made, kept and removed.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
@@ -177,6 +180,63 @@ fn the_table_is_repaired_and_goes_and_others_are_left() {
         assert_eq!(kernel.apply(&steps).expect(EXPECT), []);
         assert_eq!(tables(), foreign);
         assert_eq!(removal(&kernel.observe().expect(EXPECT)), []);
+    });
+}
+
+/// A process that owns the table, so that the kernel refuses every change by others; the table ends with it.
+struct Owner(Child);
+
+impl Owner {
+    fn of_the_table() -> Owner {
+        let mut nft = Command::new("nft").arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect(EXPECT);
+        let input = nft.stdin.as_mut().expect(EXPECT);
+        input.write_all(b"add table bridge dockgate { flags owner; }\n").expect(EXPECT);
+        let owner = Owner(nft);
+        while !tables().contains("flags owner") {
+            thread::yield_now();
+        }
+        owner
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        while tables().contains("flags owner") {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn without_its_table_the_rest_is_enforced_and_the_table_tried_again() {
+    in_namespace(|| {
+        let _guard = Containers(containers(&[WEB, API]));
+        let desired = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        let owner = Owner::of_the_table();
+        for _ in 0..2 {
+            let outcome = kernel.repair(&desired).expect("the other rules are in force");
+            assert!(matches!(&outcome.problems[..], [Problem::Spoofing { .. }]), "{outcome:?}");
+        }
+        let told = kernel.repair(&desired).expect(EXPECT);
+        assert!(!told.drift && told.steps.is_empty(), "what was not done is nobody's change: {told:?}");
+        assert!(sh("iptables-nft-save -t filter").contains("-A FORWARD"), "the other rules are in force");
+        let fewer = ruleset(&[web()]);
+        assert!(kernel.enforce(&fewer).is_ok_and(|outcome| outcome.problems.len() == 1));
+        drop(owner);
+        assert_eq!(kernel.repair(&desired).expect(EXPECT).problems, []);
+        assert!(bound().contains("veth0 02:42:ac:12:00:02 172.18.0.2"), "{:?}", bound());
+
+        // The same on the short way of a container that comes or goes.
+        sh("nft delete table bridge dockgate");
+        let owner = Owner::of_the_table();
+        let outcome = kernel.enforce(&fewer).expect("the other rules are in force");
+        assert!(matches!(&outcome.problems[..], [Problem::Spoofing { .. }]), "{outcome:?}");
+        drop(owner);
+        assert_eq!(kernel.repair(&fewer).expect(EXPECT).problems, []);
+        assert_settled(Variant::Nft, &fewer);
     });
 }
 

@@ -171,6 +171,9 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     let none = Ruleset { bridges: [name("br-a")].into(), ..Ruleset::default() };
     let removal = Changes::between(&old, &none);
     assert!(removal.before.is_empty() && removal.after.is_empty() && removal.last.len() == 1, "the table goes last");
+    let stale = State { without_table: Some("no nft".to_owned()), ..old.clone() };
+    assert_eq!(Changes::between(&stale, &none).last.len(), 1, "one that is there is removed all the same");
+    assert_eq!(stale.after(&none).table, None);
     let without = State { without_table: Some("no nft".to_owned()), table: None, ..old };
     let nothing = Changes::between(&without, &ruleset(&[]));
     assert!(nothing.before.is_empty() && nothing.after.is_empty() && nothing.last.is_empty());
