@@ -218,6 +218,7 @@ impl Controller {
             let read_back = pace.due();
             let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
+            let mut is_poll = false;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit.
                 biased;
@@ -247,7 +248,9 @@ impl Controller {
                     need
                 }
                 () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
-                    retry.map_or(Need::Nothing, |(_, need)| need)
+                    let need = retry.map_or(Need::Nothing, |(_, need)| need);
+                    is_poll = need == Need::Apply;
+                    need
                 }
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
@@ -278,6 +281,7 @@ impl Controller {
             };
             // The work is short and blocks: processes of iptables and ipset.
             let (began, applied) = (Instant::now(), self.enforcer.applied());
+            let before = is_poll.then(|| self.enforcer.told());
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
             if need == Need::Observe {
                 pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
@@ -285,7 +289,10 @@ impl Controller {
             if need > Need::Nothing && self.enforcer.in_sync() {
                 self.core.applied(Instant::now().into_std());
             }
-            self.publish();
+            // The status is made of all endpoints and policies, and ports are looked for often.
+            if before.is_none_or(|before| before != self.enforcer.told()) {
+                self.publish();
+            }
             if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {
                 self.notifier.ready();
                 self.announced = true;

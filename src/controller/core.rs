@@ -14,7 +14,7 @@ use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::telemetry::chain;
-use crate::verdict::flow::{Judge, may_forbid_more};
+use crate::verdict::flow::{Concerned, Judge, concerned};
 
 /// How long policy on a published port has to be in force until this host may reach the container behind it.
 ///
@@ -267,12 +267,12 @@ impl Core {
         Some(self.compiled.get_or_insert_with(compile))
     }
 
-    /// Whether the wanted ruleset may forbid a flow that was open when flows were judged last. True before the first time.
-    pub fn may_forbid_open_flows(&self) -> bool {
+    /// Whose flows that were open when flows were judged last the wanted ruleset may forbid: before the first time anybody's.
+    pub fn concerned(&self) -> Concerned {
         match (&self.judged, &self.compiled) {
-            _ if self.is_judged => false,
-            (Some(before), Some(after)) => may_forbid_more(&before.ruleset, &after.ruleset),
-            _ => true,
+            _ if self.is_judged => Concerned::Addresses(BTreeSet::new()),
+            (Some(before), Some(after)) => concerned(&before.ruleset, &after.ruleset),
+            _ => Concerned::Everybody,
         }
     }
 
@@ -526,23 +526,23 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
     #[test]
     fn flows_are_judged_when_they_may_have_become_forbidden() {
         let mut core = core();
-        assert!(core.may_forbid_open_flows(), "nothing was ever judged");
+        assert!(!core.concerned().is_nobody(), "nothing was ever judged");
         core.take(files(POLICY));
         core.take(snapshot());
         core.compiled();
-        assert!(core.may_forbid_open_flows());
+        assert!(!core.concerned().is_nobody());
         core.flows_are_judged();
-        assert!(!core.may_forbid_open_flows());
+        assert!(core.concerned().is_nobody());
         core.take(snapshot());
         core.compiled();
-        assert!(!core.may_forbid_open_flows(), "nothing changed");
+        assert!(core.concerned().is_nobody(), "nothing changed");
         core.take(files(&POLICY.replace("Allow", "Deny")));
         core.take(snapshot());
         core.compiled();
-        assert!(core.may_forbid_open_flows(), "several changes since the last judgement");
+        assert!(!core.concerned().is_nobody(), "several changes since the last judgement");
         core.take(files(POLICY));
         core.compiled();
-        assert!(!core.may_forbid_open_flows(), "a change that was taken back");
+        assert!(core.concerned().is_nobody(), "a change that was taken back");
     }
 
     #[test]

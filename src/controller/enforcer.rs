@@ -20,7 +20,7 @@ use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
-use crate::verdict::flow::{Flow, Judge};
+use crate::verdict::flow::{Concerned, Flow, Judge};
 
 use super::boot::Kept;
 use super::core::{Core, Need, PolicyState};
@@ -37,11 +37,13 @@ const EXAMPLES: usize = 10;
 /// How long an endpoint may have no port before that is told. Older engines report the attachment 0.3 s before the
 /// container's end of the cable has its MAC address.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
-/// How often the port of such an endpoint is looked for. The kernel notifies of most ports; not of a MAC address that is
-/// set in the namespace of a container.
-const PORT_POLL: Duration = Duration::from_millis(10);
-/// How often it is looked for after that.
-const LATE_PORT_POLL: Duration = Duration::from_secs(1);
+/// Pause until the port of such an endpoint is looked for again, at first. The kernel notifies of most ports; not of a MAC
+/// address that is set in the namespace of a container.
+const FIRST_PORT_POLL: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const LAST_PORT_POLL: Duration = Duration::from_millis(500);
+/// The pause grows with the time for which the port has been missing: to this part of it.
+const PORT_POLL_PART: u32 = 4;
 
 /// Why the kernel is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(super) struct Enforcer {
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// When to look for the ports of endpoints without one.
+    poll_at: Option<Instant>,
     /// Endpoints without a port, each with the time since when.
     unbound: BTreeMap<String, Instant>,
     flows: Flows,
@@ -80,6 +84,8 @@ struct Flows {
     trouble: Option<String>,
     /// Failures in a row.
     failures: u32,
+    /// When to judge again after a failure.
+    retry_at: Option<Instant>,
 }
 
 impl Enforcer {
@@ -100,8 +106,15 @@ impl Enforcer {
 
     /// When to try again after a failure or for endpoints without a port, and what that asks of the kernel.
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
-        let need = if self.failures > 0 || self.flows.failures > 0 { Need::Observe } else { Need::Apply };
-        self.retry_at.map(|at| (at, need))
+        // A failure of the whole comes first: without success no flow is judged.
+        let failed = self.retry_at.or(self.flows.retry_at);
+        let due = [(failed, Need::Observe), (self.poll_at, Need::Apply)];
+        due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
+    }
+
+    /// What a look for ports can change of the status.
+    pub(super) fn told(&self) -> (KernelStatus, Vec<String>) {
+        (self.account.clone(), self.problems.clone())
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -127,11 +140,19 @@ impl Enforcer {
                 self.succeeded(&outcome, cause, started.elapsed());
                 // The rules come first: what is sent on a flow that was ended is then judged by them. Where something
                 // was missing, whoever took it out, flows may have opened that no ruleset ever allowed.
-                let something_was_missing = reads_back && !outcome.steps.is_empty();
-                if something_was_missing || self.flows.trouble.is_some() || core.may_forbid_open_flows() {
-                    self.judge_flows(core);
-                } else {
+                // An endpoint that has a port only now could send nothing before.
+                let something_was_missing = reads_back && outcome.drift;
+                let is_due = self.flows.retry_at.is_some_and(|at| at <= started);
+                let mut concerned =
+                    if something_was_missing || is_due { Concerned::Everybody } else { core.concerned() };
+                if concerned.is_nobody() {
                     core.flows_are_judged();
+                } else {
+                    // What could not be judged before may be anybody's.
+                    if self.flows.trouble.is_some() {
+                        concerned = Concerned::Everybody;
+                    }
+                    self.judge_flows(core, &concerned);
                 }
                 self.keep_for_boot(core);
             }
@@ -180,9 +201,9 @@ impl Enforcer {
         }
     }
 
-    /// Ends the open flows that the rules in force forbid.
-    fn judge_flows(&mut self, core: &mut Core) {
-        let forbidden = |judge: &Judge<'_>, flow: &Flow| judge.forbids(flow);
+    /// Ends the open flows that the rules in force forbid, of those that are concerned.
+    fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
+        let forbidden = |judge: &Judge<'_>, flow: &Flow| concerned.includes(flow) && judge.forbids(flow);
         let (ended, outcome) = end_flows(core, forbidden);
         self.note_ended(&ended, "ended flows that policy forbids");
         // Whatever came of it: a later try judges all flows by the rules of then.
@@ -201,7 +222,7 @@ impl Enforcer {
         }
         self.flows.trouble = Some(text);
         self.flows.failures = self.flows.failures.saturating_add(1);
-        self.retry_at = Some(Instant::now() + pause(self.flows.failures));
+        self.flows.retry_at = Some(Instant::now() + pause(self.flows.failures));
     }
 
     fn note_ended(&mut self, ended: &[Flow], message: &'static str) {
@@ -236,8 +257,8 @@ impl Enforcer {
         self.problems = problems;
         self.in_sync = true;
         self.failures = 0;
-        let poll = |since: &Instant| if now - *since < PORT_PATIENCE { PORT_POLL } else { LATE_PORT_POLL };
-        self.retry_at = self.unbound.values().map(poll).min().map(|pause| now + pause);
+        self.retry_at = None;
+        self.poll_at = self.unbound.values().map(|since| port_pause(now - *since)).min().map(|pause| now + pause);
         self.account.last_error = None;
     }
 
@@ -284,6 +305,7 @@ impl Enforcer {
         self.account.last_error = Some(text);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + pause(self.failures));
+        self.poll_at = None;
     }
 
     /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
@@ -360,6 +382,11 @@ fn end_flows(core: &Core, verdict: impl Fn(&Judge<'_>, &Flow) -> bool) -> (Vec<F
         Some(judge) if judge.governs_anything() => conntrack::end(|flow| verdict(&judge, flow)),
         _ => (Vec::new(), Ok(())),
     }
+}
+
+/// The pause until a port is looked for again that has been missing for so long.
+fn port_pause(missing: Duration) -> Duration {
+    (missing / PORT_POLL_PART).clamp(FIRST_PORT_POLL, LAST_PORT_POLL)
 }
 
 /// The pause after so many failures in a row.
@@ -440,6 +467,29 @@ mod tests {
     use crate::policy::Store;
 
     #[test]
+    fn a_port_is_looked_for_ever_more_rarely_and_at_once_whatever_else_fails() {
+        let pauses = [0, 40, 300, 1000, 10_000].map(|missing| port_pause(Duration::from_millis(missing)).as_millis());
+        assert_eq!(pauses, [10, 10, 75, 250, 500]);
+        let unbound = Problem::Unbound {
+            endpoint: "web@front".to_owned(),
+            bridge: "br-a".parse().expect("a name"),
+            reason: "none has its address".to_owned(),
+        };
+        let mut enforcer = Enforcer::default();
+        let outcome = Outcome { problems: vec![unbound], ..Outcome::default() };
+        enforcer.succeeded(&outcome, Cause::Event, Duration::ZERO);
+        for _ in 0..10 {
+            enforcer.note_judgement(Err(conntrack::Error::NoInterface));
+        }
+        let (at, need) = enforcer.retry().expect("a port is missing");
+        assert!(at < Instant::now() + LAST_PORT_POLL, "the judgement that failed does not put it off");
+        assert_eq!(need, Need::Apply, "and it reads nothing else");
+        enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
+        let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
+        assert!(at > Instant::now() + LAST_PORT_POLL && need == Need::Observe);
+    }
+
+    #[test]
     fn flows_that_may_outlive_their_policy_are_a_problem_until_they_are_judged() {
         let core = Core::new(compile::Options::default(), Store::default());
         let mut enforcer = Enforcer { in_sync: true, ..Enforcer::default() };
@@ -451,7 +501,7 @@ mod tests {
         for failures in 1..=2 {
             enforcer.note_judgement(Err(conntrack::Error::NoInterface));
             assert_eq!(enforcer.flows.failures, failures);
-            assert!(enforcer.retry_at.is_some_and(|at| at > Instant::now()), "it is tried again");
+            assert!(enforcer.retry().is_some_and(|(at, _)| at > Instant::now()), "it is tried again");
             let [problem] = of_flows(&enforcer).try_into().expect("one problem");
             assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");
         }

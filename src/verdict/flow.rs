@@ -125,11 +125,38 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether `after` may refuse a flow that `before` let open. It may not when all that happened is that addresses became
-/// known and went into sets: the gate kept them from having flows.
-pub fn may_forbid_more(before: &Ruleset, after: &Ruleset) -> bool {
+/// Whose open flows a change of rules may forbid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concerned {
+    /// Those from or to these addresses; of nobody if there are none.
+    Addresses(BTreeSet<IpAddr>),
+    /// Anybody's.
+    Everybody,
+}
+
+impl Concerned {
+    /// Whether a flow may be forbidden now.
+    pub fn includes(&self, flow: &Flow) -> bool {
+        match self {
+            Concerned::Addresses(addresses) => {
+                addresses.contains(&flow.source) || addresses.contains(&flow.destination)
+            }
+            Concerned::Everybody => true,
+        }
+    }
+
+    /// Whether no flow can be forbidden now.
+    pub fn is_nobody(&self) -> bool {
+        *self == Concerned::Addresses(BTreeSet::new())
+    }
+}
+
+/// Whose flows `after` may refuse that `before` let open. Of addresses that became known and went into sets it is none:
+/// the gate kept them from having flows. Sets are asked for nothing but the ends of a packet, so where single addresses
+/// went or changed their sets, it is the flows of those.
+pub fn concerned(before: &Ruleset, after: &Ruleset) -> Concerned {
     if before.chains != after.chains || before.bridges != after.bridges {
-        return true;
+        return Concerned::Everybody;
     }
     let nothing = BTreeSet::new();
     let (known_before, known_after) = (known(before), known(after));
@@ -139,11 +166,16 @@ pub fn may_forbid_more(before: &Ruleset, after: &Ruleset) -> bool {
     let names: BTreeSet<&SetName> = before.sets.keys().chain(after.sets.keys()).collect();
     // Who is listed is about when a flow may open, and not about whether it may be.
     let waits = |name: &SetName| Family::ALL.into_iter().any(|family| *name == SetName::listed(family));
-    names.into_iter().filter(|name| !waits(name)).any(|name| {
+    let mut addresses = BTreeSet::new();
+    for name in names.into_iter().filter(|name| !waits(name)) {
         let old = before.sets.get(name).map_or(&nothing, |set| &set.members);
         let new = after.sets.get(name).map_or(&nothing, |set| &set.members);
-        !old.is_subset(new) || !new.difference(old).all(came)
-    })
+        for member in old.difference(new).chain(new.difference(old).filter(|member| !came(member))) {
+            let Some(address) = address_of(member) else { return Concerned::Everybody };
+            addresses.insert(address);
+        }
+    }
+    Concerned::Addresses(addresses)
 }
 
 fn known(ruleset: &Ruleset) -> BTreeSet<IpAddr> {

@@ -121,7 +121,7 @@ fn a_container_that_is_not_listed_yet_keeps_the_flows_of_this_host() {
         assert_eq!(flows.each_ref().map(|flow| judge.forbids(flow)), [false, true], "listed: {listed}");
     }
     let listed = ruleset(POLICY, &world(WORLD));
-    assert!(!may_forbid_more(&listed, &ruleset(POLICY, &inventory)));
+    assert!(concerned(&listed, &ruleset(POLICY, &inventory)).is_nobody());
 }
 
 #[test]
@@ -161,8 +161,18 @@ fn only_a_change_that_can_forbid_asks_for_a_judgement() {
         ("a network comes under policy", POLICY.replace("app == 'api'", "all()"), WORLD.to_owned(), true),
         ("a port is published", POLICY.to_owned(), WORLD.replace("8080:80", "8081:80"), true),
     ] {
-        assert_eq!(may_forbid_more(&before, &ruleset(&policy, &world(&world_text))), judged, "{name}");
+        assert_eq!(!concerned(&before, &ruleset(&policy, &world(&world_text))).is_nobody(), judged, "{name}");
     }
     let (few, many) = (ruleset(POLICY, &world(WORLD)), ruleset(POLICY, &world(&(WORLD.to_owned() + replica))));
-    assert!(may_forbid_more(&many, &few), "a replica goes");
+    let gone = Concerned::Addresses(["10.1.0.4", "fd00:1::4"].map(|text| text.parse().expect("an address")).into());
+    assert_eq!(concerned(&many, &few), gone, "a replica goes");
+    for (source, destination, judged) in [
+        ("10.1.0.4:40000", "10.1.0.3:80", true),
+        ("10.1.0.3:9", "10.1.0.4:9", true),
+        ("10.1.0.2:40000", "10.1.0.3:80", false),
+    ] {
+        assert_eq!(gone.includes(&flow(Protocol::TCP, source, destination)), judged, "{source} {destination}");
+    }
+    let looser = ruleset(&POLICY.replace("ports: [80]", "ports: [81]"), &world(WORLD));
+    assert_eq!(concerned(&few, &looser), Concerned::Everybody, "policy is about anybody");
 }
