@@ -63,7 +63,7 @@ fn the_rules_outlive_whatever_happens_to_the_controller() {
     let policies = world.policies.argument();
     let second = world.lab.dockgate_output(&["run", "--policies", &policies, "--state-dir", &state]);
     assert_eq!(second.status.code(), Some(2), "a second controller on the same state directory refuses");
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another controller"), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("is in use by process"), "{second:?}");
 
     // A broken edit, and a crash on top of it: the last good version is in force, and the status says so.
     world.policies.save(FILE, "apiVersion: [");
