@@ -255,16 +255,12 @@ impl Controller {
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
                     cause = Cause::ReadBack;
-                    if let Some(notice) = notice {
-                        if notice.rules {
-                            pace.noticed(Instant::now());
-                        }
-                        if notice.links { Need::ObserveLinks } else { Need::Nothing }
-                    } else {
-                        error!("the kernel's notifications have ended; the periodic read-back goes on");
-                        inputs.kernel = None;
-                        Need::Observe
-                    }
+                    heed(notice, &mut inputs.kernel, &mut pace)
+                }
+                () = sleep_until(pace.links_due()), if pace.links_due().is_some() => {
+                    cause = Cause::ReadBack;
+                    pace.links_read();
+                    Need::ObserveLinks
                 }
                 () = sleep_until(read_back), if read_back.is_some() => {
                     cause = Cause::ReadBack;
@@ -374,6 +370,27 @@ impl Controller {
             changed
         });
     }
+}
+
+/// What the kernel's notification asks for at once; what can wait is put down. Without any more of them the kernel is read
+/// back: something may have changed unheard.
+fn heed(
+    notice: Option<dataplane::Notice>,
+    notices: &mut Option<mpsc::Receiver<dataplane::Notice>>,
+    pace: &mut Pace,
+) -> Need {
+    let Some(notice) = notice else {
+        error!("the kernel's notifications have ended; the periodic read-back goes on");
+        *notices = None;
+        return Need::Observe;
+    };
+    if notice.rules {
+        pace.noticed(Instant::now());
+    }
+    if notice.links {
+        pace.links_noticed(Instant::now());
+    }
+    Need::Nothing
 }
 
 async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {

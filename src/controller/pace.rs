@@ -16,17 +16,37 @@ const REST: Duration = Duration::from_millis(200);
 /// was at it may not be done.
 const REST_FACTOR: u32 = 3;
 
+/// How long further changes of links are waited for. To read links is to wait for the kernel's lock on them, which the
+/// engine holds for most of a container's start: one look at the end of a burst, and the engine's own word before it.
+const LINKS_GATHER: Duration = Duration::from_millis(50);
+
 /// The pace of read-backs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     due: Option<Instant>,
     rested: Option<Instant>,
+    links_due: Option<Instant>,
 }
 
 impl Pace {
     /// When to read the kernel back, if it is to be.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// When to read links alone, if they are to be.
+    pub(super) fn links_due(&self) -> Option<Instant> {
+        self.links_due
+    }
+
+    /// A link has changed. Further changes do not put the look off.
+    pub(super) fn links_noticed(&mut self, now: Instant) {
+        self.links_due.get_or_insert(now + LINKS_GATHER);
+    }
+
+    /// Links are being read: what was noticed until now is settled.
+    pub(super) fn links_read(&mut self) {
+        self.links_due = None;
     }
 
     /// Something has changed. Further changes do not put the read-back off: it comes, even if they never stop.
@@ -60,6 +80,18 @@ mod tests {
             pace.noticed(start + ms(at));
         }
         assert_eq!(pace.due(), Some(start + GATHER));
+    }
+
+    #[test]
+    fn a_burst_of_links_is_looked_at_once_and_no_later_for_being_long() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for at in [0, 10, 40] {
+            pace.links_noticed(start + ms(at));
+        }
+        assert_eq!((pace.links_due(), pace.due()), (Some(start + LINKS_GATHER), None));
+        pace.links_read();
+        assert_eq!(pace.links_due(), None);
     }
 
     #[test]
