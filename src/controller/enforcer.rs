@@ -43,7 +43,7 @@ const FIRST_PORT_POLL: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LAST_PORT_POLL: Duration = Duration::from_millis(500);
 /// The pause grows with the time for which the port has been missing: to this part of it.
-const PORT_POLL_PART: u32 = 4;
+const PORT_POLL_PART: u32 = 32;
 
 /// Why the kernel is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn a_port_is_looked_for_ever_more_rarely_and_at_once_whatever_else_fails() {
         let pauses = [0, 40, 300, 1000, 10_000].map(|missing| port_pause(Duration::from_millis(missing)).as_millis());
-        assert_eq!(pauses, [10, 10, 75, 250, 500]);
+        assert_eq!(pauses, [10, 10, 10, 31, 312]);
         let unbound = Problem::Unbound {
             endpoint: "web@front".to_owned(),
             bridge: "br-a".parse().expect("a name"),

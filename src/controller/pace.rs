@@ -18,7 +18,7 @@ const REST_FACTOR: u32 = 3;
 
 /// How long further changes of links are waited for. To read links is to wait for the kernel's lock on them, which the
 /// engine holds for most of a container's start: one look at the end of a burst, and the engine's own word before it.
-const LINKS_GATHER: Duration = Duration::from_millis(50);
+const LINKS_GATHER: Duration = Duration::from_millis(5);
 
 /// The pace of read-backs.
 #[derive(Clone, Copy, Debug, Default)]
