@@ -18,18 +18,13 @@ use std::path::Path;
 
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{Netlink, attribute, find, text};
+use super::netlink::{
+    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK, RTM_NEWLINK,
+    attribute, find, text,
+};
 use crate::net::InterfaceName;
 
-// linux/rtnetlink.h
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
-const LINK_HEADER_LENGTH: usize = 16;
 // linux/if_link.h
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_GROUP_FWD_MASK: u16 = 9;

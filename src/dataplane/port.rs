@@ -11,26 +11,21 @@ use std::time::{Duration, Instant};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{Netlink, attribute, find, text};
+use super::netlink::{
+    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK,
+    RTM_NEWLINK, attribute, find, text,
+};
 use crate::net::{InterfaceName, MacAddress};
 use crate::ruleset::AntiSpoofing;
 
 // linux/rtnetlink.h
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
-const LINK_HEADER_LENGTH: usize = 16;
 const INDEX: std::ops::Range<usize> = 4..8;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 // linux/if_link.h
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_TARGET_NETNSID: u16 = 46;
-const IFLA_INFO_KIND: u16 = 1;
 
 /// A port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

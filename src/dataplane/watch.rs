@@ -21,7 +21,9 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use tokio::sync::mpsc;
 
-use super::netlink::{BUFFER, Message, find, message, origin, text};
+use super::netlink::{
+    BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Message, find, message, origin, text,
+};
 use super::state::DOCKER_USER;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
@@ -51,11 +53,7 @@ const FILTER_TABLE: &str = "filter";
 const BRIDGE_TABLE: &str = "dockgate";
 // linux/rtnetlink.h: group 1 as a bit.
 const RTNLGRP_LINK: u32 = 1;
-const LINK_HEADER_LENGTH: usize = 16;
 const AF_BRIDGE: u8 = 7;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
 
 /// How often the thread looks whether anybody still listens, in milliseconds.
 const CLOSED_POLL: u16 = 1000;

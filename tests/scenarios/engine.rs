@@ -228,6 +228,15 @@ impl Restarted {
         thread::sleep(WHILE);
     }
 
+    fn restart_without_a_controller(&mut self) {
+        self.kill_controller();
+        self.lab.stop_engine();
+        thread::sleep(WHILE);
+        self.lab.start_engine();
+        thread::sleep(WHILE);
+        self.start_controller();
+    }
+
     fn stop_and_start(&mut self) {
         self.lab.stop_engine();
         self.without_engine();
@@ -317,14 +326,7 @@ pub(crate) fn group() -> Group<Restarted> {
                 world.withstand(Restarted::kill_and_start);
             }),
             scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
-                world.withstand(|world| {
-                    world.kill_controller();
-                    world.lab.stop_engine();
-                    thread::sleep(WHILE);
-                    world.lab.start_engine();
-                    thread::sleep(WHILE);
-                    world.start_controller();
-                });
+                world.withstand(Restarted::restart_without_a_controller);
             }),
             scenario("controller_waits_for_the_engine", "dockgate starts before dockerd does", &[], |world| {
                 world.withstand(|world| {
@@ -357,14 +359,7 @@ pub(crate) fn live_group() -> Group<Restarted> {
                 world.withstand(Restarted::kill_and_start);
             }),
             scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
-                world.withstand(|world| {
-                    world.kill_controller();
-                    world.lab.stop_engine();
-                    thread::sleep(WHILE);
-                    world.lab.start_engine();
-                    thread::sleep(WHILE);
-                    world.start_controller();
-                });
+                world.withstand(Restarted::restart_without_a_controller);
             }),
         ],
     }
