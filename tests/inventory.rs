@@ -153,7 +153,7 @@ fn a_newer_engine_is_followed() {
 
 /// Returns what there is to know of the run.
 fn follow_an_engine(engine: Engine) -> String {
-    let mut lab = Lab::start(engine);
+    let lab = Lab::start(engine);
     let mut followed = Followed::start(&lab);
     followed.until("first listing", |_, change| matches!(change, Change::Snapshot(_)));
     networks_come_with_what_docker_says_of_them(&lab, &mut followed);
@@ -165,7 +165,7 @@ fn follow_an_engine(engine: Engine) -> String {
     a_burst_ends_in_the_truth(&lab, &mut followed);
     let latency = latency_from_event_to_address(&lab, &mut followed);
     networks_go(&lab, &mut followed);
-    a_restart_of_the_engine_is_survived(&mut lab, &mut followed);
+    a_restart_of_the_engine_is_survived(&lab, &mut followed);
     latency
 }
 
@@ -421,7 +421,7 @@ fn networks_go(lab: &Lab, followed: &mut Followed) {
     followed.settle("web removed");
 }
 
-fn a_restart_of_the_engine_is_survived(lab: &mut Lab, followed: &mut Followed) {
+fn a_restart_of_the_engine_is_survived(lab: &Lab, followed: &mut Followed) {
     let always = ["run", "--detach", "--restart", "always", "--name", "steady", "--network", "front"];
     lab.docker(&[&always[..], &[IMAGE, "sleep", "1000000"]].concat());
     followed.settle("steady run");

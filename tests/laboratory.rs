@@ -122,7 +122,7 @@ fn an_engine_ends_and_another_takes_its_containers_over() {
 
 #[test]
 fn an_engine_that_is_killed_starts_again() {
-    let mut lab = Lab::start(Engine::Installed);
+    let lab = Lab::start(Engine::Installed);
     lab.network("front", &["10.10.1.0/24"]);
     let mut web = lab.container("web").network("front").option("--restart").option("always").serve(&[80]).start();
     let before = web.process_id();

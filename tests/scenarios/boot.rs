@@ -110,9 +110,9 @@ impl Boot {
         boot.start_controller();
         let [_, web, other] = &boot.containers[..] else { unreachable!("three containers were started") };
         boot.senders = vec![
-            Sender::from_container(&boot.lab, other, FORBIDDEN[0], &api_addresses),
-            Sender::from_container(&boot.lab, other, FORBIDDEN[1], &OUTSIDE),
-            Sender::from_container(&boot.lab, web, ALLOWED, &api_addresses),
+            Sender::from_container(&boot.lab, other.id(), FORBIDDEN[0], &api_addresses),
+            Sender::from_container(&boot.lab, other.id(), FORBIDDEN[1], &OUTSIDE),
+            Sender::from_container(&boot.lab, web.id(), ALLOWED, &api_addresses),
         ];
         boot.wait_for_rounds();
         // Every scenario begins as it ends: after a boot.

@@ -186,7 +186,7 @@ impl Restarted {
         let network = [&range[..], &gateways()].concat();
         let host_and_network = [&range[..], &HOST].concat();
         let inside = |name: &str, mark, targets: &[IpAddr]| {
-            Sender::from_container(&self.lab, self.container(name), mark, targets)
+            Sender::from_container(&self.lab, self.container(name).id(), mark, targets)
         };
         let outside = |mark, targets: &[IpAddr]| Sender::from_namespace(self.lab.outside(), mark, targets);
         vec![

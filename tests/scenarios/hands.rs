@@ -17,22 +17,12 @@ use std::time::{Duration, Instant};
 use crate::scenario::{Group, Scenario, World};
 use crate::support::evidence::NOT_REPAIRED;
 use crate::support::sabotage::bridge_filters;
-use crate::support::world::{Policies, packet_filter, wait_for};
+use crate::support::world::{Policies, packet_filter, repair_limit, wait_for};
 use crate::support::{
     Container, Controller, Engine, Lab, Namespace, Protection, Responder, Vigil, assert_by_packets, command,
 };
 
 const PORT: u16 = 7000;
-
-/// Within this time after the first of it, somebody else's change must be repaired. On a machine with more work than
-/// processors it is as much longer as everything else is.
-fn limit() -> Duration {
-    const LIMIT: Duration = Duration::from_secs(1);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
-    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    LIMIT.mul_f64((load / f64::from(u32::try_from(processors).unwrap_or(1))).clamp(1.0, 4.0))
-}
 
 /// How long it must stay quiet after that.
 const QUIET: Duration = Duration::from_millis(300);
@@ -208,13 +198,13 @@ impl Hands {
         hands
     }
 
-    /// Lets somebody change something by a shell command on the host, and expects that within [`limit`] everything
+    /// Lets somebody change something by a shell command on the host, and expects that within [`repair_limit`] everything
     /// forbidden is closed again for good, that the change was counted, and that what is allowed works.
     fn repairs_after(&mut self, change: &str, then: &Then) {
         let enforced = self.enforced();
         let before = foreign(&self.lab);
         let _undo = self.kept.clone();
-        let limit = limit();
+        let limit = repair_limit();
         let began = Instant::now();
         self.lab.run(&["sh", "-ec", change]);
         while began.elapsed() < limit && !self.is_repaired(&enforced, then) {

@@ -125,19 +125,21 @@ impl Client {
 
     /// As [`Client::docker`], with something on standard input.
     pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> String {
-        let engine = self.engine.load(Ordering::Relaxed).to_string();
-        // In the engine's mount namespace the client that fits the engine is the one that is found.
-        let mut command = vec!["nsenter", "--mount", "--target", &engine, "docker", "--host", &self.host];
-        command.extend(arguments);
-        command::run_with_input(&command, input)
+        self.entered(arguments, |command| command::run_with_input(command, input))
     }
 
-    /// `docker ARGUMENTS…`, whatever comes of it.
-    pub(crate) fn succeeds(&self, arguments: &[&str]) -> bool {
+    /// `docker ARGUMENTS…`, whatever comes of it: its output or its complaint.
+    pub(crate) fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.entered(arguments, |command| command::output(command, &[]));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// In the engine's mount namespace the client that fits the engine is the one that is found.
+    fn entered<T>(&self, arguments: &[&str], run: impl FnOnce(&[&str]) -> T) -> T {
         let engine = self.engine.load(Ordering::Relaxed).to_string();
-        let mut command = vec!["nsenter", "--mount", "--target", &engine, "docker", "--host", &self.host];
-        command.extend(arguments);
-        command::succeeds(&command)
+        let command = ["nsenter", "--mount", "--target", &engine, "docker", "--host", &self.host];
+        run(&[&command[..], arguments].concat())
     }
 
     /// The engine's address, as `DOCKER_HOST` takes it.

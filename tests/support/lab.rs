@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::command::{output, run, run_with_input};
@@ -38,7 +39,7 @@ pub(crate) struct Lab {
     outside: Namespace,
     options: Options,
     // Dropped in this order: first dockerd, then what it left.
-    daemon: Daemon,
+    daemon: Mutex<Daemon>,
     claim: Claim,
 }
 
@@ -63,7 +64,7 @@ impl Lab {
             outside: Namespace::open(Path::new("/run/netns").join(claim.outside()))
                 .expect("the namespace was made above"),
             options,
-            daemon,
+            daemon: Mutex::new(daemon),
             claim,
         };
         lab.import_image();
@@ -107,9 +108,9 @@ impl Lab {
         self.client.docker(arguments)
     }
 
-    /// `docker ARGUMENTS…`, whatever comes of it.
-    pub(crate) fn succeeds(&self, arguments: &[&str]) -> bool {
-        self.client.succeeds(arguments)
+    /// `docker ARGUMENTS…`, whatever comes of it: its output or its complaint.
+    pub(crate) fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
+        self.client.try_docker(arguments)
     }
 
     /// The engine's version, e.g. `20.10.24+dfsg1`.
@@ -118,24 +119,24 @@ impl Lab {
     }
 
     /// Ends the engine as an init system does, and starts it again. Its networks and containers are the same.
-    pub(crate) fn restart_engine(&mut self) {
+    pub(crate) fn restart_engine(&self) {
         self.stop_engine();
         self.start_engine();
     }
 
     /// Ends the engine as an init system does.
-    pub(crate) fn stop_engine(&mut self) {
-        self.daemon.stop();
+    pub(crate) fn stop_engine(&self) {
+        self.daemon().stop();
     }
 
     /// Ends the engine as a crash does: its containers live on.
-    pub(crate) fn kill_engine(&mut self) {
-        self.daemon.kill();
+    pub(crate) fn kill_engine(&self) {
+        self.daemon().kill();
     }
 
     /// Starts the engine that has ended.
-    pub(crate) fn start_engine(&mut self) {
-        self.daemon.start_again(&self.options);
+    pub(crate) fn start_engine(&self) {
+        self.daemon().start_again(&self.options);
     }
 
     /// Starts another engine, or the same one with other settings, in the place of the one that has ended.
@@ -266,6 +267,10 @@ impl Lab {
         output(&command, &[])
     }
 
+    fn daemon(&self) -> MutexGuard<'_, Daemon> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enter(&self) -> String {
         format!("--net=/run/netns/{}", self.claim.name())
     }
@@ -290,13 +295,13 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let kept = std::env::var_os("DOCKGATE_LAB_KEEP").is_some();
         if thread::panicking() {
-            eprintln!("the engine's last words:\n{}", self.daemon.log_tail(30));
+            eprintln!("the engine's last words:\n{}", self.daemon().log_tail(30));
             if !kept {
                 eprintln!("(DOCKGATE_LAB_KEEP=1 keeps the laboratory of a test, to be looked at.)");
             }
         }
         if kept {
-            self.daemon.keep();
+            self.daemon().keep();
             self.claim.keep();
             eprintln!("kept: nsenter {} env DOCKER_HOST={} bash", self.enter(), self.docker_host());
         }

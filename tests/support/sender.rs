@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Lab;
 use super::leftovers::control_groups;
 use super::namespace::Namespace;
-use super::{Container, Lab};
 
 /// From one round to the next.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -42,9 +42,9 @@ impl Sender {
         Sender::start(Origin::Namespace { namespace: namespace.clone(), entered: false }, mark, targets)
     }
 
-    /// Sends from a container, whenever it runs.
-    pub(crate) fn from_container(lab: &Lab, container: &Container, mark: u16, targets: &[IpAddr]) -> Sender {
-        let groups = control_groups(lab.name()).into_iter().map(|group| group.join(container.id())).collect();
+    /// Sends from the container with this full id, whenever it runs.
+    pub(crate) fn from_container(lab: &Lab, id: &str, mark: u16, targets: &[IpAddr]) -> Sender {
+        let groups = control_groups(lab.name()).into_iter().map(|group| group.join(id)).collect();
         let host = lab.host().clone();
         let host_inode = host.run(|| inode(Path::new("/proc/thread-self/ns/net")).expect("a thread has a namespace"));
         Sender::start(Origin::Container { groups, host, host_inode, current: None }, mark, targets)

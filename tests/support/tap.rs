@@ -61,7 +61,7 @@ pub(crate) struct Count {
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    counts: Arc<Mutex<BTreeMap<Delivery, Count>>>,
+    seen: Arc<Mutex<Vec<(Instant, Delivery)>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,27 +69,37 @@ pub(crate) struct Tap {
 impl Tap {
     /// Starts to watch for packets with these marks. Returns when it sees everything.
     pub(crate) fn start(host: &Namespace, marks: &[u16]) -> Tap {
-        let counts: Arc<Mutex<BTreeMap<Delivery, Count>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<(Instant, Delivery)>>> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = mpsc::channel();
         let thread = {
-            let (host, counts, stop) = (host.clone(), Arc::clone(&counts), Arc::clone(&stop));
+            let (host, seen, stop) = (host.clone(), Arc::clone(&seen), Arc::clone(&stop));
             let marks: BTreeSet<u16> = marks.iter().copied().collect();
             thread::spawn(move || {
                 host.enter();
                 let socket = open();
                 // The receiver is gone only when the test is already ending.
                 let _ = ready.send(());
-                watch(&socket, &marks, &counts, &stop);
+                watch(&socket, &marks, &seen, &stop);
             })
         };
         is_ready.recv().expect("the tap has its socket");
-        Tap { counts, stop, thread: Some(thread) }
+        Tap { seen, stop, thread: Some(thread) }
     }
 
-    /// What was delivered so far.
+    /// Every packet that was delivered so far, with the moment.
+    pub(crate) fn packets(&self) -> Vec<(Instant, Delivery)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was delivered so far, by way.
     pub(crate) fn deliveries(&self) -> BTreeMap<Delivery, Count> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut counts = BTreeMap::new();
+        for (at, delivery) in self.packets() {
+            let count = counts.entry(delivery).or_insert(Count { packets: 0, first: at, last: at });
+            (count.packets, count.last) = (count.packets + 1, at);
+        }
+        counts
     }
 }
 
@@ -111,7 +121,7 @@ fn open() -> OwnedFd {
     socket
 }
 
-fn watch(socket: &OwnedFd, marks: &BTreeSet<u16>, counts: &Mutex<BTreeMap<Delivery, Count>>, stop: &AtomicBool) {
+fn watch(socket: &OwnedFd, marks: &BTreeSet<u16>, seen: &Mutex<Vec<(Instant, Delivery)>>, stop: &AtomicBool) {
     let mut buffer = [0; 256];
     let mut ends: HashMap<usize, bool> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
@@ -120,10 +130,7 @@ fn watch(socket: &OwnedFd, marks: &BTreeSet<u16>, counts: &Mutex<BTreeMap<Delive
                 if *ends.entry(from.ifindex()).or_insert_with_key(|index| is_end(*index))
                     && let Some(delivery) = read(&buffer[..length]).filter(|found| marks.contains(&found.mark))
                 {
-                    let now = Instant::now();
-                    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-                    let count = counts.entry(delivery).or_insert(Count { packets: 0, first: now, last: now });
-                    (count.packets, count.last) = (count.packets + 1, now);
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), delivery));
                 }
             }
             Ok(_) | Err(Errno::EINTR | Errno::ENETDOWN) => (),

@@ -36,6 +36,7 @@ pub(crate) struct Vigil {
 struct Account {
     sent: usize,
     passed: Vec<(Instant, SocketAddr)>,
+    lost: Vec<(Instant, SocketAddr)>,
 }
 
 impl Vigil {
@@ -57,6 +58,13 @@ impl Vigil {
     pub(crate) fn passed_since(&self, since: Instant) -> Vec<(Instant, SocketAddr)> {
         let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
         account.passed.iter().filter(|(at, _)| *at >= since).copied().collect()
+    }
+
+    /// The moments from `since` on at which a datagram was sent, or could not be, that has not come through, with where it
+    /// was to go. One is known to be lost half a second later.
+    pub(crate) fn lost_since(&self, since: Instant) -> Vec<(Instant, SocketAddr)> {
+        let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        account.lost.iter().filter(|(at, _)| *at >= since).copied().collect()
     }
 
     /// How many datagrams were sent.
@@ -82,19 +90,25 @@ fn watch(to: &[SocketAddr], stop: &AtomicBool, account: &Mutex<Account>) {
     let mut flights: Vec<(Instant, SocketAddr, UdpSocket)> = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
+        let mut unsent = Vec::new();
         for (address, port) in to.iter().zip(&mut ports) {
             let sent = Instant::now();
             // It may not be possible to send at all: an output rule, a missing route and a missing bridge forbid it.
-            if let Some(socket) = send(*address, port) {
-                flights.push((sent, *address, socket));
+            match send(*address, port) {
+                Some(socket) => flights.push((sent, *address, socket)),
+                None => unsent.push((sent, *address)),
             }
         }
         let mut account = account.lock().unwrap_or_else(PoisonError::into_inner);
         account.sent += to.len();
+        account.lost.extend(unsent);
         flights.retain(|(sent, address, socket)| match socket.recv(&mut [0; 16]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => sent.elapsed() < PATIENCE,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && sent.elapsed() < PATIENCE => true,
             // Also a refusal, which is what the host's own rules answer in the other end's place.
-            Err(_) => false,
+            Err(_) => {
+                account.lost.push((*sent, *address));
+                false
+            }
             Ok(_) => {
                 account.passed.push((*sent, *address));
                 false

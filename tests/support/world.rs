@@ -52,6 +52,16 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Within this time after the first of it, somebody else's change must be repaired. On a machine with more work than
+/// processors it is as much longer as everything else is.
+pub(crate) fn repair_limit() -> Duration {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    LIMIT.mul_f64((load / f64::from(u32::try_from(processors).unwrap_or(1))).clamp(1.0, 4.0))
+}
+
 /// Everything that the host's packet filter holds, without counters and dates.
 pub(crate) fn packet_filter(lab: &Lab) -> String {
     let saved = ["iptables-save", "ip6tables-save"].map(|command| lab.list(&[&lab.tool(command)]));

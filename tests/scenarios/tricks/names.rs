@@ -52,10 +52,10 @@ fn network_made_again(world: &Tricks) {
     };
     let cleanup = || {
         for name in ["first", "second", "third", "beside"] {
-            let _gone = lab.succeeds(&["rm", "--force", name]);
+            let _gone = lab.try_docker(&["rm", "--force", name]);
         }
         for network in ["again", "longer"] {
-            let _gone = lab.succeeds(&["network", "rm", network]);
+            let _gone = lab.try_docker(&["network", "rm", network]);
         }
     };
     let _restored = OnDrop(cleanup);
@@ -92,7 +92,7 @@ fn odd_names(world: &Tricks) {
     let key = "k\"-jACCEPT;$(reboot)`reboot`'ü,dgt-odd";
     let odd = "x\" -j ACCEPT\nCOMMIT\n*filter\n-I FORWARD -j ACCEPT\nadd dg-4-known 10.92.0.0/24,dgt-odd $(reboot) `reboot` ü";
     let long = "y".repeat(4096);
-    let network = if lab.succeeds(&["network", "create", "--subnet", "10.92.0.0/24", odd]) {
+    let network = if lab.try_docker(&["network", "create", "--subnet", "10.92.0.0/24", odd]).is_ok() {
         odd.to_owned()
     } else {
         // Newer engines are strict.
@@ -102,9 +102,9 @@ fn odd_names(world: &Tricks) {
     let name = "n".repeat(200);
     let cleanup = || {
         for container in ["odd-peer", &name] {
-            let _gone = lab.succeeds(&["rm", "--force", container]);
+            let _gone = lab.try_docker(&["rm", "--force", container]);
         }
-        let _gone = lab.succeeds(&["network", "rm", &network]);
+        let _gone = lab.try_docker(&["network", "rm", &network]);
     };
     let _restored = OnDrop(cleanup);
     let ports = format!("http=7000/tcp,{odd}=7000/tcp,{long}=1/udp,a=99999/tcp,=1/tcp");
@@ -126,8 +126,8 @@ fn odd_names(world: &Tricks) {
 fn wildcard_bridge(world: &Tricks) {
     let lab = &world.lab;
     let cleanup = || {
-        let _gone = lab.succeeds(&["rm", "--force", "wild"]);
-        let _gone = lab.succeeds(&["network", "rm", "wild"]);
+        let _gone = lab.try_docker(&["rm", "--force", "wild"]);
+        let _gone = lab.try_docker(&["network", "rm", "wild"]);
     };
     let _restored = OnDrop(cleanup);
     lab.docker(&[
