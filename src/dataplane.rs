@@ -19,6 +19,7 @@ pub mod conntrack;
 pub mod exec;
 mod kernel;
 mod netlink;
+mod place;
 mod plan;
 mod port;
 mod preflight;
@@ -36,6 +37,7 @@ pub use antispoof::Table;
 pub use chains::Error as ListingError;
 pub use claim::{Claim, ClaimError, claim};
 pub use kernel::{Kernel, Options, Outcome};
+pub use place::{Place, Xtable};
 pub use plan::{plan, removal};
 pub use port::Port;
 pub use preflight::Missing;
@@ -78,8 +80,8 @@ pub enum Error {
     /// A listing or a check failed.
     #[error(transparent)]
     Exec(#[from] exec::Error),
-    /// The filter table could not be understood.
-    #[error("{family}: cannot read the filter table")]
+    /// A table could not be understood.
+    #[error("{family}: cannot read the chains")]
     Listing {
         /// Family.
         family: Family,
@@ -122,8 +124,8 @@ pub enum Step {
     InsertJump(Jump),
     /// Deletes one copy of a jump of ours from a foreign chain.
     DeleteJump(Jump),
-    /// Ends a filter table that exists because of us and that nobody else uses.
-    DeleteTable(Family),
+    /// Ends a table of iptables that exists because of us and that nobody else uses.
+    DeleteTable(Place),
     /// Destroys sets that no rule of ours uses any more.
     Destroy(Vec<String>),
     /// Makes or removes the table against spoofing: one `nft -f` transaction.
@@ -139,9 +141,9 @@ impl Step {
             Step::Sets(_) => "change sets".to_owned(),
             Step::Restore { family, .. } => format!("change the {family} chains"),
             Step::FilterBridge(bridge) => format!("have bridge {bridge} filtered"),
-            Step::InsertJump(jump) => format!("insert the {} jump in {}", jump.family, jump.chain),
-            Step::DeleteJump(jump) => format!("delete the {} jump in {}", jump.family, jump.chain),
-            Step::DeleteTable(family) => format!("delete the {family} filter table"),
+            Step::InsertJump(jump) => format!("insert the {} jump in {} of {}", jump.family, jump.chain, jump.table),
+            Step::DeleteJump(jump) => format!("delete the {} jump in {} of {}", jump.family, jump.chain, jump.table),
+            Step::DeleteTable((family, table)) => format!("delete the {family} {table} table"),
             Step::Destroy(_) => "destroy sets".to_owned(),
             Step::Table(_) => "change the table against spoofing".to_owned(),
             Step::Elements(_) => "bind addresses to bridge ports".to_owned(),
@@ -168,12 +170,12 @@ impl fmt::Display for Step {
                 )
             }
             Step::InsertJump(jump) => {
-                write!(f, "{} -w -t filter -I {} 1 {}", command(jump.family), jump.chain, jump.rule())
+                write!(f, "{} -w -t {} -I {} 1 {}", command(jump.family), jump.table, jump.chain, jump.rule())
             }
             Step::DeleteJump(jump) => {
-                write!(f, "{} -w -t filter -D {} {}", command(jump.family), jump.chain, jump.rule())
+                write!(f, "{} -w -t {} -D {} {}", command(jump.family), jump.table, jump.chain, jump.rule())
             }
-            Step::DeleteTable(family) => write!(f, "nft delete table {} filter", nft_family(*family)),
+            Step::DeleteTable((family, table)) => write!(f, "nft delete table {} {table}", nft_family(*family)),
             Step::Destroy(names) => {
                 let lines: Vec<String> = names.iter().map(|name| format!("ipset destroy {name}")).collect();
                 f.write_str(&lines.join("\n"))

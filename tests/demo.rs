@@ -16,6 +16,7 @@ use anstyle::{AnsiColor, Style};
 use nix::sys::signal::{SigSet, Signal};
 
 use support::lab::HOST;
+use support::world::rules;
 use support::{Cell, Container, Engine, Lab, Matrix, Outcome, Probe, Source, Survey, Target};
 
 const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop");
@@ -69,12 +70,12 @@ fn main() {
     print_table(&after, Some(&before));
 
     println!("\n{HEADING}Scaling: a second web{HEADING:#}\n");
-    let rules = rules(&lab);
+    let rules_before = rules(&lab);
     let begun = Instant::now();
     shop.scale_web();
     let scaled = shop.survey_of_containers().expect(|cell| like_the_first_web(cell, &after));
     print_table(&scaled, Some(&before.with_twin("web-1", "web-2")));
-    assert!(rules == self::rules(&lab), "scaling has changed a packet filter rule");
+    assert!(rules_before == rules(&lab), "scaling has changed a packet filter rule");
     println!("\nIt took {:.1} s to create it and to measure this. It is a new member of address sets;", seconds(begun));
     println!("not one iptables rule has changed.");
 
@@ -174,10 +175,6 @@ fn like_the_first_web(cell: &Cell, after: &Matrix) -> bool {
 
 fn seconds(since: Instant) -> f32 {
     since.elapsed().as_secs_f32()
-}
-
-fn rules(lab: &Lab) -> String {
-    ["iptables", "ip6tables"].map(|command| lab.run(&[command, "-S"])).join("\n")
 }
 
 /// The policy files, each with what its first line says.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use dockgate::compile::{Options, compile};
 use dockgate::dataplane::{self, Kernel, State, plan};
 use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
-use dockgate::net::{Cidr, Family};
+use dockgate::net::Cidr;
 use dockgate::policy::{PolicySet, SourceFile, load};
 use dockgate::ruleset::{AddressSet, Ruleset};
 use rand::rngs::StdRng;
@@ -93,7 +93,7 @@ fn open() -> Kernel {
 #[derive(Debug, PartialEq, Eq)]
 struct Essence {
     sets: BTreeMap<String, AddressSet>,
-    chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>>,
+    chains: BTreeMap<dataplane::Place, BTreeMap<String, Vec<Option<String>>>>,
     jumps: usize,
     table: Option<dataplane::Table>,
 }
@@ -211,7 +211,10 @@ spec:
         ruleset
     };
     let bench = Namespace::anonymous();
-    let rules = || ["iptables", "ip6tables"].map(|command| support::command::run(&[command, "-S"]));
+    let rules = || {
+        let of = |command| ["mangle", "filter"].map(|table| support::command::run(&[command, "-t", table, "-S"]));
+        ["iptables", "ip6tables"].map(of)
+    };
     let members = || support::command::run(&["ipset", "save"]).lines().filter(|line| line.starts_with("add")).count();
     bench.run(|| {
         let mut kernel = open();

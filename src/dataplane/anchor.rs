@@ -9,20 +9,18 @@ use crate::dataplane::Variant;
 use crate::dataplane::exec::{Commands, Error, within_limit};
 use crate::dataplane::state::Jump;
 
-const TABLE: &str = "filter";
-
 /// Puts a jump into first place.
 pub(super) fn insert(variant: Variant, jump: &Jump) -> Result<(), Error> {
     attempt(variant, jump, "-I", |iptables, jump| {
-        iptables.insert(TABLE, &jump.chain, &jump.rule(), 1).map_err(|error| error.to_string())
+        iptables.insert(jump.table.name(), &jump.chain, &jump.rule(), 1).map_err(|error| error.to_string())
     })
 }
 
 /// Deletes one copy of a jump. That it is gone already is no error.
 pub(super) fn delete(variant: Variant, jump: &Jump) -> Result<(), Error> {
     attempt(variant, jump, "-D", |iptables, jump| {
-        let Err(error) = iptables.delete(TABLE, &jump.chain, &jump.rule()) else { return Ok(()) };
-        let stays = iptables.exists(TABLE, &jump.chain, &jump.rule()).map_err(|error| error.to_string())?;
+        let Err(error) = iptables.delete(jump.table.name(), &jump.chain, &jump.rule()) else { return Ok(()) };
+        let stays = iptables.exists(jump.table.name(), &jump.chain, &jump.rule()).map_err(|error| error.to_string())?;
         if stays { Err(error.to_string()) } else { Ok(()) }
     })
 }
@@ -41,7 +39,7 @@ fn attempt(
         has_wait: true,
         is_numeric: true,
     };
-    let command = format!("{} -t {TABLE} {verb} {} {}", iptables.cmd, jump.chain, jump.rule());
+    let command = format!("{} -t {} {verb} {} {}", iptables.cmd, jump.table, jump.chain, jump.rule());
     let jump = jump.clone();
     let complaint = match within_limit(move || work(&iptables, &jump)) {
         Some(Ok(())) => return Ok(()),

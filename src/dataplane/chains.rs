@@ -1,14 +1,15 @@
 //! Our chains and jumps, read back from `iptables-save`.
 //!
-//! Input: the filter table of one family as `iptables-save` prints it. Output: that part of a [`State`]. Of a rule only
+//! Input: one table of one family as `iptables-save` prints it. Output: that part of a [`State`]. Of a rule only
 //! what a decision needs is read: the hash in the comment of ours, and of foreign rules whether they lead to a chain of
 //! ours.
 
 use std::collections::BTreeMap;
 
+use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::render::HASH_MARK;
 use crate::dataplane::state::{DOCKER_USER, Jump, State};
-use crate::net::{Family, InterfaceName};
+use crate::net::InterfaceName;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
 /// Chains by which Docker is recognised, over all engine versions that have an iptables backend.
@@ -18,11 +19,11 @@ const DOCKER_CHAINS: [&str; 3] = ["DOCKER", DOCKER_USER, "DOCKER-FORWARD"];
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// `iptables-nft-save` ends with success and this remark when a table holds what iptables cannot show.
-    #[error("the filter table holds native nftables rules, so iptables can neither show nor change it")]
-    Incompatible,
+    #[error("the {0} table holds native nftables rules, so iptables can neither show nor change it")]
+    Incompatible(Xtable),
     /// The text ends early.
-    #[error("the listing of the filter table is not complete")]
-    Truncated,
+    #[error("the listing of the {0} table is not complete")]
+    Truncated(Xtable),
 }
 
 /// Whether the listing has chains of Docker's.
@@ -30,30 +31,32 @@ pub(super) fn has_docker(saved: &str) -> bool {
     saved.lines().any(|line| chain_head(line).is_some_and(|name| DOCKER_CHAINS.contains(&name)))
 }
 
-/// Whether the listing has a filter table at all.
-pub(super) fn has_filter_table(saved: &str) -> bool {
-    saved.lines().any(|line| line == "*filter")
+/// Whether the listing has this table at all.
+pub(super) fn has_table(saved: &str, table: Xtable) -> bool {
+    saved.lines().any(|line| line.strip_prefix('*') == Some(table.name()))
 }
 
-/// Reads the filter table of a family into the state.
-pub(super) fn parse(family: Family, saved: &str, state: &mut State) -> Result<(), Error> {
-    let mut in_filter = false;
+/// Reads a table of a family into the state.
+pub(super) fn parse(place: Place, saved: &str, state: &mut State) -> Result<(), Error> {
+    let table = place.1;
+    let (begin, remark) = (format!("*{table}"), format!("# Table `{table}'"));
+    let mut inside = false;
     let mut complete = true;
     let mut bare = true;
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for line in saved.lines() {
         // "# Table `filter' is incompatible, ..." or "# Table `filter' contains incompatible base-chains, ..."
-        if line.starts_with("# Table `filter'") && line.contains("incompatible") {
-            return Err(Error::Incompatible);
+        if line.starts_with(&remark) && line.contains("incompatible") {
+            return Err(Error::Incompatible(table));
         }
         match line {
-            "*filter" => (in_filter, complete) = (true, false),
-            "COMMIT" if in_filter => (in_filter, complete) = (false, true),
-            _ if !in_filter => {}
+            _ if line == begin => (inside, complete) = (true, false),
+            "COMMIT" if inside => (inside, complete) = (false, true),
+            _ if !inside => {}
             _ => {
                 if let Some(name) = chain_head(line) {
                     if name.starts_with(CHAIN_PREFIX) {
-                        state.chains.entry(family).or_default().entry(name.to_owned()).or_default();
+                        state.chains.entry(place).or_default().entry(name.to_owned()).or_default();
                     } else {
                         bare &= is_untouched(line);
                     }
@@ -61,17 +64,17 @@ pub(super) fn parse(family: Family, saved: &str, state: &mut State) -> Result<()
                     let mut words = words(rule);
                     if !words.is_empty() {
                         let chain = words.remove(0);
-                        bare &= parse_rule(family, &chain, &words, line, &mut positions, state) == Owner::Us;
+                        bare &= parse_rule(place, &chain, &words, line, &mut positions, state) == Owner::Us;
                     }
                 }
             }
         }
     }
     if !complete {
-        return Err(Error::Truncated);
+        return Err(Error::Truncated(table));
     }
     if bare {
-        state.bare_tables.insert(family);
+        state.bare_tables.insert(place);
     }
     Ok(())
 }
@@ -83,7 +86,10 @@ fn chain_head(line: &str) -> Option<&str> {
 
 /// Whether a chain is as the kernel makes it: `:INPUT ACCEPT [0:0]`.
 fn is_untouched(head: &str) -> bool {
-    let built_in = Hook::ALL.iter().any(|hook| chain_head(head) == Some(hook.kernel_chain()));
+    // Of the mangle table.
+    const OTHERS: [&str; 2] = ["PREROUTING", "POSTROUTING"];
+    let built_in = chain_head(head)
+        .is_some_and(|name| OTHERS.contains(&name) || Hook::ALL.iter().any(|hook| name == hook.kernel_chain()));
     built_in && head.split(' ').nth(1) == Some("ACCEPT")
 }
 
@@ -95,7 +101,7 @@ enum Owner {
 }
 
 fn parse_rule(
-    family: Family,
+    place: Place,
     chain: &str,
     rule: &[String],
     line: &str,
@@ -104,24 +110,22 @@ fn parse_rule(
 ) -> Owner {
     if chain.starts_with(CHAIN_PREFIX) {
         let hash = value_of(rule, &["--comment"]).and_then(hash_of).map(str::to_owned);
-        state.chains.entry(family).or_default().entry(chain.to_owned()).or_default().push(hash);
+        state.chains.entry(place).or_default().entry(chain.to_owned()).or_default().push(hash);
         let interfaces = rule.windows(2).filter(|pair| pair[0] == "-i" || pair[0] == "-o");
         state.interfaces.extend(interfaces.filter_map(|pair| pair[1].parse::<InterfaceName>().ok()));
         return Owner::Us;
     }
     let position = positions.entry(chain.to_owned()).or_default();
     *position += 1;
-    if let Some(jump) = Jump::recognise(family, chain, rule) {
+    if let Some(jump) = Jump::recognise(place, chain, rule) {
         state.jumps.entry(jump).or_default().push(*position);
         return Owner::Us;
     }
     if let Some(target) = value_of(rule, &["-j", "-g"]).filter(|target| target.starts_with(CHAIN_PREFIX)) {
-        state.pinned.insert((family, target.to_owned()), line.to_owned());
+        state.pinned.insert((place, target.to_owned()), line.to_owned());
     }
     if chain == "FORWARD" && rule == ["-j", DOCKER_USER] {
-        let ours = state.jumps.iter().filter(|(jump, _)| jump.family == family && jump.chain == chain);
-        let above = *position - 1 - ours.map(|(_, positions)| positions.len()).sum::<usize>();
-        state.docker_user.entry(family).or_insert(above);
+        state.docker_user.insert(place.0);
     }
     Owner::Others
 }
@@ -168,12 +172,15 @@ fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Family;
+
+    const FILTER: Place = (Family::V4, Xtable::Filter);
 
     fn parsed(lines: &str) -> State {
         let mut state = State::default();
         let saved =
             format!("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:OUTPUT ACCEPT [0:0]\n{lines}\nCOMMIT\n");
-        parse(Family::V4, &saved, &mut state).unwrap();
+        parse(FILTER, &saved, &mut state).unwrap();
         state
     }
 
@@ -187,7 +194,7 @@ mod tests {
              -A OTHER -i br-c -j DROP",
         );
         let hashes = vec![Some("one".to_owned()), None, Some("two".to_owned())];
-        assert_eq!(state.chains, [(Family::V4, [("DG-FORWARD".to_owned(), hashes)].into())].into());
+        assert_eq!(state.chains, [(FILTER, [("DG-FORWARD".to_owned(), hashes)].into())].into());
         assert_eq!(state.interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["br-a", "br-b"]);
     }
 
@@ -203,30 +210,43 @@ mod tests {
         let jumps: Vec<_> =
             state.jumps.iter().map(|(jump, positions)| (jump.chain.as_str(), positions.clone())).collect();
         assert_eq!(jumps, [("INPUT", vec![2, 4])]);
-        let pinned = state.pinned.get(&(Family::V4, "DG-INPUT".to_owned())).unwrap();
+        let pinned = state.pinned.get(&(FILTER, "DG-INPUT".to_owned())).unwrap();
         assert!(pinned.contains("dockgate:x"), "{pinned}");
     }
 
     #[test]
-    fn rules_above_docker_user_are_counted_without_ours() {
+    fn only_an_unconditional_jump_leads_to_docker_user() {
         let ours = "-A FORWARD -m comment --comment \"dockgate:1\" -j DG-FORWARD";
-        for (name, lines, above) in [
-            ("first", "-A FORWARD -j DOCKER-USER".to_owned(), Some(0)),
-            ("below ours", format!("{ours}\n-A FORWARD -j DOCKER-USER"), Some(0)),
-            ("below another", format!("{ours}\n-A FORWARD -j ACCEPT\n-A FORWARD -j DOCKER-USER"), Some(1)),
-            ("conditional", "-A FORWARD -i eth0 -j DOCKER-USER".to_owned(), None),
-            ("none", ours.to_owned(), None),
+        for (name, lines, leads) in [
+            ("first", "-A FORWARD -j DOCKER-USER".to_owned(), true),
+            ("below another", format!("{ours}\n-A FORWARD -j ACCEPT\n-A FORWARD -j DOCKER-USER"), true),
+            ("conditional", "-A FORWARD -i eth0 -j DOCKER-USER".to_owned(), false),
+            ("none", ours.to_owned(), false),
         ] {
-            assert_eq!(parsed(&lines).docker_user.get(&Family::V4).copied(), above, "{name}");
+            assert_eq!(parsed(&lines).docker_user.contains(&Family::V4), leads, "{name}");
         }
+    }
+
+    #[test]
+    fn each_table_is_read_by_itself() {
+        let saved = "*mangle\n:FORWARD ACCEPT [0:0]\n:DG-FORWARD - [0:0]\n\
+             -A FORWARD -m comment --comment dockgate:1 -j DG-FORWARD\nCOMMIT\n\
+             *filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n";
+        let mut state = State::default();
+        let mangle = (Family::V4, Xtable::Mangle);
+        parse(mangle, saved, &mut state).unwrap();
+        parse(FILTER, saved, &mut state).unwrap();
+        assert_eq!(state.chains.keys().copied().collect::<Vec<_>>(), [mangle]);
+        assert_eq!(state.jumps.keys().map(|jump| jump.table).collect::<Vec<_>>(), [Xtable::Mangle]);
+        assert_eq!(state.bare_tables, [mangle].into());
     }
 
     #[test]
     fn a_listing_that_ends_early_is_no_listing() {
         for text in ["*filter\n:INPUT ACCEPT [0:0]\n", "# Table `filter' is incompatible, use 'nft' tool.\n"] {
-            assert!(parse(Family::V4, text, &mut State::default()).is_err(), "{text}");
+            assert!(parse(FILTER, text, &mut State::default()).is_err(), "{text}");
         }
-        assert_eq!(parse(Family::V4, "", &mut State::default()), Ok(()));
+        assert_eq!(parse(FILTER, "", &mut State::default()), Ok(()));
     }
 
     #[test]

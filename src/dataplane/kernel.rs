@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
+use crate::dataplane::place::{Place, Xtable, places};
 use crate::dataplane::plan::{plan, plan_sets};
 use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
@@ -91,16 +92,17 @@ impl Kernel {
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
         let mut state = State { without: preflight::without(self.variant), ..State::default() };
-        for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
+        for place in places().filter(|place| preflight::may_have_table(self.variant, *place)) {
+            let (family, table) = place;
             let save = Commands::of(self.variant, family).save;
-            let saved = exec::run(save, &["-t", "filter"], "")?;
-            chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+            let saved = exec::run(save, &["-t", table.name()], "")?;
+            chains::parse(place, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
             // A table that does not exist is listed as an empty one when it is named.
-            let empty = state.bare_tables.contains(&family) && !state.chains.contains_key(&family);
+            let empty = state.bare_tables.contains(&place) && !state.chains.contains_key(&place);
             // The full listing also fails for reasons that are in other tables.
-            let absent = || exec::run(save, &[], "").is_ok_and(|all| !chains::has_filter_table(&all));
+            let absent = || exec::run(save, &[], "").is_ok_and(|all| !chains::has_table(&all, table));
             if empty && self.variant == Variant::Nft && absent() {
-                state.absent_tables.insert(family);
+                state.absent_tables.insert(place);
             }
         }
         sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
@@ -206,9 +208,9 @@ impl Kernel {
 
     /// Makes the kernel hold the ruleset before an engine has started, so that the engine's start does not open it.
     ///
-    /// An engine puts its own rules above ours in FORWARD, or its jump to DOCKER-USER above them; which, differs between
-    /// versions, and some add that jump only together with the chain. So ours stands in both places: in FORWARD, where
-    /// [`Kernel::repair`] puts it while nothing leads to DOCKER-USER, and where `anchors` say it stood. A bridge that does
+    /// In the filter table, an engine puts its own rules above ours in FORWARD, or its jump to DOCKER-USER above them; which,
+    /// differs between versions, and some add that jump only together with the chain. So there ours stands in both places: in
+    /// FORWARD, where [`Kernel::repair`] puts it while nothing leads to DOCKER-USER, and where `anchors` say it stood. A bridge that does
     /// not exist yet is made, because only a bridge that exists can be told to show its traffic to netfilter; an engine
     /// takes the bridge of a network that it finds.
     pub fn prepare(&mut self, desired: &Ruleset, anchors: &[Jump]) -> Result<Outcome, Error> {
@@ -306,7 +308,7 @@ impl Kernel {
                 problems.extend(filter_bridge(bridge).err());
                 Ok(())
             }
-            Step::DeleteTable(family) => self.delete_table(*family),
+            Step::DeleteTable(place) => self.delete_table(*place),
             // Without this table the rest holds all the same, and without the rest nothing does.
             Step::Table(input) => {
                 problems.extend(self.nft.load(input).err().map(|error| spoofing(step, &error)));
@@ -338,22 +340,27 @@ impl Kernel {
         }
     }
 
-    /// Ends a filter table that holds nothing but our mark and the chains that our jumps stood in. Where somebody else has
-    /// begun to use it meanwhile the kernel refuses, and only the mark goes.
-    fn delete_table(&mut self, family: Family) -> Result<(), exec::Error> {
+    /// Ends a table that holds nothing but our mark and the chains that our jumps stood in. Where somebody else has begun to
+    /// use it meanwhile the kernel refuses, and only the mark goes.
+    fn delete_table(&mut self, (family, table): Place) -> Result<(), exec::Error> {
         let transaction = |chains: &[&str]| {
             let restore = Commands::of(self.variant, family).restore;
-            let input = format!("*filter\n-X {}\nCOMMIT\n", chains.join("\n-X "));
+            let input = format!("*{table}\n-X {}\nCOMMIT\n", chains.join("\n-X "));
             exec::run(restore, &["--noflush", "-w", LOCK_WAIT], &input)
         };
-        if transaction(&[TABLE_MARK, "INPUT", "FORWARD", "OUTPUT"]).is_err() {
+        // The chains that came with the table are those that we had something in.
+        let made: &[&[&str]] = match table {
+            Xtable::Mangle => &[&["FORWARD"]],
+            Xtable::Filter => &[&["INPUT", "OUTPUT"], &["INPUT", "FORWARD", "OUTPUT"]],
+        };
+        if !made.iter().any(|chains| transaction(&[&[TABLE_MARK], *chains].concat()).is_ok()) {
             return transaction(&[TABLE_MARK]).map(drop);
         }
         let family = nft_family(family);
         // Without the `nft` command the table stays, empty: iptables has no word for it.
-        let listed = exec::run("nft", &["list", "table", family, "filter"], "");
-        if listed.is_ok_and(|table| table.split_whitespace().eq(["table", family, "filter", "{", "}"])) {
-            exec::run("nft", &["delete", "table", family, "filter"], "")?;
+        let listed = exec::run("nft", &["list", "table", family, table.name()], "");
+        if listed.is_ok_and(|text| text.split_whitespace().eq(["table", family, table.name(), "{", "}"])) {
+            exec::run("nft", &["delete", "table", family, table.name()], "")?;
         }
         Ok(())
     }

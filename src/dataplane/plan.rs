@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dataplane::Step;
 use crate::dataplane::antispoof;
+use crate::dataplane::place::{Place, places};
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
-use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AddressSet, ChainName, Match, Member, Ruleset, SetName};
+use crate::net::InterfaceName;
+use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
@@ -145,24 +146,35 @@ fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
     // A jump to a base chain that goes away has to go before it; one that stands where none is wanted any more goes when
     // the others stand.
     let ended = observed.jumps.iter().filter(|(jump, _)| !anchored(jump));
-    let strays = observed.jumps.iter().filter(|(jump, _)| anchored(jump) && !in_place(jump));
+    let strays = || observed.jumps.iter().filter(|(jump, _)| anchored(jump) && !in_place(jump));
+    // Where rules go from one table to another, the former loses its own when the latter has them.
+    let moves = |place: Place| {
+        let goes = |jump: &Jump| !anchors.iter().any(|a| (a.family, a.table, a.hook) == (place.0, place.1, jump.hook));
+        strays().any(|(jump, _)| (jump.family, jump.table) == place && goes(jump))
+    };
 
     let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
-    for family in Family::ALL {
-        steps.extend(restore(family, observed, desired));
-        if ends_table(family, observed, desired) {
-            steps.push(Step::DeleteTable(family));
-        }
+    for place in places().filter(|place| !moves(*place)) {
+        steps.extend(table_steps(place, observed, desired));
     }
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
     steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
-    steps.extend(strays.flat_map(deletions));
+    steps.extend(strays().flat_map(deletions));
+    for place in places().filter(|place| moves(*place)) {
+        steps.extend(table_steps(place, observed, desired));
+    }
     steps
+}
+
+/// What brings the chains of a table to what they should be.
+fn table_steps(place: Place, observed: &State, desired: &Ruleset) -> Vec<Step> {
+    let ends = observed.ends_table(place, desired).then_some(Step::DeleteTable(place));
+    restore(place, observed, desired).into_iter().chain(ends).collect()
 }
 
 /// Whether two jumps do the same in the same chain.
 fn same_place(one: &Jump, other: &Jump) -> bool {
-    (one.family, one.hook, &one.chain) == (other.family, other.hook, &other.chain)
+    (one.family, one.table, one.hook, &one.chain) == (other.family, other.table, other.hook, &other.chain)
 }
 
 fn deletions((jump, positions): (&Jump, &Vec<usize>)) -> impl Iterator<Item = Step> {
@@ -190,23 +202,17 @@ fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
     steps
 }
 
-/// Whether the filter table of a family goes away with the last of our chains, as it came with the first.
-fn ends_table(family: Family, observed: &State, desired: &Ruleset) -> bool {
-    let made = observed.chains.get(&family).is_some_and(|named| named.contains_key(TABLE_MARK));
-    made && observed.bare_tables.contains(&family) && observed.filtered(desired).all(|(wanted, _)| *wanted != family)
-}
-
-/// One transaction that brings all chains of a family to what they should be; `None` when they are.
-fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> {
+/// One transaction that brings all chains of a table to what they should be; `None` when they are.
+fn restore(place: Place, observed: &State, desired: &Ruleset) -> Option<Step> {
     let nothing = BTreeMap::new();
-    let present = observed.chains.get(&family).unwrap_or(&nothing);
-    let no_chains = BTreeMap::new();
-    let wanted = observed.filtered(desired).find(|(of, _)| **of == family).map_or(&no_chains, |(_, named)| named);
-    let names: BTreeSet<&str> = wanted.keys().map(ChainName::as_str).collect();
+    let present = observed.chains.get(&place).unwrap_or(&nothing);
+    let wanted = observed.filtered(desired).remove(&place).unwrap_or_default();
+    let names: BTreeSet<&str> = wanted.keys().map(|name| name.as_str()).collect();
+    let (family, table) = place;
 
     let mut heads = Vec::new();
     let mut lines = Vec::new();
-    for (name, rules) in wanted {
+    for (name, rules) in &wanted {
         let rendered = render::chain(family, name.as_str(), rules);
         let same = present.get(name.as_str()).is_some_and(|hashes| {
             hashes.len() == rendered.len()
@@ -217,15 +223,15 @@ fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> 
             lines.extend(rendered.into_iter().map(|line| line.text));
         }
     }
-    let keeps_mark = !wanted.is_empty() || ends_table(family, observed, desired);
-    if !wanted.is_empty() && observed.absent_tables.contains(&family) {
+    let keeps_mark = !wanted.is_empty() || observed.ends_table(place, desired);
+    if !wanted.is_empty() && observed.absent_tables.contains(&place) {
         heads.push(TABLE_MARK);
     }
     for (name, hashes) in present.iter().filter(|(name, _)| !names.contains(name.as_str())) {
         if name == TABLE_MARK && keeps_mark && hashes.is_empty() {
             continue;
         }
-        if !observed.pinned.contains_key(&(family, name.clone())) {
+        if !observed.pinned.contains_key(&(place, name.clone())) {
             heads.push(name);
             lines.push(format!("-X {name}"));
         } else if !hashes.is_empty() {
@@ -238,7 +244,7 @@ fn restore(family: Family, observed: &State, desired: &Ruleset) -> Option<Step> 
     // A head creates the chain, or empties it if it exists.
     let heads = heads.into_iter().map(|head| format!(":{head} - [0:0]"));
     let input: Vec<String> = heads.chain(lines).collect();
-    Some(Step::Restore { family, input: format!("*filter\n{}\nCOMMIT\n", input.join("\n")) })
+    Some(Step::Restore { family, input: format!("*{table}\n{}\nCOMMIT\n", input.join("\n")) })
 }
 
 /// The desired ruleset under other names for the sets that the kernel holds in a form that cannot be changed in place.

@@ -13,6 +13,7 @@ use std::path::Path;
 use crate::dataplane::antispoof;
 use crate::dataplane::chains;
 use crate::dataplane::exec::{self, Commands};
+use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::{Error, Variant};
 use crate::net::Family;
 
@@ -84,7 +85,7 @@ fn holds_docker(variant: Variant) -> Result<bool, Error> {
     for family in Family::ALL {
         let save = Commands::of(variant, family).save;
         if in_path(save)
-            && may_have_filter_table(variant, family)
+            && may_have_table(variant, (family, Xtable::Filter))
             && chains::has_docker(&exec::run(save, &["-t", "filter"], "")?)
         {
             return Ok(true);
@@ -95,14 +96,14 @@ fn holds_docker(variant: Variant) -> Result<bool, Error> {
 
 /// Whether there is something to list. Listing a legacy table creates it, so the kernel is asked first;
 /// `iptables-nft-save` creates nothing.
-pub(super) fn may_have_filter_table(variant: Variant, family: Family) -> bool {
+pub(super) fn may_have_table(variant: Variant, (family, table): Place) -> bool {
     // Not `/proc/net`, which is that of the process's first thread.
     let tables = match (variant, family) {
         (Variant::Nft, _) => return true,
         (Variant::Legacy, Family::V4) => "/proc/thread-self/net/ip_tables_names",
         (Variant::Legacy, Family::V6) => "/proc/thread-self/net/ip6_tables_names",
     };
-    fs::read_to_string(tables).is_ok_and(|names| names.lines().any(|name| name == "filter"))
+    fs::read_to_string(tables).is_ok_and(|names| names.lines().any(|name| name == table.name()))
 }
 
 fn default_variant() -> Result<Variant, Error> {

@@ -10,15 +10,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::antispoof::{self, Table};
+use crate::dataplane::place::{Chains, Place, Xtable, placed, places};
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AddressSet, Chain, ChainName, Hook, Match, Ruleset, SetName};
+use crate::ruleset::{AddressSet, ChainName, Hook, Match, Ruleset, SetName};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
 
-/// An empty chain in a filter table that did not exist before us, which tells the removal to end the table too.
+/// An empty chain in a table that did not exist before us, which tells the removal to end the table too.
 pub(super) const TABLE_MARK: &str = "DG-made-this-table";
 
 /// Position of an anchor that is right.
@@ -29,6 +30,9 @@ const FIRST: usize = 1;
 pub struct Jump {
     /// Family.
     pub family: Family,
+    /// The table.
+    #[serde(default)]
+    pub table: Xtable,
     /// The base chain it leads to.
     pub hook: Hook,
     /// The foreign chain it stands in.
@@ -49,7 +53,7 @@ impl Jump {
     }
 
     /// The jump whose rule this is; `None` if it is not exactly a jump of ours.
-    pub(super) fn recognise(family: Family, chain: &str, rule: &[String]) -> Option<Jump> {
+    pub(super) fn recognise((family, table): Place, chain: &str, rule: &[String]) -> Option<Jump> {
         let ["-m", "comment", "--comment", comment, "-j", target] =
             rule.iter().map(String::as_str).collect::<Vec<_>>()[..]
         else {
@@ -57,7 +61,7 @@ impl Jump {
         };
         let serial = comment.strip_prefix(Self::COMMENT)?.parse().ok()?;
         let hook = Hook::ALL.into_iter().find(|hook| ChainName::base(*hook).as_str() == target)?;
-        Some(Jump { family, hook, chain: chain.to_owned(), serial })
+        Some(Jump { family, table, hook, chain: chain.to_owned(), serial })
     }
 }
 
@@ -69,21 +73,21 @@ pub struct State {
     /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
     pub odd_sets: BTreeSet<String>,
     /// Our chains: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
-    pub chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>>,
+    pub chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>>,
     /// Interfaces that rules of ours name: an address on one of them is judged already.
     pub interfaces: BTreeSet<InterfaceName>,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
     pub jumps: BTreeMap<Jump, Vec<usize>>,
-    /// Families whose filter table does not exist yet. Only iptables-nft can undo its creation.
-    pub absent_tables: BTreeSet<Family>,
-    /// Families whose filter table holds nothing of others.
-    pub bare_tables: BTreeSet<Family>,
+    /// Tables that do not exist yet. Only iptables-nft can undo their creation.
+    pub absent_tables: BTreeSet<Place>,
+    /// Tables that hold nothing of others.
+    pub bare_tables: BTreeSet<Place>,
     /// Families that cannot be filtered here, and of which this kernel has no packets.
     pub without: BTreeSet<Family>,
-    /// Where FORWARD jumps to DOCKER-USER: the number of foreign rules above that jump.
-    pub docker_user: BTreeMap<Family, usize>,
+    /// Where FORWARD jumps to DOCKER-USER.
+    pub docker_user: BTreeSet<Family>,
     /// Our chains to which a foreign rule leads, with that rule. The kernel does not delete such a chain.
-    pub pinned: BTreeMap<(Family, String), String>,
+    pub pinned: BTreeMap<(Place, String), String>,
     /// Bridges whose same-bridge traffic passes through netfilter in both families.
     pub filtered_bridges: BTreeSet<InterfaceName>,
     /// Our table against spoofing, if it is there.
@@ -102,22 +106,23 @@ impl State {
     /// The state after the steps of [`super::plan()`] from this state to `desired`.
     #[must_use]
     pub fn after(&self, desired: &Ruleset) -> State {
-        let mut chains: BTreeMap<Family, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
-        for (family, named) in self.filtered(desired) {
-            let hashes = |(name, rules): (&ChainName, &Chain)| {
-                let lines = render::chain(*family, name.as_str(), rules);
+        let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
+        for (place, named) in self.filtered(desired) {
+            let hashes_of = |name: &ChainName, rules| {
+                let lines = render::chain(place.0, name.as_str(), rules);
                 (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
             };
-            let mut hashes: BTreeMap<String, _> = named.iter().map(hashes).collect();
-            if self.made_table(*family) {
+            let mut hashes: BTreeMap<String, _> =
+                named.into_iter().map(|(name, rules)| hashes_of(name, rules)).collect();
+            if self.made_table(place) {
                 hashes.insert(TABLE_MARK.to_owned(), Vec::new());
             }
-            chains.insert(*family, hashes);
+            chains.insert(place, hashes);
         }
-        for (family, name) in self.pinned.keys() {
-            chains.entry(*family).or_default().entry(name.clone()).or_default();
+        for (place, name) in self.pinned.keys() {
+            chains.entry(*place).or_default().entry(name.clone()).or_default();
         }
-        let made: BTreeSet<Family> = chains.keys().copied().collect();
+        let made: BTreeSet<Place> = chains.keys().copied().collect();
         let filtered = self.filtered_bridges.union(&desired.bridges).cloned().collect();
         State {
             sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
@@ -125,7 +130,10 @@ impl State {
             chains,
             interfaces: interfaces(desired),
             jumps: self.anchors(desired).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
-            absent_tables: self.absent_tables.difference(&made).copied().collect(),
+            absent_tables: places()
+                .filter(|place| self.absent_tables.contains(place) || self.ends_table(*place, desired))
+                .filter(|place| !made.contains(place))
+                .collect(),
             bare_tables: self.bare_tables.clone(),
             without: self.without.clone(),
             docker_user: self.docker_user.clone(),
@@ -154,27 +162,33 @@ impl State {
         self
     }
 
-    /// The desired chains of the families that can be filtered here; of a family without chains, none.
-    pub(super) fn filtered<'a>(
-        &'a self,
-        desired: &'a Ruleset,
-    ) -> impl Iterator<Item = (&'a Family, &'a BTreeMap<ChainName, Chain>)> {
-        desired.chains.iter().filter(|(family, named)| !named.is_empty() && !self.without.contains(family))
+    /// The desired chains by place, of the families that can be filtered here.
+    pub(super) fn filtered<'a>(&self, desired: &'a Ruleset) -> BTreeMap<Place, Chains<'a>> {
+        let mut placed = placed(desired);
+        placed.retain(|(family, _), _| !self.without.contains(family));
+        placed
     }
 
-    /// Whether the filter table of a family exists because of us, or will do so.
-    pub(super) fn made_table(&self, family: Family) -> bool {
-        self.absent_tables.contains(&family)
-            || self.chains.get(&family).is_some_and(|named| named.contains_key(TABLE_MARK))
+    /// Whether a table exists because of us, or will do so.
+    pub(super) fn made_table(&self, place: Place) -> bool {
+        self.absent_tables.contains(&place)
+            || self.chains.get(&place).is_some_and(|named| named.contains_key(TABLE_MARK))
+    }
+
+    /// Whether a table goes away with the last of our chains, as it came with the first.
+    pub(super) fn ends_table(&self, place: Place, desired: &Ruleset) -> bool {
+        let made = self.chains.get(&place).is_some_and(|named| named.contains_key(TABLE_MARK));
+        made && self.bare_tables.contains(&place) && !self.filtered(desired).contains_key(&place)
     }
 
     /// The jumps to each base chain that `desired` has.
     pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
         let mut anchors = Vec::new();
-        for (family, named) in self.filtered(desired) {
+        for (place, named) in self.filtered(desired) {
             for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
-                let jump = |chain: &str| Jump { family: *family, hook, chain: chain.to_owned(), serial: Jump::LASTING };
-                anchors.extend(self.anchor_chains(*family, hook).into_iter().map(jump));
+                let (family, table) = place;
+                let jump = |chain: &str| Jump { family, table, hook, chain: chain.to_owned(), serial: Jump::LASTING };
+                anchors.extend(self.anchor_chains(place, hook).into_iter().map(jump));
             }
         }
         anchors
@@ -185,13 +199,15 @@ impl State {
         self.jumps.get(anchor).is_some_and(|positions| **positions == [FIRST])
     }
 
-    /// Docker pushes foreign jumps in FORWARD below its own rules, but leaves the content of DOCKER-USER alone. What
-    /// others put above DOCKER-USER could accept packets that it never sees, so then there is a jump above them as well;
-    /// a packet that passes our rules twice fares as if it had passed them once.
-    fn anchor_chains(&self, family: Family, hook: Hook) -> Vec<&'static str> {
-        match (hook, self.docker_user.get(&family)) {
-            (Hook::Forward, Some(0)) => vec![DOCKER_USER],
-            (Hook::Forward, Some(_)) => vec![DOCKER_USER, hook.kernel_chain()],
+    /// In FORWARD of the filter table Docker pushes foreign jumps below its own rules when it makes a network or starts, and
+    /// leaves the content of DOCKER-USER alone; but to keep its jump to that chain on top it deletes it and inserts it anew,
+    /// and between the two its own rules accept what DOCKER-USER never sees. So there is a jump in both, where FORWARD leads
+    /// to DOCKER-USER: a packet that passes our rules twice fares as if it had passed them once.
+    fn anchor_chains(&self, (family, table): Place, hook: Hook) -> Vec<&'static str> {
+        match (table, hook) {
+            (Xtable::Filter, Hook::Forward) if self.docker_user.contains(&family) => {
+                vec![DOCKER_USER, hook.kernel_chain()]
+            }
             _ => vec![hook.kernel_chain()],
         }
     }
@@ -215,7 +231,7 @@ impl State {
         for bridge in desired.bridges.difference(&self.filtered_bridges) {
             problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason: "it is off".to_owned() });
         }
-        for ((family, chain), rule) in &self.pinned {
+        for (((family, _), chain), rule) in &self.pinned {
             problems.push(Problem::ForeignReference { family: *family, chain: chain.clone(), rule: rule.clone() });
         }
         if let (Some(_), Some(reason)) = (&desired.anti_spoofing, &self.without_table) {

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use super::netlink::{
     BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Message, find, message, origin, text,
 };
+use super::place::Xtable;
 use super::state::DOCKER_USER;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
@@ -47,8 +48,6 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_BRIDGE: u8 = 7;
 const NFPROTO_IPV6: u8 = 10;
-/// The table of iptables-nft in which everything of ours is.
-const FILTER_TABLE: &str = "filter";
 /// The table of ours in the bridge family.
 const BRIDGE_TABLE: &str = "dockgate";
 // linux/rtnetlink.h: group 1 as a bit.
@@ -163,7 +162,7 @@ fn is_of_our_nft(kind: u16, message: &[u8]) -> bool {
     origin(message).and_then(parent) == Some(std::process::id())
 }
 
-/// Whether a message of nftables is about what we keep: the filter tables of iptables, there the kernel's chains, Docker's
+/// Whether a message of nftables is about what we keep: the tables of iptables with chains of ours, there the kernel's chains, Docker's
 /// chain for the rules of others and chains of ours; and our own table. Docker writes its other chains at every start of a
 /// container, which is none of our business.
 fn concerns_rules(kind: u16, body: &[u8]) -> bool {
@@ -175,7 +174,7 @@ fn concerns_rules(kind: u16, body: &[u8]) -> bool {
     let Some(table) = find(attributes, NFTA_TABLE).and_then(text) else { return true };
     match *family {
         NFPROTO_BRIDGE => table == BRIDGE_TABLE,
-        NFPROTO_IPV4 | NFPROTO_IPV6 if table == FILTER_TABLE => {
+        NFPROTO_IPV4 | NFPROTO_IPV6 if Xtable::ALL.iter().any(|of_ours| table == of_ours.name()) => {
             let chain = match verb {
                 NFT_MSG_NEWRULE | NFT_MSG_DELRULE => find(attributes, NFTA_RULE_CHAIN),
                 NFT_MSG_NEWCHAIN | NFT_MSG_DELCHAIN => find(attributes, NFTA_CHAIN_NAME),
@@ -230,6 +229,7 @@ mod tests {
             ("a rule in INPUT", NFT_MSG_NEWRULE, NFPROTO_IPV6, &[(table, "filter"), (rule, "INPUT")], true),
             ("a rule in DOCKER-USER", NFT_MSG_NEWRULE, NFPROTO_IPV4, &[(table, "filter"), (rule, "DOCKER-USER")], true),
             ("a rule of Docker's", NFT_MSG_NEWRULE, NFPROTO_IPV4, &[(table, "filter"), (rule, "DOCKER")], false),
+            ("a rule in mangle", NFT_MSG_DELRULE, NFPROTO_IPV6, &[(table, "mangle"), (rule, "FORWARD")], true),
             ("a rule in nat", NFT_MSG_NEWRULE, NFPROTO_IPV4, &[(table, "nat"), (rule, "OUTPUT")], false),
             ("a chain of ours", NFT_MSG_DELCHAIN, NFPROTO_IPV4, &[(table, "filter"), (chain, "DG-x")], true),
             ("a foreign chain", NFT_MSG_NEWCHAIN, NFPROTO_IPV4, &[(table, "filter"), (chain, "f2b")], false),

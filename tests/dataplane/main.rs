@@ -11,7 +11,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use dockgate::dataplane::{Error, Kernel, Options, Problem, State, Step, Variant, plan, removal};
+use dockgate::dataplane::{Error, Jump, Kernel, Options, Problem, State, Step, Variant, Xtable, plan, removal};
 use dockgate::net::Family;
 use dockgate::ruleset::{Match, Ruleset, SetKind, SetName};
 
@@ -193,73 +193,73 @@ fn foreign_rules_are_left_byte_for_byte() {
 }
 
 /// The rules of a chain, without `-A CHAIN`.
-fn rules(variant: Variant, command: &str, chain: &str) -> Vec<String> {
+fn rules(variant: Variant, command: &str, [table, chain]: [&str; 2]) -> Vec<String> {
     let prefix = format!("-A {chain} ");
-    let listing = run(&format!("{command}-{variant}"), &["-S", chain]);
+    let listing = run(&format!("{command}-{variant}"), &["-t", table, "-S", chain]);
     listing.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
 }
+
+/// Where forwarded packets are met, and whether denied ones are answered, for which there is another table.
+const MET: [(bool, &[[&str; 2]]); 2] =
+    [(false, &[["mangle", "FORWARD"]]), (true, &[["filter", "DOCKER-USER"], ["filter", "FORWARD"]])];
 
 #[test]
 fn anchors_are_repaired_in_first_place_and_stay_single() {
     with_both_variants(|variant| {
         let prepare = docker_host(variant);
-        sh(&prepare);
-        let desired = World::default().ruleset();
-        let mut kernel = kernel(variant);
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        let good = dump(variant);
-        assert!(rules(variant, "iptables", "DOCKER-USER")[0].ends_with("-j DG-FORWARD"));
-        assert!(!rules(variant, "iptables", "FORWARD").iter().any(|rule| rule.contains("DG-FORWARD")));
-        let jump = |serial: u32, hook: &str| format!("-m comment --comment dockgate:{serial} -j DG-{hook}");
-        let (first, second) = (jump(1, "FORWARD"), jump(2, "FORWARD"));
-        let table = [
-            ("deleted", format!("iptables-{variant} -D DOCKER-USER {first}")),
-            ("a copy at the end", format!("iptables-{variant} -A DOCKER-USER {first}")),
-            ("a copy in FORWARD", format!("ip6tables-{variant} -I FORWARD {first}")),
-            ("copies everywhere", format!("for i in 1 2 3; do ip6tables-{variant} -I DOCKER-USER 2 {first}; done")),
-            ("a stopgap left behind", format!("iptables-{variant} -I DOCKER-USER {second}")),
-            (
-                "only a stopgap",
-                format!("iptables-{variant} -I DOCKER-USER {second}; iptables-{variant} -D DOCKER-USER {first}"),
-            ),
-        ];
-        for (name, damage) in table {
-            sh(&damage);
-            assert_ne!(dump(variant), good, "{name}");
-            assert!(!kernel.repair(&desired).expect("a kernel that can enforce").steps.is_empty(), "{name}");
-            assert_same(&dump(variant), &good, name);
-            assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").steps, [], "{name}");
-        }
-        for (name, chain) in
-            [("above in DOCKER-USER", "DOCKER-USER"), ("above in INPUT", "INPUT"), ("OUTPUT", "OUTPUT")]
-        {
-            sh(&format!("iptables-{variant} -I {chain} -s 192.0.2.1 -j ACCEPT"));
+        for (reject, met) in MET {
+            sh(&prepare);
+            let desired = World { reject, ..World::default() }.ruleset();
+            let mut kernel = kernel(variant);
             kernel.repair(&desired).expect("a kernel that can enforce");
-            sh(&format!("iptables-{variant} -D {chain} -s 192.0.2.1 -j ACCEPT"));
-            assert_same(&dump(variant), &good, name);
-        }
-        sh(&format!("iptables-{variant} -I FORWARD -j ACCEPT"));
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        for chain in ["FORWARD", "DOCKER-USER"] {
-            assert!(rules(variant, "iptables", chain)[0].ends_with("-j DG-FORWARD"), "what is above {chain} accepts");
-        }
-        sh(&format!("iptables-{variant} -D FORWARD -j ACCEPT"));
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        assert_same(&dump(variant), &good, "nothing is above DOCKER-USER any more");
-        sh(&format!("iptables-{variant} -F; ip6tables-{variant} -F"));
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        assert!(rules(variant, "iptables", "FORWARD")[0].ends_with("-j DG-FORWARD"), "nothing jumps to DOCKER-USER");
-        sh(&format!(
-            "iptables-{variant} -F; ip6tables-{variant} -F; ipset destroy blocklist; ip link del br-a; ip link del br-b"
-        ));
-        for command in ["iptables", "ip6tables"] {
+            let good = dump(variant);
+            for place in met {
+                assert!(rules(variant, "iptables", *place)[0].ends_with("-j DG-FORWARD"), "{place:?}");
+            }
+            let jump = |serial: u32| format!("-m comment --comment dockgate:{serial} -j DG-FORWARD");
+            let (first, second) = (jump(1), jump(2));
+            let [table, chain] = met[0];
+            let (v4, v6) = (format!("iptables-{variant} -t {table}"), format!("ip6tables-{variant} -t {table}"));
+            let filter = format!("iptables-{variant}");
+            let damages = [
+                ("deleted", format!("{v4} -D {chain} {first}")),
+                ("a copy at the end", format!("{v4} -A {chain} {first}")),
+                (
+                    "below another",
+                    format!("{v4} -D {chain} {first}; {v4} -A {chain} {first}; {v4} -I {chain} -s 192.0.2.1"),
+                ),
+                ("copies everywhere", format!("for i in 1 2 3; do {v6} -I {chain} 2 {first}; done")),
+                ("a stopgap left behind", format!("{v4} -I {chain} {second}")),
+                ("only a stopgap", format!("{v4} -I {chain} {second}; {v4} -D {chain} {first}")),
+            ];
+            for (name, damage) in damages {
+                sh(&damage);
+                assert_ne!(dump(variant), good, "{name}");
+                assert!(!kernel.repair(&desired).expect("a kernel that can enforce").steps.is_empty(), "{name}");
+                if name == "below another" {
+                    sh(&format!("{v4} -D {chain} -s 192.0.2.1"));
+                }
+                assert_same(&dump(variant), &good, name);
+                assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").steps, [], "{name}");
+            }
+            for [table, chain] in [met[0], met[met.len() - 1], ["filter", "INPUT"], ["filter", "OUTPUT"]] {
+                sh(&format!("{filter} -t {table} -I {chain} -s 192.0.2.1 -j ACCEPT"));
+                kernel.repair(&desired).expect("a kernel that can enforce");
+                sh(&format!("{filter} -t {table} -D {chain} -s 192.0.2.1 -j ACCEPT"));
+                assert_same(&dump(variant), &good, chain);
+            }
+            sh(&format!("iptables-{variant} -F; ip6tables-{variant} -F; iptables-{variant} -t mangle -F"));
+            kernel.repair(&desired).expect("a kernel that can enforce");
+            let last = met[met.len() - 1];
+            assert!(rules(variant, "iptables", last)[0].ends_with("-j DG-FORWARD"), "nothing jumps to DOCKER-USER");
+            kernel.apply(&removal(&kernel_state(variant))).expect("a kernel that can enforce");
             sh(&format!(
-                "{command}-{variant} -X DOCKER; {command}-{variant} -X DOCKER-USER; {command}-{variant} -X OTHER"
+                "iptables-{variant} -F; ip6tables-{variant} -F; ipset destroy blocklist; ip link del br-a; ip link del br-b"
             ));
+            for command in ["iptables", "ip6tables"] {
+                sh(&format!("for c in DOCKER DOCKER-USER OTHER; do {command}-{variant} -X $c; done"));
+            }
         }
-        sh(&prepare);
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        assert_same(&dump(variant), &good, "rebuilt from nothing");
     });
 }
 
@@ -267,19 +267,48 @@ fn anchors_are_repaired_in_first_place_and_stay_single() {
 fn there_is_never_a_moment_without_an_anchor() {
     with_both_variants(|variant| {
         sh(&docker_host(variant));
-        let desired = World::default().ruleset();
-        let mut kernel = kernel(variant);
-        kernel.repair(&desired).expect("a kernel that can enforce");
-        sh(&format!("iptables-{variant} -I DOCKER-USER -j RETURN"));
-        sh(&format!("iptables-{variant} -A DOCKER-USER -m comment --comment dockgate:1 -j DG-FORWARD"));
-        let steps = plan(&kernel.observe().expect("a kernel that can enforce"), &desired);
-        assert!(steps.len() > 3, "{steps:?}");
-        for step in &steps {
-            kernel.apply(std::slice::from_ref(step)).expect("a kernel that can enforce");
-            let rules = rules(variant, "iptables", "DOCKER-USER");
-            assert!(rules[0].ends_with("-j DG-FORWARD"), "after {step}: {rules:?}");
+        for (reject, met) in MET {
+            let [table, chain] = met[0];
+            let desired = World { reject, ..World::default() }.ruleset();
+            let mut kernel = kernel(variant);
+            kernel.repair(&desired).expect("a kernel that can enforce");
+            sh(&format!("iptables-{variant} -t {table} -I {chain} -j RETURN"));
+            sh(&format!("iptables-{variant} -t {table} -A {chain} -m comment --comment dockgate:1 -j DG-FORWARD"));
+            let steps = plan(&kernel.observe().expect("a kernel that can enforce"), &desired);
+            assert!(steps.len() > 3, "{steps:?}");
+            for step in &steps {
+                kernel.apply(std::slice::from_ref(step)).expect("a kernel that can enforce");
+                let rules = rules(variant, "iptables", met[0]);
+                assert!(rules[0].ends_with("-j DG-FORWARD"), "after {step}: {rules:?}");
+            }
+            assert_settled(variant, &desired);
         }
-        assert_settled(variant, &desired);
+    });
+}
+
+#[test]
+fn rules_are_in_one_table_or_the_other_whenever_they_move() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let world = |reject| World { reject, ..World::default() }.ruleset();
+        for (from, to) in [(false, true), (true, false)] {
+            let (from, to) = (world(from), world(to));
+            let mut kernel = kernel(variant);
+            kernel.repair(&from).expect("a kernel that can enforce");
+            for step in plan(&kernel.observe().expect("a kernel that can enforce"), &to) {
+                kernel.apply(std::slice::from_ref(&step)).expect("a kernel that can enforce");
+                let state = kernel_state(variant);
+                let stands = |(table, chain): (Xtable, &str)| {
+                    let is_there =
+                        |jump: &Jump| (jump.family, jump.table, jump.chain.as_str()) == (Family::V4, table, chain);
+                    let filled = state.chains.get(&(Family::V4, table)).and_then(|named| named.get("DG-FORWARD"));
+                    state.jumps.keys().any(is_there) && filled.is_some_and(|rules| !rules.is_empty())
+                };
+                let ways = [(Xtable::Mangle, "FORWARD"), (Xtable::Filter, "DOCKER-USER")];
+                assert!(ways.into_iter().any(stands), "after {step}");
+            }
+            assert_settled(variant, &to);
+        }
     });
 }
 
@@ -353,10 +382,10 @@ fn drift_and_odd_sets_are_repaired() {
         );
         let unused = "ipset create dg-4-left-behind hash:ip; ipset add dg-4-left-behind 192.0.2.1".to_owned();
         let table = [
-            ("a rule deleted", format!("ip6tables-{variant} -D DG-FORWARD 2")),
-            ("a rule inserted", format!("iptables-{variant} -I DG-FORWARD -j ACCEPT")),
-            ("a rule replaced", format!("iptables-{variant} -R DG-FORWARD 1 -j ACCEPT")),
-            ("a chain flushed", format!("iptables-{variant} -F DG-FORWARD")),
+            ("a rule deleted", format!("ip6tables-{variant} -t mangle -D DG-FORWARD 2")),
+            ("a rule inserted", format!("iptables-{variant} -t mangle -I DG-FORWARD -j ACCEPT")),
+            ("a rule replaced", format!("iptables-{variant} -R DG-INPUT 1 -j ACCEPT")),
+            ("a chain flushed", format!("iptables-{variant} -t mangle -F DG-FORWARD")),
             (
                 "a chain of nobody",
                 format!("iptables-{variant} -N DG-nobody; iptables-{variant} -A DG-nobody -j ACCEPT"),
@@ -416,11 +445,11 @@ fn a_foreign_rule_that_leads_to_a_chain_of_ours_is_reported_and_blocks_nothing()
         let desired = World::default().ruleset();
         let mut kernel = kernel(variant);
         kernel.repair(&desired).expect("a kernel that can enforce");
-        let chain = rules(variant, "iptables", "DG-FORWARD")
+        let chain = rules(variant, "iptables", ["mangle", "DG-FORWARD"])
             .iter()
             .find_map(|rule| rule.split_once("-j DG-ingress").map(|(_, rest)| format!("DG-ingress{rest}")))
             .expect("a kernel that can enforce");
-        sh(&format!("iptables-{variant} -A OTHER -s 192.0.2.1 -j {chain}"));
+        sh(&format!("iptables-{variant} -t mangle -N OTHER; iptables-{variant} -t mangle -A OTHER -j {chain}"));
         sh(&format!("iptables-{variant} -A OTHER -m set --match-set dg-4-known src,src -j ACCEPT"));
         let observed = kernel.observe().expect("a kernel that can enforce");
         let problems = kernel.apply(&removal(&observed)).expect("a kernel that can enforce");

@@ -57,13 +57,14 @@ pub(crate) fn assert_same(found: &str, expected: &str, name: &str) {
     assert!(found == expected, "{name}: the kernel does not hold what it should\n{missing}\n{surplus}");
 }
 
-/// Everything in the filter tables and in the sets, without what the kernel chooses or counts.
+/// Everything in the tables that we use and in the sets, without what the kernel chooses or counts.
 pub(crate) fn dump(variant: Variant) -> String {
     let mut dump = String::new();
-    for command in ["iptables", "ip6tables"] {
-        dump.extend(["== ", command, "\n"]);
-        for line in run(&format!("{command}-{variant}-save"), &["-t", "filter"]).lines().filter(|l| !l.starts_with('#'))
-        {
+    for (command, table) in
+        ["iptables", "ip6tables"].into_iter().flat_map(|command| ["mangle", "filter"].map(|table| (command, table)))
+    {
+        dump.extend(["== ", command, " ", table, "\n"]);
+        for line in run(&format!("{command}-{variant}-save"), &["-t", table]).lines().filter(|l| !l.starts_with('#')) {
             dump += line.split(" [").next().unwrap_or_default();
             dump += "\n";
         }

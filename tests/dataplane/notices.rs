@@ -42,7 +42,8 @@ fn changes_by_other_hands_are_notified_and_no_others() {
         sh("ip link set br-a up");
         let mut notices = watch().expect("this kernel notifies");
         for (change, expected) in [
-            ("iptables-nft -F DG-FORWARD", Some(RULES)),
+            ("iptables-nft -t mangle -F DG-FORWARD", Some(RULES)),
+            ("iptables-nft -F DG-INPUT", Some(RULES)),
             ("ip6tables-nft -I INPUT -j ACCEPT", Some(RULES)),
             ("iptables-nft -F DOCKER-USER", Some(RULES)),
             ("iptables-nft -A DOCKER -j RETURN", None),

@@ -222,7 +222,7 @@ fn without_its_table_the_rest_is_enforced_and_the_table_tried_again() {
         }
         let told = kernel.repair(&desired).expect(EXPECT);
         assert!(!told.drift && told.steps.is_empty(), "what was not done is nobody's change: {told:?}");
-        assert!(sh("iptables-nft-save -t filter").contains("-A FORWARD"), "the other rules are in force");
+        assert!(sh("iptables-nft-save -t mangle").contains("-A FORWARD"), "the other rules are in force");
         let fewer = ruleset(&[web()]);
         assert!(kernel.enforce(&fewer).is_ok_and(|outcome| outcome.problems.len() == 1));
         drop(owner);

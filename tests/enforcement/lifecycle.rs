@@ -96,9 +96,9 @@ fn the_rules_outlive_whatever_happens_to_the_controller() {
         world.expect_enforced();
     };
     for (what, command) in [
-        ("flushed base chain", ["iptables", "-F", "DG-FORWARD"].as_slice()),
-        ("flushed DOCKER-USER", &["sh", "-c", "iptables -F DOCKER-USER && iptables -A DOCKER-USER -j RETURN"]),
-        ("rule above ours", &["sh", "-c", "iptables -I DOCKER-USER -j RETURN && sleep 3 && iptables -D DOCKER-USER 2"]),
+        ("flushed base chain", ["iptables", "-t", "mangle", "-F", "DG-FORWARD"].as_slice()),
+        ("flushed FORWARD", &["iptables", "-t", "mangle", "-F", "FORWARD"]),
+        ("rule above ours", &["sh", "-c", "iptables -I INPUT -j RETURN && sleep 3 && iptables -D INPUT 2"]),
         ("emptied set", &["ipset", "flush", "dg-4-known"]),
     ] {
         world.lab.run(command);

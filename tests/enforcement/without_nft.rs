@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::world::{OWNERS_EXAMPLE, Policies, bridge_table, wait_for};
+use crate::support::world::{OWNERS_EXAMPLE, Policies, bridge_table, rules, wait_for};
 use crate::support::{Engine, Lab, Probe, Survey};
 
 /// What dockgate runs, but for `nft`, and what starts it here.
@@ -61,7 +61,7 @@ fn the_status_says_what_is_not_prevented() {
                 .iter()
                 .all(|part| text.contains(part))
     });
-    wait_for("the rules", || lab.run(&["iptables", "-S"]).contains("allow-web-to-api"));
+    wait_for("the rules", || rules(&lab).contains("allow-web-to-api"));
     enforced();
     assert_eq!(bridge_table(&lab), "");
     assert!(controller.stop().success());

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::board::{Board, FAILED};
 use crate::support::lab::{HOST, OUTSIDE};
-use crate::support::world::{Policies, packet_filter, wait_for};
+use crate::support::world::{JUMPS, Policies, jumps, packet_filter, wait_for};
 use crate::support::{
     Cell, Container, Controller, Engine, Iptables, Lab, Matrix, Options, Outcome, Probe, Responder, Survey, Target,
 };
@@ -382,13 +382,7 @@ impl Host {
         let survey = self.survey();
         survey.expect(|cell| self.was_open(cell) && is_allowed(cell));
         for command in ["iptables", "ip6tables"] {
-            let rules = self.lab.run(&[&self.lab.tool(command), "-S"]);
-            let jumps = |chain: &str| {
-                let start = format!("-A {chain} ");
-                rules.lines().filter(|rule| rule.starts_with(&start) && rule.contains("-j DG-")).count()
-            };
-            let anchors = ["FORWARD", "DOCKER-USER"].map(jumps).iter().sum::<usize>();
-            assert_eq!([anchors, jumps("INPUT"), jumps("OUTPUT")], [1, 1, 1], "jumps of ours in {command}:\n{rules}");
+            assert_eq!(jumps(&self.lab, command), JUMPS, "jumps of ours in {command}");
         }
         "holds".to_owned()
     }

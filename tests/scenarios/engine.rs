@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::scenario::{Group, Scenario, World};
 use crate::support::lab::{HOST, OUTSIDE};
-use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Delivery, Lab, Options, Protection, Sender, Tap, assert_by_packets};
+use crate::support::world::{JUMPS, Policies, jumps, packet_filter, wait_for};
+use crate::support::{
+    Container, Controller, Delivery, Engine, Lab, Options, Protection, Sender, Tap, assert_by_packets,
+};
 
 /// From the client to its network: allowed.
 const CLIENT: u16 = 7000;
@@ -84,6 +86,8 @@ impl World for Restarted {
             rules.iter().all(|rule| now.lines().any(|line| line == *rule)) && tables.contains("bridge dockgate")
         });
         self.wait_until_ready();
+        // What passed meanwhile and waits for an answer about the address of a container that is away would arrive later.
+        self.lab.run(&["ip", "neighbour", "flush", "all", "nud", "all"]);
     }
 }
 
@@ -200,13 +204,7 @@ impl Restarted {
 
     fn expect_one_jump_per_anchor(&self) {
         for command in ["iptables", "ip6tables"] {
-            let rules = self.lab.run(&[command, "-S"]);
-            let jumps = |chain: &str| {
-                let start = format!("-A {chain} ");
-                rules.lines().filter(|rule| rule.starts_with(&start) && rule.contains("-j DG-")).count()
-            };
-            let forward = if rules.contains("-A FORWARD -j DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
-            assert_eq!([forward, "INPUT", "OUTPUT"].map(jumps), [1, 1, 1], "jumps of ours in {command}:\n{rules}");
+            assert_eq!(jumps(&self.lab, command), JUMPS, "jumps of ours in {command}");
         }
     }
 
@@ -247,6 +245,25 @@ impl Restarted {
         self.lab.kill_engine();
         self.without_engine();
         self.lab.start_engine();
+    }
+
+    /// Newer engines take the containers over, one after the other.
+    fn upgrade(&mut self) {
+        for engine in [Engine::Trixie, Engine::Sid] {
+            self.lab.stop_engine();
+            self.without_engine();
+            self.lab.start_engine_as(Options { engine, live_restore: true, ..Options::default() });
+            self.wait_until_ready();
+            thread::sleep(WHILE);
+        }
+    }
+
+    /// An engine arranges its rules anew with every network.
+    fn make_networks(&mut self) {
+        for number in 0..8 {
+            self.lab.network("passing", &[&format!("10.76.{number}.0/24"), &format!("2001:db8:76:{number}::/64")]);
+            self.lab.docker(&["network", "rm", "passing"]);
+        }
     }
 }
 
@@ -319,11 +336,14 @@ pub(crate) fn group() -> Group<Restarted> {
             scenario(
                 "stopped_and_started",
                 "dockerd gets SIGTERM and starts again",
-                &[Protection::Together(&[Rules("gate:"), Protection::Table]), Jumps("DOCKER-USER")],
+                &[Protection::Together(&[Rules("gate:"), Protection::Table]), Jumps("FORWARD")],
                 |world| world.withstand(Restarted::stop_and_start),
             ),
-            scenario("killed_and_started", "dockerd gets SIGKILL and starts again", &[Jumps("DOCKER-USER")], |world| {
+            scenario("killed_and_started", "dockerd gets SIGKILL and starts again", &[Jumps("FORWARD")], |world| {
                 world.withstand(Restarted::kill_and_start);
+            }),
+            scenario("networks_come_and_go", "docker network create, rm", &[Jumps("FORWARD")], |world| {
+                world.withstand(Restarted::make_networks);
             }),
             scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
                 world.withstand(Restarted::restart_without_a_controller);
@@ -362,5 +382,36 @@ pub(crate) fn live_group() -> Group<Restarted> {
                 world.withstand(Restarted::restart_without_a_controller);
             }),
         ],
+    }
+}
+
+/// The newest engine, whose containers live on without it.
+pub(crate) fn newest_group() -> Group<Restarted> {
+    use Protection::Jumps;
+    Group {
+        name: "live_restore_28",
+        build: || Restarted::build(Options { live_restore: true, ..Engine::Sid.into() }),
+        scenarios: vec![
+            scenario("stopped_and_started", "dockerd 28.5 gets SIGTERM", &[Jumps("FORWARD")], |world| {
+                world.withstand(Restarted::stop_and_start);
+            }),
+            scenario("killed_and_started", "dockerd 28.5 gets SIGKILL", &[], |world| {
+                world.withstand(Restarted::kill_and_start);
+            }),
+            scenario("networks_come_and_go", "docker network create, rm", &[], |world| {
+                world.withstand(Restarted::make_networks);
+            }),
+        ],
+    }
+}
+
+/// Engines that follow one another. It is done once: there is no way back to the older one.
+pub(crate) fn upgrade_group() -> Group<Restarted> {
+    Group {
+        name: "upgrade",
+        build: || Restarted::build(Options { live_restore: true, ..Options::default() }),
+        scenarios: vec![scenario("newer_engines_take_over", "dockerd 20.10, then 26.1, then 28.5", &[], |world| {
+            world.withstand(Restarted::upgrade);
+        })],
     }
 }

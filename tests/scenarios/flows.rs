@@ -291,7 +291,7 @@ fn opened_while_rules_were_missing(world: &mut Flows) {
         world.wait_until_in_force(2);
         world.controller().signal(Signal::SIGSTOP);
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            world.lab.run(&[&world.lab.tool("iptables"), "-F", "DG-FORWARD"]);
+            world.lab.run(&[&world.lab.tool("iptables"), "-t", "mangle", "-F", "DG-FORWARD"]);
             between(Tcp, [&world.client, &world.server], FORBIDDEN, false)
         }));
         world.controller().signal(Signal::SIGCONT);

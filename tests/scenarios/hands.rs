@@ -357,6 +357,12 @@ fn put_back(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> 
     Scenario { rests_on: &[Protection::Repair], ..repaired(name, accident, run) }
 }
 
+/// The same for what opens nothing and needs no repair, because our rules for forwarded packets are elsewhere.
+fn in_vain(name: &'static str, accident: &'static str, run: fn(&mut Hands)) -> Scenario<Hands> {
+    let path = "same bridge";
+    Scenario { path, rests_on: &[Protection::Jumps("FORWARD")], ..repaired(name, accident, run) }
+}
+
 /// Somebody's command for both families.
 fn both(command: &str) -> String {
     format!("iptables {command}; ip6tables {command}")
@@ -365,19 +371,30 @@ fn both(command: &str) -> String {
 /// Deletes every rule that `grep` finds among the rules of both families, with that rule's text.
 fn delete_rules(pattern: &str) -> String {
     format!(
-        "for f in iptables ip6tables; do
-            ($f-save -t filter | grep -e '{pattern}' | sed 's/^-A/-D/'; echo COMMIT) |
-                (echo '*filter'; cat) | $f-restore --noflush
-        done"
+        "for f in iptables ip6tables; do for t in mangle filter; do
+            ($f-save -t $t | grep -e '{pattern}' | sed 's/^-A/-D/'; echo COMMIT) | (echo \"*$t\"; cat) | $f-restore --noflush
+        done; done"
     )
 }
 
 /// Somebody's rule above our jump.
-fn put_above(hands: &mut Hands, chain: &str) {
-    let insert = format!("-I {chain} -p udp -j ACCEPT");
-    // The older engine has no DOCKER-USER for IPv6.
-    let change = if chain == "DOCKER-USER" { format!("iptables {insert}") } else { both(&insert) };
+fn put_above(hands: &mut Hands, table: &str, chain: &str) {
+    let change = both(&format!("-t {table} -I {chain} -p udp -j ACCEPT"));
     hands.repairs_after(&change, &Then::SameAnd(&format!("-A {chain} -p udp -j ACCEPT")));
+}
+
+/// What others do to the filter table's FORWARD, where our rules for it are not: nothing opens, and nothing is to be done.
+fn changed_in_vain(hands: &mut Hands, change: &str) {
+    let enforced = hands.enforced();
+    let ours = |text: &str| text.lines().filter(|line| line.contains("DG-")).map(str::to_owned).collect::<Vec<_>>();
+    let _undo = hands.kept.clone();
+    let began = Instant::now();
+    hands.lab.run(&["sh", "-ec", change]);
+    hands.expect_closed(began, change);
+    if !hands.controller().is_halted() {
+        assert_eq!(ours(&hands.enforced()), ours(&enforced), "`{change}` has changed rules of ours");
+        assert_eq!(hands.plan().status.code(), Some(0), "nothing is to be done");
+    }
 }
 
 /// What firewalld does at a reload, and `iptables-restore` in somebody's script: the tables as they were saved once.
@@ -495,11 +512,20 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
                 hands.repairs_after(&both("-F"), &Then::Ours);
             }),
-            repaired("a_flush_of_docker_user_is_repaired", "iptables -F DOCKER-USER", |hands| {
-                hands.repairs_after("iptables -F DOCKER-USER; ip6tables -F FORWARD", &Then::Ours);
+            repaired("a_flush_of_the_mangle_table_is_repaired", "iptables -t mangle -F", |hands| {
+                hands.repairs_after(&both("-t mangle -F"), &Then::Ours);
             }),
-            repaired("a_flush_of_our_chain_is_repaired", "iptables -F DG-FORWARD", |hands| {
-                hands.repairs_after(&both("-F DG-FORWARD"), &Then::Same);
+            in_vain("a_flush_of_docker_user_opens_nothing", "iptables -F DOCKER-USER", |hands| {
+                changed_in_vain(hands, "iptables -F DOCKER-USER");
+            }),
+            in_vain("a_rule_of_others_in_docker_user_opens_nothing", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
+                changed_in_vain(hands, "iptables -I DOCKER-USER -j ACCEPT");
+            }),
+            in_vain("a_rule_of_others_in_forward_opens_nothing", "iptables -I FORWARD -j ACCEPT", |hands| {
+                changed_in_vain(hands, &both("-I FORWARD -j ACCEPT"));
+            }),
+            repaired("a_flush_of_our_chain_is_repaired", "iptables -t mangle -F DG-FORWARD", |hands| {
+                hands.repairs_after(&both("-t mangle -F DG-FORWARD"), &Then::Same);
             }),
             repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
                 hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
@@ -507,24 +533,21 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_chain_that_was_deleted_is_put_back", "iptables -X of a chain", |hands| {
                 // In one transaction, or the repair comes in between and the chain is in use again.
                 let change = r"for f in iptables ip6tables; do
-                    $f-save -t filter | sed -n -e 's/^:\(DG-to-[^ ]*\|DG-all-[^ ]*\) .*/:\1 - [0:0]/p' \
+                    $f-save -t mangle | sed -n -e 's/^:\(DG-to-[^ ]*\|DG-all-[^ ]*\) .*/:\1 - [0:0]/p' \
                         -e 's/^:\(DG-in-[^ ]*\) .*/:\1 - [0:0]\n-X \1/p' |
-                        sort -r | (echo '*filter'; cat; echo COMMIT) | $f-restore --noflush
+                        sort -r | (echo '*mangle'; cat; echo COMMIT) | $f-restore --noflush
                 done";
                 hands.repairs_after(change, &Then::Same);
             }),
-            repaired("a_rule_above_ours_in_docker_user_goes_below", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
-                put_above(hands, "DOCKER-USER");
+            repaired("a_rule_above_ours_in_forward_goes_below", "iptables -t mangle -I FORWARD -j ACCEPT", |hands| {
+                put_above(hands, "mangle", "FORWARD");
             }),
             repaired("a_rule_above_ours_in_input_goes_below", "iptables -I INPUT -j ACCEPT", |hands| {
-                put_above(hands, "INPUT");
+                put_above(hands, "filter", "INPUT");
             }),
             // The table against spoofing stops what this host sends to an address that nobody has.
             put_back("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
-                put_above(hands, "OUTPUT");
-            }),
-            repaired("a_rule_above_ours_in_forward_is_topped", "iptables -I FORWARD -j ACCEPT", |hands| {
-                hands.repairs_after(&both("-I FORWARD -p udp -j ACCEPT"), &Then::Ours);
+                put_above(hands, "filter", "OUTPUT");
             }),
             repaired("a_jump_that_was_deleted_is_put_back", "iptables -D of our jumps", |hands| {
                 hands.repairs_after(&delete_rules("-j DG-"), &Then::Same);
@@ -535,7 +558,8 @@ pub(crate) fn group() -> Group<Hands> {
             }),
             repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
             repaired("a_table_that_was_deleted_is_made_again", "nft delete table", |hands| {
-                hands.repairs_after("nft delete table ip filter; nft delete table ip6 filter", &Then::Ours);
+                let change = "for f in ip ip6; do for t in filter mangle; do nft delete table $f $t; done; done";
+                hands.repairs_after(change, &Then::Ours);
             }),
             repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
                 hands.repairs_after("nft flush ruleset", &Then::Ours);
@@ -587,9 +611,9 @@ pub(crate) fn read_back_group() -> Group<Hands> {
             // Where the repair is quicker, what is left of them is in use again and stays.
             repaired("sets_that_were_destroyed_are_made_again", "iptables -F, ipset destroy", |hands| {
                 let change = delete_rules("-j DG-")
-                    + "; for f in iptables ip6tables; do
-                        $f-save | sed -n 's/^:\\(DG-[^ ]*\\) .*/-F \\1/p' | (echo '*filter'; cat; echo COMMIT) |
-                            $f-restore --noflush; done
+                    + "; for f in iptables ip6tables; do for t in mangle filter; do
+                        $f-save -t $t | sed -n 's/^:\\(DG-[^ ]*\\) .*/-F \\1/p' | (echo \"*$t\"; cat; echo COMMIT) |
+                            $f-restore --noflush; done; done
                     for s in $(ipset list -n | grep ^dg-); do ipset destroy $s || echo in use again; done";
                 hands.repairs_after(&change, &Then::Ours);
             }),

@@ -184,7 +184,7 @@ impl World {
     fn enforced(mut self) -> World {
         let mut controller = self.start_controller();
         controller.wait_until_ready();
-        self.state = controller.state().to_owned();
+        controller.state().clone_into(&mut self.state);
         self.controller = Mutex::new(Some(controller));
         self.tap = Tap::start(self.lab.host(), &[INTRUDER, SEALED, BURGLAR, GUEST]);
         self.ledger = Ledger::new();
@@ -314,7 +314,7 @@ impl World {
     pub(crate) fn show_that_a_hole_would_show(&mut self) -> Option<String> {
         self.controller().signal(Signal::SIGSTOP);
         let began = Instant::now();
-        Protection::Jumps("DOCKER-USER").remove(&self.lab);
+        Protection::Jumps("FORWARD").remove(&self.lab);
         let end = began + Duration::from_secs(10);
         let marks = |world: &World| {
             let packets = world.forbidden().into_iter().filter(|(at, _)| *at > began);

@@ -11,7 +11,7 @@ use super::evidence::{BY_PACKETS, NOT_REPAIRED};
 pub(crate) enum Protection {
     /// The rules of ours whose comment contains this text, in both families.
     Rules(&'static str),
-    /// The jumps of ours in this foreign chain, in each family that has them.
+    /// The jumps of ours in this foreign chain, in each table and family that has them.
     Jumps(&'static str),
     /// The controller itself: what others take out stays out while it is halted.
     Controller,
@@ -116,16 +116,22 @@ pub(crate) fn bridge_filters(lab: &Lab) -> String {
     bridges(lab).into_iter().map(of).collect::<Vec<_>>().join("\n")
 }
 
-/// Deletes the rules of a family with `text` in their comment, in one transaction. Returns how many there were.
+/// Deletes the rules of a family with `text` in their comment, in one transaction for each table. Returns how many there were.
 fn remove_rules(lab: &Lab, command: &str, text: &str) -> usize {
     remove_lines(lab, command, |line| line.starts_with("-A DG-") && line.contains("--comment") && line.contains(text))
 }
 
 fn remove_lines(lab: &Lab, command: &str, is_one: impl Fn(&str) -> bool) -> usize {
-    let saved = lab.run(&[&lab.tool(&format!("{command}-save")), "-t", "filter"]);
-    let lines = saved.lines().filter(|line| is_one(line));
-    let deletions: Vec<String> = lines.map(|line| line.replacen("-A ", "-D ", 1)).collect();
-    let input = format!("*filter\n{}\nCOMMIT\n", deletions.join("\n"));
-    lab.run_with_input(&[&lab.tool(&format!("{command}-restore")), "--noflush", "-w"], input.as_bytes());
-    deletions.len()
+    let mut removed = 0;
+    for table in ["mangle", "filter"] {
+        let saved = lab.run(&[&lab.tool(&format!("{command}-save")), "-t", table]);
+        let lines = saved.lines().filter(|line| is_one(line));
+        let deletions: Vec<String> = lines.map(|line| line.replacen("-A ", "-D ", 1)).collect();
+        if !deletions.is_empty() {
+            let input = format!("*{table}\n{}\nCOMMIT\n", deletions.join("\n"));
+            lab.run_with_input(&[&lab.tool(&format!("{command}-restore")), "--noflush", "-w"], input.as_bytes());
+        }
+        removed += deletions.len();
+    }
+    removed
 }

@@ -102,5 +102,27 @@ pub(crate) fn bridge_table(lab: &Lab) -> String {
 
 /// The rules alone, of both families: what scaling must not change.
 pub(crate) fn rules(lab: &Lab) -> String {
-    ["iptables", "ip6tables"].map(|command| lab.list(&[&lab.tool(command), "-S"])).join("\n")
+    let commands = ["iptables", "ip6tables"].into_iter();
+    let of = |command: &str| ["mangle", "filter"].map(|table| lab.list(&[&lab.tool(command), "-t", table, "-S"]));
+    commands.flat_map(of).collect::<Vec<_>>().join("\n")
 }
+
+/// The chains of others with a jump of ours, as `mangle FORWARD`, once for each jump.
+pub(crate) fn jumps(lab: &Lab, command: &str) -> Vec<String> {
+    let mut table = String::new();
+    let mut jumps = Vec::new();
+    for line in lab.list(&[&lab.tool(&format!("{command}-save"))]).lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            name.clone_into(&mut table);
+        } else if let Some(chain) = line.strip_prefix("-A ").and_then(|rule| rule.split(' ').next())
+            && line.contains("-j DG-")
+            && !chain.starts_with("DG-")
+        {
+            jumps.push(format!("{table} {chain}"));
+        }
+    }
+    jumps
+}
+
+/// Where our jumps stand, one in each place, unless denied packets are answered.
+pub(crate) const JUMPS: [&str; 3] = ["mangle FORWARD", "filter INPUT", "filter OUTPUT"];

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::dataplane::Step;
-use crate::net::Cidr;
-use crate::ruleset::{Action, Hook, Rule, SetKind};
+use crate::dataplane::place::Xtable;
+use crate::net::{Cidr, Family};
+use crate::ruleset::{Action, ChainName, Hook, Rule, SetKind};
 
 /// A ruleset with one class whose members are known on `bridge`; a rule for the bridge only if it is `governed`.
 fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
@@ -108,7 +109,7 @@ fn jumps_are_replaced_before_they_are_deleted() {
     let good = held(&desired);
     let right = good.jumps.keys().next().unwrap().clone();
     let stopgap = Jump { serial: 2, ..right.clone() };
-    let elsewhere = Jump { chain: "DOCKER-USER".to_owned(), ..right.clone() };
+    let elsewhere = Jump { table: Xtable::Filter, chain: "DOCKER-USER".to_owned(), ..right.clone() };
     let table: Vec<Row<'_>> = vec![
         ("right", vec![(&right, vec![1])], vec![]),
         ("missing", vec![], vec!["insert 1"]),
@@ -129,17 +130,33 @@ fn jumps_are_replaced_before_they_are_deleted() {
     }
 }
 
+/// The same ruleset with denied packets answered.
+fn answering(mut ruleset: Ruleset) -> Ruleset {
+    let rules = ruleset.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
+    rules.for_each(|rule| rule.action = Action::Reject);
+    ruleset
+}
+
 #[test]
-fn a_rule_of_others_above_dockers_jump_gets_ours_above_it() {
+fn forwarded_packets_are_met_in_mangle_unless_they_are_answered() {
     let desired = ruleset("br-a", &[], true);
-    let chains = |above: Option<usize>| -> Vec<String> {
-        let docker_user = above.map(|above| (Family::V4, above)).into_iter().collect();
-        let state = State { docker_user, ..State::default() };
-        state.after(&desired).jumps.into_keys().map(|jump| jump.chain).collect()
+    let jumps = |desired: &Ruleset, docker_user: &[Family]| -> Vec<String> {
+        let state = State { docker_user: docker_user.iter().copied().collect(), ..State::default() };
+        let jumps = state.after(desired).jumps;
+        jumps.into_keys().map(|jump| format!("{} {}", jump.table, jump.chain)).collect()
     };
-    assert_eq!(chains(None), ["FORWARD"]);
-    assert_eq!(chains(Some(0)), ["DOCKER-USER"]);
-    assert_eq!(chains(Some(2)), ["DOCKER-USER", "FORWARD"]);
+    assert_eq!(jumps(&desired, &[]), ["mangle FORWARD"]);
+    assert_eq!(jumps(&desired, &[Family::V4]), ["mangle FORWARD"]);
+    assert_eq!(jumps(&answering(desired.clone()), &[]), ["filter FORWARD"]);
+    assert_eq!(jumps(&answering(desired), &[Family::V4]), ["filter DOCKER-USER", "filter FORWARD"]);
+}
+
+#[test]
+fn rules_stand_in_their_new_table_before_they_leave_the_old_one() {
+    let (one, other) = (ruleset("br-a", &[], true), answering(ruleset("br-a", &[], true)));
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        assert_eq!(outline(&plan(&held(from), to)), ["restore", "insert 1", "delete 1", "restore"]);
+    }
 }
 
 #[test]
@@ -160,7 +177,8 @@ fn a_family_that_cannot_be_filtered_is_left_out() {
 #[test]
 fn a_table_that_came_with_us_goes_with_us_unless_others_use_it() {
     let desired = ruleset("br-a", &[], true);
-    let absent = State { absent_tables: [Family::V4].into(), bare_tables: [Family::V4].into(), ..State::default() };
+    let mangle = (Family::V4, Xtable::Mangle);
+    let absent = State { absent_tables: [mangle].into(), bare_tables: [mangle].into(), ..State::default() };
     let after = absent.after(&desired);
     assert_eq!(plan(&after, &desired), []);
     assert_eq!(outline(&removal(&after)), ["delete 1", "restore", "delete table", "destroy"]);

@@ -12,31 +12,31 @@ use crate::support::world::repair_limit;
 use crate::world::World;
 
 /// What others do to our rules. `$n` is a random number.
-const HANDS: [(&str, &str); 10] = [
-    ("iptables -F DG-FORWARD", "for f in iptables ip6tables; do $f -F DG-FORWARD; done"),
+const HANDS: [(&str, &str); 11] = [
+    ("iptables -t mangle -F DG-FORWARD", "for f in iptables ip6tables; do $f -t mangle -F DG-FORWARD; done"),
     ("iptables -F DG-INPUT, DG-OUTPUT", "for f in iptables ip6tables; do $f -F DG-INPUT; $f -F DG-OUTPUT; done"),
     (
         "iptables -F of a chain of ours",
         "for f in iptables ip6tables; do
-            c=$($f -S | sed -n 's/^-N \\(DG-.*\\)/\\1/p' | awk -v n=$n '{l[NR]=$0} END {print l[n % NR + 1]}')
-            $f -F \"$c\" || [ -z \"$($f -S \"$c\")\" ]
+            c=$($f -t mangle -S | sed -n 's/^-N \\(DG-.*\\)/\\1/p' | awk -v n=$n '{l[NR]=$0} END {print l[n % NR + 1]}')
+            $f -t mangle -F \"$c\" || true
         done",
     ),
     (
         "iptables -D of our jumps",
-        "for f in iptables ip6tables; do
-            ($f-save -t filter | grep -e '-j DG-' | grep -v '^-A DG-' | sed 's/^-A/-D/'; echo COMMIT) |
-                (echo '*filter'; cat) | $f-restore --noflush || true
-        done",
+        "for f in iptables ip6tables; do for t in mangle filter; do
+            ($f-save -t $t | grep -e '-j DG-' | grep -v '^-A DG-' | sed 's/^-A/-D/'; echo COMMIT) |
+                (echo \"*$t\"; cat) | $f-restore --noflush || true
+        done; done",
     ),
-    ("iptables -F DOCKER-USER", "iptables -F DOCKER-USER; ip6tables -F FORWARD"),
+    ("iptables -F DOCKER-USER", "iptables -F DOCKER-USER"),
+    ("iptables -F INPUT, -t mangle -F FORWARD", "iptables -F INPUT; ip6tables -F INPUT; iptables -t mangle -F FORWARD"),
     (
         "iptables -I ... -j ACCEPT",
         "for f in iptables ip6tables; do $f -I INPUT -p udp -j ACCEPT; done
-        iptables -I DOCKER-USER -j ACCEPT; ip6tables -I FORWARD -j ACCEPT
+        for f in iptables ip6tables; do $f -t mangle -I FORWARD -j ACCEPT; done
         sleep 0.3
-        for f in iptables ip6tables; do $f -D INPUT -p udp -j ACCEPT; done
-        iptables -D DOCKER-USER -j ACCEPT; ip6tables -D FORWARD -j ACCEPT",
+        for f in iptables ip6tables; do $f -D INPUT -p udp -j ACCEPT; $f -t mangle -D FORWARD -j ACCEPT; done",
     ),
     ("nft delete table bridge dockgate", "nft delete table bridge dockgate"),
     ("nft flush table bridge dockgate", "nft flush table bridge dockgate"),

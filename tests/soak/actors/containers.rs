@@ -70,7 +70,7 @@ impl<'w> Containers<'w> {
         for way in &mut self.ways {
             way.end(self.world);
         }
-        self.spares.into_iter().for_each(|spare| self.sent += rounds(&spare));
+        self.sent += self.spares.iter().map(rounds).sum::<u64>();
         self.sent * inside().len() as u64 * 3
     }
 
@@ -79,12 +79,16 @@ impl<'w> Containers<'w> {
         let name = self.probed[index].name().to_owned();
         let world = self.world;
         let mut ways: Vec<&mut Way> = self.ways.iter_mut().filter(|way| way.of.contains(&&*name)).collect();
-        ways.iter_mut().for_each(|way| way.end(world));
+        for way in &mut ways {
+            way.end(world);
+        }
         world.ledger.record(Kind::Restart, format!("{name} restarts"), || {
             {
                 let _engine = world.engine_stays.read().unwrap_or_else(PoisonError::into_inner);
                 self.probed[index].restart();
-                ways.iter_mut().for_each(|way| way.begin(world, &self.probed));
+                for way in &mut ways {
+                    way.begin(world, &self.probed);
+                }
             }
             ways.into_iter().for_each(settle);
         });
@@ -96,7 +100,9 @@ impl<'w> Containers<'w> {
         if self.has_extra_network {
             let leaving = self.spares.extract_if(.., |spare| spare.network == "extra");
             let leaving: Vec<Spare> = leaving.collect();
-            leaving.into_iter().for_each(|spare| self.remove(spare));
+            for spare in &leaving {
+                self.remove(spare);
+            }
             let removed = world.ledger.record(Kind::Network, "a network is removed", || {
                 world.lab.try_docker(&["network", "rm", "extra"]).is_ok()
             });
@@ -148,7 +154,7 @@ impl<'w> Containers<'w> {
             4 => ("is disconnected from another network", &["network", "disconnect", other, &id]),
             _ => {
                 let spare = self.spares.remove(index);
-                return self.remove(spare);
+                return self.remove(&spare);
             }
         };
         let world = self.world;
@@ -158,8 +164,8 @@ impl<'w> Containers<'w> {
         });
     }
 
-    fn remove(&mut self, spare: Spare) {
-        self.sent += rounds(&spare);
+    fn remove(&mut self, spare: &Spare) {
+        self.sent += rounds(spare);
         let world = self.world;
         world.ledger.record(Kind::Container, format!("{} goes", spare.name), || {
             // Where the engine is away the container stays, as one more that nobody knows of.

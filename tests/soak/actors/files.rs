@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 
 use super::{pause, wait};
 use crate::ledger::Kind;
+use crate::support::world::rules;
 use crate::world::{FORMS, GUESTS, World};
 
 /// Edits policies, time and again.
@@ -66,10 +67,7 @@ fn let_a_guest_in(world: &World, random: &mut StdRng) {
         world.policies.save("guests.yaml", GUESTS);
         pause(random, 1500);
         world.policies.remove("guests.yaml");
-        wait("the rules for guests to go", || {
-            let lists = ["iptables", "ip6tables"].map(|command| world.lab.list(&[command, "-S"]));
-            !lists.iter().any(|rules| rules.contains("guests"))
-        });
+        wait("the rules for guests to go", || !rules(&world.lab).contains("guests"));
     });
     // Rules first, then flows.
     thread::sleep(Duration::from_secs(1));
