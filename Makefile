@@ -15,7 +15,7 @@ SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: scenarios help build check test test-engines demo laboratory
+.PHONY: scenarios soak help build check test test-engines demo laboratory
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-engines: laboratory ## the same policies on three engines with every firewa
 
 scenarios: laboratory ## every way past policy that is known, tried with packets; prints the table
 	$(CARGO) test --locked $(AS_ROOT) --test scenarios
+
+soak: laboratory ## accidents in random order, all at once, for SECONDS (600), under forbidden and allowed packets
+	DOCKGATE_SOAK_SECONDS=$(or $(SECONDS),600) $(CARGO) test --locked $(AS_ROOT) --test soak
 
 demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
 	@sh tests/laboratory/install.sh

@@ -78,7 +78,7 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
         .into_iter()
         .map(|endpoint| Candidate { named_ports: endpoint.container.named_ports().0, endpoint })
         .collect();
-    let networks = governed_networks(policies, &candidates);
+    let networks = governed_networks(policies, inventory, &candidates);
     let mut sets = SetBuilder::new(policies, inventory, &candidates);
     let mut compiled = Compiled::default();
     for family in Family::ALL {
@@ -161,22 +161,40 @@ pub fn out_of_reach<'a>(policies: &'a PolicySet, inventory: &'a Inventory) -> Ve
     found
 }
 
+/// Networks on which the engine itself has endpoints that are no containers: the steps of a build, and what carries the
+/// traffic of overlay networks to the outside. They may look empty and be in use.
+const OF_THE_ENGINE: [&str; 2] = ["bridge", "docker_gwbridge"];
+
 /// The networks on which a policy is in force, with their classes, by network name.
 ///
 /// An endpoint counts as soon as it is known, address or not: so the gate of a network is closed before its first
-/// container has an address.
-fn governed_networks<'a>(policies: &'a PolicySet, candidates: &'a [Candidate<'a>]) -> Vec<GovernedNetwork<'a>> {
+/// container has an address. As long as nobody is on a network, any policy may select whoever comes first, so that its gate
+/// is closed, too: that is in nobody's way, and holds when dockgate is late or does not run at that moment.
+fn governed_networks<'a>(
+    policies: &'a PolicySet,
+    inventory: &'a Inventory,
+    candidates: &'a [Candidate<'a>],
+) -> Vec<GovernedNetwork<'a>> {
     let mut by_network: BTreeMap<_, (&'a Network, Vec<&'a Endpoint<'a>>)> = BTreeMap::new();
+    let mut empty: BTreeMap<_, &'a Network> = BTreeMap::new();
+    if policies.policies.iter().any(|policy| !policy.key.kind.is_staged()) {
+        let of_containers = inventory.networks.values().filter(|network| !OF_THE_ENGINE.contains(&&*network.name));
+        empty.extend(of_containers.map(|network| (&network.id, network)));
+    }
     for Candidate { endpoint, .. } in candidates {
+        if let Some(network) = endpoint.network {
+            empty.remove(&network.id);
+        }
         if let (Some(network), None) = (endpoint.network, &endpoint.unenforceable) {
             let entry = by_network.entry((&network.name, &network.id)).or_insert((network, Vec::new()));
             entry.1.push(endpoint);
         }
     }
+    by_network.extend(empty.into_values().map(|network| ((&network.name, &network.id), (network, Vec::new()))));
     let mut governed = Vec::new();
     for (network, endpoints) in by_network.into_values() {
         let classes = Direction::ALL.map(|direction| classes(policies, &endpoints, direction));
-        if classes.iter().all(Vec::is_empty) {
+        if !endpoints.is_empty() && classes.iter().all(Vec::is_empty) {
             continue;
         }
         let [ingress, egress] = classes;

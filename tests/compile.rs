@@ -154,6 +154,19 @@ fn a_network_is_closed_before_its_container_has_an_address() {
     assert_eq!(evaluate(&ruleset, &host).decision, Decision::Deny, "nor does the host's proxy reach it");
 }
 
+/// Whoever comes first is closed until it is known which policies select it.
+#[test]
+fn a_network_without_endpoints_is_closed_while_there_is_any_policy() {
+    let networks = || ["empty", "free", "bridge"].into_iter().zip(1..).map(|(name, third)| network(name, third));
+    let inventory = inventory(networks().collect(), vec![container("other", "other", "free", Some((2, 2)))]);
+    let bridges = |text: &str| compiled(text, &inventory).ruleset.bridges;
+    assert_eq!(bridges(WEB_TO_API), [bridge("empty")].into(), "not one with endpoints that no policy selects");
+    assert_eq!(bridges(&WEB_TO_API.replace("kind: Network", "kind: StagedNetwork")), [].into(), "a staged policy");
+    let first = tcp("10.1.0.2", Some("br-empty"), "10.1.0.3", Some("br-empty"));
+    let verdict = evaluate(&compiled(WEB_TO_API, &inventory).ruleset, &first);
+    assert_eq!(verdict.decision, Decision::Deny);
+}
+
 #[test]
 fn the_gate_knows_each_address_on_its_own_network_only() {
     let world = inventory(

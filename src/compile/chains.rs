@@ -32,7 +32,7 @@ pub(super) struct Class<'a> {
 /// Classes by the chain that they go to; never an empty list.
 type ByTarget<'c, 'a> = BTreeMap<ChainName, Vec<&'c Class<'a>>>;
 
-/// A network on which a policy is in force.
+/// A network on which a policy is in force, or may come to be with its first endpoint.
 pub(super) struct GovernedNetwork<'a> {
     pub(super) network: &'a Network,
     pub(super) bridge: InterfaceName,

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::scenario::{Group, Scenario, World};
-use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Lab, Vigil, assert_by_packets};
+use crate::support::world::{Policies, packet_filter, rules, wait_for};
+use crate::support::{Container, Controller, Engine, Lab, Protection, Vigil, assert_by_packets};
 
 const PORT: u16 = 7000;
 
@@ -396,6 +398,41 @@ fn flood(accidents: &mut Accidents) {
     accidents.start_controller();
 }
 
+/// Nobody was on the network before, so no policy was in force there when dockgate was halted.
+fn first_of_a_network(accidents: &mut Accidents) {
+    let was_halted = accidents.controller().is_halted();
+    accidents.lab.network("fresh", &["10.85.0.0/24", "2001:db8:85::/64"]);
+    if !was_halted {
+        wait_for("the network to be known", || rules(&accidents.lab).contains("from network fresh"));
+        accidents.controller().signal(Signal::SIGSTOP);
+    }
+    let start = |app: &str| {
+        let builder = accidents.lab.container(&format!("first-{app}")).network("fresh").label("app", app);
+        builder.serve(&[PORT]).start()
+    };
+    let [closed, peer] = ["closed", "peer"].map(start);
+    let began = Instant::now();
+    let to = [false, true].map(|v6| SocketAddr::new(closed.address("fresh", v6), PORT));
+    let vigil = Vigil::start(peer.namespace(), &to);
+    wait_for("the first container to be probed", || vigil.sent() > 60);
+    let mut passed = vigil.passed_since(began);
+    if !was_halted {
+        accidents.controller().signal(Signal::SIGCONT);
+        accidents.controller().wait_until_ready();
+        let enough = vigil.sent() + 60;
+        wait_for("it to be probed when it is known", || vigil.sent() > enough);
+        passed = vigil.passed_since(began);
+    }
+    drop(vigil);
+    closed.remove();
+    peer.remove();
+    accidents.lab.docker(&["network", "rm", "fresh"]);
+    if !was_halted {
+        wait_for("the network to be forgotten", || !rules(&accidents.lab).contains("network fresh"));
+    }
+    assert_by_packets!(passed.is_empty(), "forbidden packets have passed to the first container: {passed:?}");
+}
+
 pub(crate) fn group() -> Group<Accidents> {
     let scenario =
         |name, accident, run| Scenario { name, path: "same bridge", family: "both", accident, rests_on: &[], run };
@@ -422,6 +459,14 @@ pub(crate) fn group() -> Group<Accidents> {
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
             scenario("a_vanished_mount_opens_nothing", "umount of the policy directory", vanished_mount),
             scenario("clock_jumps_do_not_matter", "the wall clock jumps by ten years", clock_jumps),
+            Scenario {
+                rests_on: &[Protection::Controller],
+                ..scenario(
+                    "the_first_container_of_a_network_waits_for_it",
+                    "the network is empty when dockgate is halted",
+                    first_of_a_network,
+                )
+            },
             scenario("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
         ],
     }

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use crate::pair::Outage;
 use crate::support::Delivery;
 
+/// The longest time between packets that are told together.
+const TOGETHER: Duration = Duration::from_millis(300);
+
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -154,8 +157,22 @@ pub(crate) struct Report {
 impl Report {
     /// What must not be.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let leaks = self.leaks.iter().map(|(at, delivery)| {
-            format!("{:8.3} s  forbidden, and delivered: {delivery}{}", self.seconds(*at), self.around(*at))
+        // Those of one kind that follow each other are one failure.
+        let mut leaks: BTreeMap<u16, Vec<&(Instant, Delivery)>> = BTreeMap::new();
+        for leak in &self.leaks {
+            leaks.entry(leak.1.mark).or_default().push(leak);
+        }
+        let follow = |one: &&(Instant, Delivery), next: &&(Instant, Delivery)| next.0 - one.0 < TOGETHER;
+        let leaks = leaks.values().flat_map(|leaks| leaks.chunk_by(follow)).map(|leaks| {
+            let (first, last) = (leaks[0], leaks[leaks.len() - 1]);
+            format!(
+                "{:8.3} to {:.3} s  forbidden, and delivered: {} packets, the first {}{}",
+                self.seconds(first.0),
+                self.seconds(last.0),
+                leaks.len(),
+                first.1,
+                self.around(first.0)
+            )
         });
         let outages = self.outages.iter().filter(|(_, excuse)| excuse.is_none()).map(|(outage, _)| {
             let (from, length) = (self.seconds(outage.from), outage.length().as_millis());

@@ -100,7 +100,7 @@ spec:
   selector: all()
   types: [Ingress]
   ingress:
-    - {action: Allow, source: {selector: role == 'client', notNets: [203.0.113.0/24]}}
+    - {action: Allow, source: {selector: role == 'client' && !has(nothing)}}
     - {action: Allow, protocol: UDP, source: {nets: [203.0.113.9/32]}, destination: {ports: [7001]}}
 ",
 ];
