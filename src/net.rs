@@ -3,6 +3,7 @@
 //! Input: text or numbers as a person or Docker wrote them. Output: values that are valid by construction.
 //! They are here so that no later module has to ask again whether a port is 0 or a prefix has host bits.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -176,6 +177,18 @@ impl PortRange {
     /// The range of one port; `None` for 0.
     pub fn single(port: u16) -> Option<PortRange> {
         PortRange::new(port, port)
+    }
+
+    /// Ports as ranges, as few as possible: neighbours share one. A port 0 is left out.
+    pub fn covering(ports: &BTreeSet<u16>) -> Vec<PortRange> {
+        let mut ranges: Vec<PortRange> = Vec::new();
+        for range in ports.iter().filter_map(|port| PortRange::single(*port)) {
+            match ranges.last_mut().filter(|last| last.last.checked_add(1) == Some(range.first)) {
+                Some(last) => last.last = range.last,
+                None => ranges.push(range),
+            }
+        }
+        ranges
     }
 
     /// Lowest port.
@@ -467,6 +480,16 @@ mod tests {
         for text in ["0", "90:80", "0:5", "1:65536", "80-90", "http", ":", "1:2:3"] {
             assert!(text.parse::<PortRange>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn neighbouring_ports_share_a_range() {
+        let ranges = |ports: &[u16]| {
+            let covering = PortRange::covering(&ports.iter().copied().collect());
+            covering.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ranges(&[]), "");
+        assert_eq!(ranges(&[0, 1, 80, 81, 82, 90, 65534, 65535]), "1 80:82 90 65534:65535");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dockgate::inventory::{
 };
 use dockgate::net::{Family, InterfaceName, Protocol};
 use dockgate::policy::{PolicySet, Severity, SourceFile, load};
-use dockgate::ruleset::{Action, Hook, Match, SetName};
+use dockgate::ruleset::{Action, ChainName, Hook, Match, SetName};
 use dockgate::verdict::{Decision, Packet, evaluate};
 
 const WEB_TO_API: &str = "
@@ -398,4 +398,60 @@ spec:
     assert_eq!(evaluate(&ruleset, &liar).decision, Decision::Deny, "an allowed container's address from elsewhere");
     let itself = Packet { in_interface: Some(InterfaceName::loopback()), ..to_host("203.0.113.9", None, 8080) };
     assert_eq!(evaluate(&ruleset, &itself).decision, Decision::Allow, "the host itself");
+}
+
+#[test]
+fn a_published_range_is_one_rule_for_each_part_that_policy_tells_apart() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api}
+spec:
+  selector: app == 'api'
+  ingress: [{action: Allow, protocol: UDP, destination: {ports: ['20010:20019']}}]
+";
+    let mut world = shop(1);
+    let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+    let publish = |host_port, container_port| PublishedPort {
+        host_address: None,
+        host_port: Some(host_port),
+        container_port,
+        protocol: Protocol::UDP,
+    };
+    let same = (20_000..=20_099).map(|port| publish(port, port));
+    let moved = (30_000..=30_009).map(|port| publish(port, port - 30_000 + 20_015));
+    api.published = same.chain(moved).collect();
+    let ruleset = compiled(policy, &world).ruleset;
+    for family in Family::ALL {
+        let rules = |hook, text: &str| {
+            let chain = ruleset.chain(family, &ChainName::base(hook)).expect("a base chain");
+            let mut comments: Vec<_> = chain.iter().map(|rule| rule.comment.as_str()).collect();
+            comments.retain(|comment| comment.starts_with(text));
+            comments.sort_unstable();
+            comments.iter().map(|comment| (*comment).to_owned()).collect::<Vec<_>>()
+        };
+        let judged = ["20000:20009", "20010:20019", "20020:20099", "30000:30004", "30005:30009"];
+        assert_eq!(rules(Hook::Input, "published"), judged.map(|range| format!("published port {range}/UDP")));
+        let answers = ["20000:20099", "30000:30009"];
+        let answer = |range| format!("answer from published port {range}/UDP to a flow that is not open");
+        assert_eq!(rules(Hook::Output, "answer"), answers.map(answer));
+    }
+    let to = |port| Packet {
+        hook: Hook::Input,
+        protocol: Protocol::UDP,
+        destination_port: Some(port),
+        ..tcp("203.0.113.9", None, "10.1.0.1", None)
+    };
+    for (port, decision) in [
+        (19_999, Decision::Allow),
+        (20_009, Decision::Deny),
+        (20_010, Decision::Allow),
+        (20_019, Decision::Allow),
+        (20_020, Decision::Deny),
+        (30_004, Decision::Allow),
+        (30_005, Decision::Deny),
+        (30_010, Decision::Allow),
+    ] {
+        assert_eq!(evaluate(&ruleset, &to(port)).decision, decision, "{port}");
+    }
 }

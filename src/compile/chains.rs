@@ -7,11 +7,12 @@
 //! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
 //! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
+mod published;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::inventory::{Endpoint, Network};
-use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, RuleAction, Tier};
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
@@ -104,67 +105,6 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         bases.entry(Hook::Input).or_default().extend(published);
         bases.entry(Hook::Output).or_default().extend(answers);
         self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
-    }
-
-    /// Rules of INPUT for ports of the host behind which `docker-proxy` carries connections to a container: the
-    /// container's ingress policy is asked here, where the client's true address is still seen. A container on several
-    /// networks is reached only when all of its endpoints' policies allow it, because Docker does not say which it uses.
-    ///
-    /// The second chain is for OUTPUT, and keeps the proxy from opening anew what was cut in INPUT.
-    fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> (Chain, Chain) {
-        let mut ports = BTreeSet::new();
-        for class in networks.iter().flat_map(|governed| &governed.ingress) {
-            for endpoint in &class.members {
-                let (named_ports, _) = endpoint.container.named_ports();
-                for port in &endpoint.container.published {
-                    let Some(range) = port.host_port.and_then(PortRange::single) else { continue };
-                    let bound_to = port.host_address.filter(|address| !address.is_unspecified());
-                    if bound_to.is_some_and(|address| Family::of(address) != self.family) {
-                        continue;
-                    }
-                    let service = Published {
-                        endpoint,
-                        named_ports: named_ports.clone(),
-                        protocol: port.protocol,
-                        port: port.container_port,
-                    };
-                    let chain = self.class_chain(class, Direction::Ingress, Some(&service));
-                    ports.insert((range, port.protocol, bound_to, chain));
-                }
-            }
-        }
-        // -p tcp -d ADDRESS -m multiport --dports 8080 -j DG-pub-POLICY
-        let rule_of = |(range, protocol, bound_to, chain): (PortRange, Protocol, Option<IpAddr>, ChainName)| {
-            let side = Side::Destination;
-            let mut matches = vec![Match::Protocol { protocol, negated: false }];
-            matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
-            matches.push(Match::Ports { side, ranges: vec![range], negated: false });
-            rule(matches, Action::Jump(chain), format!("published port {range}/{protocol}"))
-        };
-        let held = ports.iter().map(|(range, protocol, bound_to, _)| (*protocol, *bound_to, *range)).collect();
-        (ports.into_iter().map(rule_of).collect(), Self::proxy_answers(&held))
-    }
-
-    /// Rules of OUTPUT for what is sent from a published port: an answer never opens a flow. Else the next answer of the
-    /// proxy opens the flow that was cut, with the proxy as the one who asked, and the client's packets belong to it.
-    fn proxy_answers(held: &BTreeSet<(Protocol, Option<IpAddr>, PortRange)>) -> Chain {
-        // -p tcp -s ADDRESS -m multiport --sports 8080 ! --syn -m conntrack --ctstate NEW -j DROP
-        let rule_of = |(protocol, bound_to, range): &(Protocol, Option<IpAddr>, PortRange)| {
-            let side = Side::Source;
-            let mut matches = vec![Match::Protocol { protocol: *protocol, negated: false }];
-            matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
-            matches.push(Match::Ports { side, ranges: vec![*range], negated: false });
-            // Other protocols do not say which packet is the first. No other program has the port while the proxy does;
-            // without a proxy, a program of this host that happens to draw the port as its own has to try again.
-            matches.extend((*protocol == Protocol::TCP).then_some(Match::TcpNotSyn));
-            matches.push(state(&[ConnectionState::New]));
-            rule(
-                matches,
-                Action::Drop,
-                format!("answer from published port {range}/{protocol} to a flow that is not open"),
-            )
-        };
-        held.iter().map(rule_of).collect()
     }
 
     fn base_prologue(&self, hook: Hook) -> Chain {
