@@ -400,6 +400,50 @@ spec:
     assert_eq!(evaluate(&ruleset, &itself).decision, Decision::Allow, "the host itself");
 }
 
+/// Behind the proxy the destination has the container's address, whatever the family of the client.
+#[test]
+fn blocks_of_the_destination_are_about_the_container_behind_a_published_port() {
+    use Decision::{Allow, Deny};
+    let walled = |rule: &str| {
+        format!(
+            "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {{name: api}}
+spec: {{selector: app == 'api', ingress: [{rule}, {{action: Allow, source: {{nets: ['2001:db8:9::/48']}}}}]}}
+"
+        )
+    };
+    let world = |v6: bool| {
+        let mut world = shop(1);
+        let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+        api.published = vec![PublishedPort {
+            host_address: None,
+            host_port: Some(8080),
+            container_port: 80,
+            protocol: Protocol::TCP,
+        }];
+        api.attachments[0].ipv6 = api.attachments[0].ipv6.filter(|_| v6);
+        world
+    };
+    let client =
+        Packet { hook: Hook::Input, destination_port: Some(8080), ..tcp("2001:db8:9::9", None, "2001:db8:1::1", None) };
+    for (rule, [only_v4, both]) in [
+        ("{action: Deny, destination: {nets: [10.1.0.0/16]}}", [Deny, Allow]),
+        ("{action: Deny, destination: {nets: ['2001:db8:1::/64']}}", [Allow, Deny]),
+        ("{action: Deny, destination: {notNets: [10.9.0.0/16]}}", [Deny, Deny]),
+        ("{action: Deny, destination: {notNets: [10.1.0.0/16]}}", [Allow, Deny]),
+        ("{action: Deny, ipVersion: 4, destination: {nets: [10.1.0.0/16]}}", [Allow, Allow]),
+        ("{action: Deny, source: {notNets: [203.0.113.9/32]}}", [Allow, Allow]),
+        ("{action: Deny, ipVersion: 6}", [Deny, Deny]),
+    ] {
+        for (v6, decision) in [(false, only_v4), (true, both)] {
+            let verdict = evaluate(&compiled(&walled(rule), &world(v6)).ruleset, &client);
+            assert_eq!(verdict.decision, decision, "{rule}, IPv6: {v6}: {:#?}", verdict.trace);
+        }
+    }
+}
+
 #[test]
 fn a_published_range_is_one_rule_for_each_part_that_policy_tells_apart() {
     let policy = "

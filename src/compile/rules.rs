@@ -17,21 +17,19 @@ use super::sets::SetBuilder;
 /// so that everything a rule says of its destination is decided here and not in the kernel.
 pub(super) struct Published<'a> {
     pub(super) endpoint: &'a Endpoint<'a>,
+    /// Where `docker-proxy` connects to, which can be of another family than its client; `None` until Docker has said.
+    pub(super) address: Option<IpAddr>,
     pub(super) named_ports: Vec<NamedPort>,
     pub(super) protocol: Protocol,
     pub(super) port: u16,
 }
 
 impl Published<'_> {
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        Family::ALL.into_iter().filter_map(|family| self.endpoint.address(family))
-    }
-
     /// Whether the destination part of a rule is this service.
     fn is_destination(&self, sets: &SetBuilder<'_>, peer: &Peer) -> bool {
-        let within = |nets: &[Cidr]| self.addresses().any(|address| nets.iter().any(|net| net.contains(address)));
+        let within = |nets: &[Cidr]| self.address.is_some_and(|address| nets.iter().any(|net| net.contains(address)));
         let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
-        let selected = |selector| sets.selects(selector, &self.endpoint.labels, &self.addresses().collect::<Vec<_>>());
+        let selected = |selector| sets.selects(selector, &self.endpoint.labels, self.address);
         (peer.nets.is_empty() || within(&peer.nets))
             && !within(&peer.not_nets)
             && peer.selector.as_ref().is_none_or(selected)
@@ -56,7 +54,7 @@ const MULTIPORT_SLOTS: usize = 15;
 
 /// The alternatives of a rule in a family; none when the rule does not exist there (calico-semantics §3.7).
 pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family: Family) -> Vec<Vec<Match>> {
-    if !exists_in(rule, family) {
+    if !exists_in(rule, family, &[&rule.source, &rule.destination]) {
         return Vec::new();
     }
     let mut common = Vec::new();
@@ -92,7 +90,8 @@ pub(super) fn alternatives_for_published<'a>(
 ) -> Vec<Vec<Match>> {
     let of_protocol = rule.protocol.is_none_or(|protocol| protocol == service.protocol)
         && rule.not_protocol.is_none_or(|protocol| protocol != service.protocol);
-    if !of_protocol || !exists_in(rule, family) || !service.is_destination(sets, &rule.destination) {
+    // The blocks of the destination are about the container's address, whatever the family of the client.
+    if !of_protocol || !exists_in(rule, family, &[&rule.source]) || !service.is_destination(sets, &rule.destination) {
         return Vec::new();
     }
     let mut common = vec![Match::Protocol { protocol: service.protocol, negated: false }];
@@ -104,15 +103,15 @@ pub(super) fn alternatives_for_published<'a>(
         .collect()
 }
 
-/// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and its blocks. A list of blocks,
-/// positive or negative, that holds none of the family takes the rule out of it.
-fn exists_in(rule: &Rule, family: Family) -> bool {
-    let lists = [&rule.source.nets, &rule.source.not_nets, &rule.destination.nets, &rule.destination.not_nets];
+/// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and the blocks of those of its peers
+/// that the packet shows. A list of blocks, positive or negative, that holds none of the family takes the rule out of it.
+fn exists_in(rule: &Rule, family: Family, shown: &[&Peer]) -> bool {
+    let mut lists = shown.iter().flat_map(|peer| [&peer.nets, &peer.not_nets]);
     let has_family = |nets: &Vec<Cidr>| nets.is_empty() || nets.iter().any(|net| net.family() == family);
     let excludes_itself = rule.protocol.is_some() && rule.protocol == rule.not_protocol;
     rule.family.is_none_or(|only| only == family)
         && rule.protocol.and_then(Protocol::family).is_none_or(|only| only == family)
-        && lists.into_iter().all(has_family)
+        && lists.all(has_family)
         && !excludes_itself
 }
 

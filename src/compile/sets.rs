@@ -75,10 +75,15 @@ impl<'a> SetBuilder<'a> {
         (name, kind)
     }
 
-    /// Whether a selector stands for something with these labels and addresses: by the labels, or by a network set.
-    pub(super) fn selects(&self, selector: &Selector, labels: &BTreeMap<String, String>, addresses: &[IpAddr]) -> bool {
+    /// Whether a selector stands for something with these labels and this address: by the labels, or by a network set.
+    pub(super) fn selects(
+        &self,
+        selector: &Selector,
+        labels: &BTreeMap<String, String>,
+        address: Option<IpAddr>,
+    ) -> bool {
         let holds = |set: &LabelledNets<'_>| {
-            selector.matches(&set.labels) && addresses.iter().any(|a| set.nets.iter().any(|net| net.contains(*a)))
+            selector.matches(&set.labels) && address.is_some_and(|a| set.nets.iter().any(|net| net.contains(a)))
         };
         selector.matches(labels) || self.network_sets.iter().any(holds)
     }

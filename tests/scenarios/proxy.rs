@@ -34,6 +34,11 @@ spec:
 ---
 apiVersion: projectcalico.org/v3
 kind: NetworkPolicy
+metadata: {name: walled}
+spec: {selector: app == 'walled', ingress: [{action: Deny, destination: {nets: [10.80.0.0/24]}}, {action: Allow}]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
 metadata: {name: caged}
 spec: {selector: app == 'caged', types: [Egress]}
 ";
@@ -99,6 +104,7 @@ fn start(options: Options) -> Published {
         server("twin").publish("10.81.0.1:8090:80"),
         server("ranged").option("--expose").option("80").option("-P"),
         server("open").publish("8100:80"),
+        server("walled").publish("8140:80"),
         client("friend", "front"),
         client("stranger", "front"),
         client("far-friend", "back"),
@@ -228,6 +234,10 @@ pub(crate) fn group() -> Group<Published> {
                 for probe in [Probe::Tcp(80), Probe::Udp(80), Probe::Ping] {
                     world.expect(&["host"], &[&address], probe, |_| true);
                 }
+            }),
+            scenario("blocks_of_the_destination_are_the_containers", proxy, "both", PORT, |world| {
+                world.expect(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8140), |_| false);
+                world.expect(&["friend"], &["10.80.0.1"], Probe::Tcp(8140), |_| false);
             }),
             scenario("a_port_bound_to_one_address_v4", other, "IPv4", PORT, |world| {
                 world.expect_friends(&["far-friend", "far-stranger"], &["203.0.113.1"], Probe::Tcp(8090));

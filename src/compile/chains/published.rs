@@ -63,6 +63,8 @@ fn in_ranges<T: Ord + Clone>(ports: impl IntoIterator<Item = (HostPort, T)>) -> 
 /// The services of an endpoint that clients of a family reach through ports of this host.
 fn services<'e>(endpoint: &'e Endpoint<'e>, family: Family) -> Vec<(HostPort, Published<'e>)> {
     let (named_ports, _) = endpoint.container.named_ports();
+    // The proxy connects in its client's family where the container has it, and else in the other one.
+    let address = [family].into_iter().chain(Family::ALL).find_map(|family| endpoint.address(family));
     let mut services = Vec::new();
     for port in &endpoint.container.published {
         let Some(number) = port.host_port else { continue };
@@ -72,6 +74,7 @@ fn services<'e>(endpoint: &'e Endpoint<'e>, family: Family) -> Vec<(HostPort, Pu
         }
         let service = Published {
             endpoint,
+            address,
             named_ports: named_ports.clone(),
             protocol: port.protocol,
             port: port.container_port,
