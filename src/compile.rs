@@ -79,6 +79,8 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
         .map(|endpoint| Candidate { named_ports: endpoint.container.named_ports().0, endpoint })
         .collect();
     let networks = governed_networks(policies, inventory, &candidates);
+    let attached: Vec<_> =
+        candidates.iter().map(|candidate| &candidate.endpoint).filter(|e| e.network.is_some()).collect();
     let mut sets = SetBuilder::new(policies, inventory, &candidates);
     let mut compiled = Compiled::default();
     for family in Family::ALL {
@@ -89,12 +91,14 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
                 classified.into_iter().chain(ungoverned_subnets(inventory, &networks, family)).collect(),
             );
             let judged: BTreeSet<_> = networks.iter().flat_map(judged_containers).collect();
-            let open_to_host = |container: &Container| !judged.contains(&container.id) || container.ports_are_judged();
+            let all_judged = networks.iter().any(|governed| !governed.egress.is_empty());
+            let is_judged = |container: &Container| all_judged || judged.contains(&container.id);
+            let open_to_host = |container: &Container| !is_judged(container) || container.ports_are_judged();
             sets.listed(family, known_members(&networks, family, open_to_host));
             let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
             sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
         }
-        let mut builder = ChainBuilder::new(policies, options, &mut sets, family);
+        let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family);
         builder.base_chains(&networks);
         let (chains, origins) = builder.finish();
         compiled.ruleset.chains.insert(family, chains);
@@ -220,7 +224,8 @@ fn classes<'a>(policies: &'a PolicySet, endpoints: &[&'a Endpoint<'a>], directio
     by_policies.into_values().collect()
 }
 
-/// Containers with an ingress policy: who comes to them through a published port is judged on the way.
+/// Containers with an ingress policy: who comes to them through a published port is judged on the way. Where an egress
+/// policy is in force, those whom it governs are judged on the way to every container.
 fn judged_containers<'a>(governed: &GovernedNetwork<'a>) -> impl Iterator<Item = &'a ContainerId> {
     governed.ingress.iter().flat_map(|class| &class.members).map(|endpoint| &endpoint.container.id)
 }

@@ -499,3 +499,131 @@ spec:
         assert_eq!(evaluate(&ruleset, &to(port)).decision, decision, "{port}");
     }
 }
+
+#[test]
+fn egress_policy_is_asked_about_the_container_behind_a_published_port() {
+    use Decision::{Allow, Deny};
+    const CLIENTS: [&str; 4] = ["web", "guest", "reader", "free"];
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: not-to-the-database}
+spec:
+  selector: app == 'web'
+  types: [Egress]
+  egress: [{action: Deny, destination: {selector: app == 'db'}}, {action: Allow}]
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: only-abroad}
+spec:
+  selector: app == 'guest'
+  types: [Egress]
+  egress: [{action: Deny, destination: {nets: [10.2.0.0/16]}}, {action: Allow}]
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: only-http}
+spec:
+  selector: app == 'reader'
+  types: [Egress]
+  egress:
+    - {action: Allow, protocol: TCP, destination: {nets: [203.0.113.1/32]}}
+    - {action: Allow, protocol: TCP, destination: {nets: ['2001:db8:99::1/128']}}
+    - {action: Allow, protocol: TCP, destination: {selector: app == 'db', ports: [http]}}
+";
+    let publish = |address: Option<&str>, host_port, container_port, protocol| PublishedPort {
+        host_address: address.map(|address| address.parse().expect("address")),
+        host_port: Some(host_port),
+        container_port,
+        protocol,
+    };
+    // On a network without policy, and with IPv4 alone.
+    let mut db = container("db", "db", "back", Some((2, 2)));
+    db.attachments[0].ipv6 = None;
+    db.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+    db.published = vec![
+        publish(None, 8080, 80, Protocol::TCP),
+        publish(Some("203.0.113.1"), 5432, 5432, Protocol::TCP),
+        publish(None, 5353, 53, Protocol::UDP),
+    ];
+    let mut other = container("other", "other", "front", Some((1, 9)));
+    other.published = vec![publish(None, 8081, 80, Protocol::TCP)];
+    let clients = CLIENTS.iter().zip(3..).map(|(app, host)| container(app, app, "front", Some((1, host))));
+    let networks = vec![network("front", 1), network("back", 2)];
+    let world = inventory(networks, clients.chain([db, other]).collect());
+    let ruleset = compiled(policy, &world).ruleset;
+    let from = |client: &str, v6: bool, port| {
+        let host = 3 + CLIENTS.iter().position(|name| *name == client).expect("a client");
+        let (source, destination) = if v6 {
+            (format!("2001:db8:1::{host}"), "2001:db8:99::1")
+        } else {
+            (format!("10.1.0.{host}"), "203.0.113.1")
+        };
+        let protocol = if port == 5353 { Protocol::UDP } else { Protocol::TCP };
+        let packet = tcp(&source, Some("front"), destination, None);
+        Packet { hook: Hook::Input, protocol, destination_port: Some(port), ..packet }
+    };
+    for (client, port, [v4, v6]) in [
+        ("web", 8080, [Deny, Deny]),
+        ("web", 5432, [Deny, Allow]),
+        ("web", 5353, [Deny, Deny]),
+        ("web", 8081, [Allow, Allow]),
+        ("web", 22, [Allow, Allow]),
+        ("guest", 8080, [Deny, Deny]),
+        ("guest", 5432, [Deny, Allow]),
+        ("guest", 8081, [Allow, Allow]),
+        ("reader", 8080, [Allow, Allow]),
+        ("reader", 5432, [Deny, Allow]),
+        ("reader", 8081, [Deny, Deny]),
+        ("free", 8080, [Allow, Allow]),
+        ("free", 5432, [Allow, Allow]),
+    ] {
+        for (v6, decision) in [(false, v4), (true, v6)] {
+            let verdict = evaluate(&ruleset, &from(client, v6, port));
+            assert_eq!(verdict.decision, decision, "{client} to {port}, IPv6: {v6}: {:#?}", verdict.trace);
+        }
+    }
+    // What was cut on the way to the proxy is not opened anew by its next answer.
+    let answer = Packet {
+        hook: Hook::Output,
+        protocol: Protocol::UDP,
+        source_port: Some(5353),
+        destination_port: Some(40_000),
+        ..tcp("10.1.0.1", None, "10.1.0.3", Some("front"))
+    };
+    assert_eq!(evaluate(&ruleset, &answer).decision, Deny);
+    assert_eq!(evaluate(&ruleset, &Packet { source_port: Some(53), ..answer }).decision, Allow);
+}
+
+#[test]
+fn ports_that_come_and_go_refill_one_chain_for_each_class() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: closed}
+spec: {selector: app == 'web', types: [Egress], egress: [{action: Allow, destination: {selector: app == 'api'}}]}
+";
+    let with_ports = |ports: std::ops::Range<u16>| {
+        let mut world = shop(3);
+        let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+        let port = |host_port| PublishedPort {
+            host_address: None,
+            host_port: Some(host_port),
+            container_port: 80,
+            protocol: Protocol::TCP,
+        };
+        api.published = ports.map(port).collect();
+        api.judged = api.published.iter().cloned().collect();
+        compiled(policy, &world).ruleset
+    };
+    let (before, after) = (with_ports(8000..8001), with_ports(8000..9000));
+    assert_eq!(before.sets, after.sets);
+    for family in Family::ALL {
+        let (before, after) = (&before.chains[&family], &after.chains[&family]);
+        assert!(before.keys().eq(after.keys()));
+        let changed: Vec<_> =
+            before.keys().filter(|name| before[*name] != after[*name]).map(ToString::to_string).collect();
+        assert!(matches!(changed.as_slice(), [name] if name.starts_with("DG-reach-closed-")), "{changed:?}");
+    }
+}

@@ -30,8 +30,14 @@ pub(super) struct Class<'a> {
     pub(super) members: Vec<&'a Endpoint<'a>>,
 }
 
-/// Classes by the chain that they go to; never an empty list.
-type ByTarget<'c, 'a> = BTreeMap<ChainName, Vec<&'c Class<'a>>>;
+impl Class<'_> {
+    /// What tells it from every other class of its network.
+    fn identity(&self, direction: Direction) -> String {
+        let keys: Vec<_> =
+            self.policies.iter().map(|policy| format!("{} {}", policy.key.kind.name(), policy.key)).collect();
+        format!("{direction} {}", keys.join(", "))
+    }
+}
 
 /// A network on which a policy is in force, or may come to be with its first endpoint.
 pub(super) struct GovernedNetwork<'a> {
@@ -48,6 +54,8 @@ pub(super) struct ChainBuilder<'s, 'a> {
     options: &'a Options,
     sets: &'s mut SetBuilder<'a>,
     family: Family,
+    /// All endpoints of the host that are on a network.
+    endpoints: &'s [&'a Endpoint<'a>],
     /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
     titles: BTreeMap<&'a PolicyKey, String>,
     chains: BTreeMap<ChainName, Chain>,
@@ -59,6 +67,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         policies: &'a PolicySet,
         options: &'a Options,
         sets: &'s mut SetBuilder<'a>,
+        endpoints: &'s [&'a Endpoint<'a>],
         family: Family,
     ) -> Self {
         ChainBuilder {
@@ -66,6 +75,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             options,
             sets,
             family,
+            endpoints,
             titles: titles(policies),
             chains: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -92,6 +102,11 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             for hook in [Hook::Forward, Hook::Input] {
                 dispatch(hook, Match::InInterface(governed.bridge.clone()), &from, comment.clone());
             }
+        }
+        for governed in networks {
+            let Some(via) = self.via_chain(governed) else { continue };
+            let comment = format!("from network {} through published ports", governed.network.name);
+            dispatch(Hook::Input, Match::InInterface(governed.bridge.clone()), &via, comment);
         }
         for governed in networks {
             let comment = format!("to network {}", governed.network.name);
@@ -189,8 +204,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         // -m set ! --match-set dg-4-known src,src -j DROP
         let comment = format!("gate: unknown source on {network}");
         chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
-        for (target, classes) in self.by_target(&governed.egress, Direction::Egress) {
-            chain.push(self.class_dispatch(governed, &classes, Direction::Egress, target));
+        for class in &governed.egress {
+            let target = self.class_chain(class, Direction::Egress, None);
+            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
         }
         self.network_chain("from", governed, chain)
     }
@@ -200,8 +216,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let network = &governed.network.name;
         let mut chain = self.neighbour_discovery(Some(&Match::InInterface(governed.bridge.clone())));
         chain.extend(Self::flow_checks());
-        let targets = self.by_target(&governed.ingress, Direction::Ingress);
-        let group = self.group_chain(governed, &targets);
+        let group = self.group_chain(governed);
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
             chain.push(rule(matches, Action::Goto(group.clone()), format!("to every endpoint of {network}")));
@@ -210,30 +225,25 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let comment = format!("gate: unknown destination on {network}");
         chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
         chain.push(self.errors_about_flows());
-        for (target, classes) in targets {
-            chain.push(self.class_dispatch(governed, &classes, Direction::Ingress, target));
+        for class in &governed.ingress {
+            let target = self.class_chain(class, Direction::Ingress, None);
+            chain.push(self.class_dispatch(governed, class, Direction::Ingress, target));
         }
         self.network_chain("to", governed, chain)
     }
 
     /// `DG-all-NET`: a multicast or broadcast packet reaches every endpoint of the network, so every class must allow it.
-    fn group_chain(&mut self, governed: &GovernedNetwork<'a>, targets: &ByTarget<'_, 'a>) -> ChainName {
+    fn group_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let mut chain = Vec::new();
-        for (target, classes) in targets {
-            let comment = self.class_comment(classes[0], Direction::Ingress);
-            chain.push(rule(vec![], Action::Jump(target.clone()), comment));
+        let mut asked = BTreeSet::new();
+        for class in &governed.ingress {
+            // Different policies can come to the same chain, e.g. where one of them has no rule in this family.
+            let target = self.class_chain(class, Direction::Ingress, None);
+            if asked.insert(target.clone()) {
+                chain.push(rule(vec![], Action::Jump(target), self.class_comment(class, Direction::Ingress)));
+            }
         }
         self.network_chain("all", governed, chain)
-    }
-
-    /// The classes by the chain that they go to. Different policies can come to the same chain, e.g. where one of them
-    /// has no rule in this family; those classes are one to the kernel.
-    fn by_target<'c>(&mut self, classes: &'c [Class<'a>], direction: Direction) -> ByTarget<'c, 'a> {
-        let mut by_target = ByTarget::new();
-        for class in classes {
-            by_target.entry(self.class_chain(class, direction, None)).or_default().push(class);
-        }
-        by_target
     }
 
     /// `DG-host-NET`: this host may reach its containers, but nobody, `docker-proxy` included, reaches an address that
@@ -245,6 +255,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// there. Refused, the proxy hangs up on its client, as it does while the container's server is not up yet.
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let mut chain = vec![Self::no_pick_up()];
+        chain.extend(self.answers_to(governed));
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
             chain.push(rule(matches, Action::Return, "host to every endpoint"));
@@ -278,14 +289,13 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     fn class_dispatch(
         &mut self,
         governed: &GovernedNetwork<'a>,
-        classes: &[&Class<'a>],
+        class: &Class<'a>,
         direction: Direction,
         target: ChainName,
     ) -> Rule {
-        let readable = format!("{}-{}", short(direction), classes[0].policies[0].key.name);
-        let content = format!("{} {direction} {target}", governed.network.id);
-        let members = classes.iter().flat_map(|class| class.members.iter().copied());
-        let set = self.sets.class(self.family, &readable, &content, members);
+        let readable = format!("{}-{}", short(direction), class.policies[0].key.name);
+        let content = format!("{} {}", governed.network.id, class.identity(direction));
+        let set = self.sets.class(self.family, &readable, &content, class.members.iter().copied());
         let side = match direction {
             Direction::Egress => Side::Source,
             Direction::Ingress => Side::Destination,
@@ -293,7 +303,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         rule(
             vec![Match::Set { side, set, kind: SetKind::Ip, negated: false }],
             Action::Goto(target),
-            self.class_comment(classes[0], direction),
+            self.class_comment(class, direction),
         )
     }
 
@@ -346,7 +356,11 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             }
         }
         chain.extend(self.end_of_tier(tier, policies, direction, next));
-        let role = if service.is_some() { "pub" } else { short(direction) };
+        let role = match (service, direction) {
+            (None, _) => short(direction),
+            (Some(_), Direction::Ingress) => "pub",
+            (Some(_), Direction::Egress) => "via",
+        };
         let readable = format!("{role}-{}", policies[0].key.name);
         let name = ChainName::of_content(&readable, &format!("{role} {} {chain:?}", tier.name));
         self.chains.insert(name.clone(), chain);

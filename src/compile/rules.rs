@@ -81,7 +81,8 @@ pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family
     alternatives
 }
 
-/// The alternatives of an ingress rule for a connection to a published service, as the host's INPUT hook sees it.
+/// The alternatives of a rule for a connection to a published service, as the host's INPUT hook sees it: of an ingress rule
+/// of the container behind the port, or of an egress rule of the client.
 pub(super) fn alternatives_for_published<'a>(
     sets: &mut SetBuilder<'a>,
     rule: &'a Rule,

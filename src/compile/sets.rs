@@ -118,7 +118,7 @@ impl<'a> SetBuilder<'a> {
         self.insert(family, SetKind::IpPort, name, &format!("port {name}/{protocol} of {selector}"), members)
     }
 
-    /// The members of one class of one network; identified by the network and the chain that the class goes to.
+    /// The members of one class of one network; identified by the network and the policies that govern the class.
     pub(super) fn class<'e>(
         &mut self,
         family: Family,

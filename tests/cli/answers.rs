@@ -180,6 +180,30 @@ fn the_json_form_of_an_explanation_has_every_way() {
 }
 
 #[test]
+fn a_way_through_a_published_port_is_one_to_the_container_behind_it() {
+    let policy = "\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  selector: app == 'web'
+  types: [Egress]
+  egress: [{action: Deny, destination: {selector: app == 'api'}}, {action: Allow}]
+";
+    let files = Files::new(&[("policies/web.yaml", policy), ("inventory.yaml", INVENTORY)]);
+    let question = ["--from", "web", "--to", "api", "--port", "8080", "-o", "json"];
+    let json = files.run(&[&["explain"], &WORLD[..], &question].concat()).json();
+    assert_eq!(json["decision"], "deny", "{json:#}");
+    for path in json["paths"].as_array().unwrap() {
+        assert_eq!(path["egress"]["result"], "deny", "{json:#}");
+        assert_eq!(path["egress"]["decided_by"]["rule"], 0, "{json:#}");
+    }
+    let elsewhere = question.map(|word| if word == "web" { "batch" } else { word });
+    let json = files.run(&[&["explain"], &WORLD[..], &elsewhere].concat()).json();
+    assert_eq!(json["decision"], "allow", "{json:#}");
+}
+
+#[test]
 fn an_address_that_nobody_has_is_stopped_by_the_gate() {
     let json = explain(&["--from", "172.30.0.77", "--to", "api", "--port", "8080", "-o", "json"]).json();
     assert_eq!(json["decision"], "deny");

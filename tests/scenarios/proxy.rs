@@ -41,6 +41,22 @@ apiVersion: projectcalico.org/v3
 kind: NetworkPolicy
 metadata: {name: caged}
 spec: {selector: app == 'caged', types: [Egress]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: not-to-open}
+spec:
+  selector: app == 'wary'
+  types: [Egress]
+  egress: [{action: Deny, destination: {selector: app == 'open'}}, {action: Allow}]
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: only-abroad}
+spec:
+  selector: app == 'abroad'
+  types: [Egress]
+  egress: [{action: Deny, destination: {nets: [10.80.0.0/24]}}, {action: Allow}]
 ";
 
 /// The sources whose names begin so are friends of the api.
@@ -103,13 +119,15 @@ fn start(options: Options) -> Published {
         server("bound").publish("203.0.113.1:8090:80").publish("[2001:db8:1::1]:8090:80"),
         server("twin").publish("10.81.0.1:8090:80"),
         server("ranged").option("--expose").option("80").option("-P"),
-        server("open").publish("8100:80"),
+        server("open").publish("8100:80").publish("8100:80/udp"),
         server("walled").publish("8140:80"),
         client("friend", "front"),
         client("stranger", "front"),
         client("far-friend", "back"),
         client("far-stranger", "back"),
         client("caged", "back"),
+        client("wary", "back"),
+        client("abroad", "back"),
     ];
     let containers = lab.start_all(builders);
     let policies = Policies::new(&lab);
@@ -144,6 +162,15 @@ impl Published {
 
     fn expect_friends(&self, sources: &[&str], addresses: &[&str], probe: Probe) {
         self.expect(sources, addresses, probe, |source| FRIENDS.contains(&source));
+    }
+
+    /// Who may go to the host and not to the container behind its port does not get there, by an address of the host, over
+    /// UDP by that of `gateway`, from which the proxy answers.
+    fn expect_open_to_be_the_destination(&self, addresses: &[&str], gateway: &str) {
+        let clients = ["far-stranger", "wary", "abroad"];
+        self.expect(&clients, addresses, Probe::Tcp(8100), |source| source == "far-stranger");
+        self.expect(&clients, &[gateway], Probe::Udp(8100), |source| source == "far-stranger");
+        self.expect(&["wary"], &["10.81.0.1"], Probe::Tcp(8090), |_| true);
     }
 
     /// The port that Docker chose for a container, in a family.
@@ -182,6 +209,8 @@ impl Drop for Halted<'_> {
 }
 
 const PORT: &[Protection] = &[Protection::Rules("published port")];
+
+const REACHED: &[Protection] = &[Protection::Rules("to a container through published port")];
 
 pub(crate) fn group() -> Group<Published> {
     let scenario = |name, path, family, rests_on, run| Scenario { name, path, family, accident: "", rests_on, run };
@@ -278,6 +307,12 @@ pub(crate) fn group() -> Group<Published> {
                     world.expect(&["far-stranger", "caged"], &addresses, Probe::Tcp(8100), |source| source != "caged");
                 },
             ),
+            scenario("the_container_behind_a_port_is_the_destination_v4", other, "IPv4", REACHED, |world| {
+                world.expect_open_to_be_the_destination(&["10.81.0.1", "203.0.113.1"], "10.81.0.1");
+            }),
+            scenario("the_container_behind_a_port_is_the_destination_v6", other, "IPv6", REACHED, |world| {
+                world.expect_open_to_be_the_destination(&["2001:db8:81::1", "2001:db8:1::1"], "2001:db8:81::1");
+            }),
             not_known_yet(),
         ],
     }

@@ -13,7 +13,7 @@ use crate::policy::Direction;
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Match, Rule, Side};
 
 use super::super::rules::Published;
-use super::{ChainBuilder, GovernedNetwork, rule, state};
+use super::{ChainBuilder, Class, GovernedNetwork, rule, state};
 
 /// Where `docker-proxy` listens for a service.
 #[derive(Clone, Copy)]
@@ -106,6 +106,56 @@ impl<'a> ChainBuilder<'_, 'a> {
             rule(held.matches(Side::Destination), Action::Jump(held.same), comment)
         };
         (in_ranges(judged).into_iter().map(rule_of).collect(), answers)
+    }
+
+    /// `DG-via-NET`: whoever goes from a network to a port of the host that `docker-proxy` holds reaches the container behind
+    /// it, so that the client's egress policy is asked about that container, too, governed or not: about the host it was
+    /// asked before. `None` where no egress policy is in force, or nothing is published.
+    pub(super) fn via_chain(&mut self, governed: &GovernedNetwork<'a>) -> Option<ChainName> {
+        let mut chain = Vec::new();
+        for class in &governed.egress {
+            let target = self.reached_chain(class)?;
+            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
+        }
+        (!chain.is_empty()).then(|| self.network_chain("via", governed, chain))
+    }
+
+    /// `DG-reach-POLICY`: the egress policy of a class on every container behind a port of the host. Its name says only
+    /// which policies it is about, so that it is refilled in place when ports come and go.
+    fn reached_chain(&mut self, class: &Class<'a>) -> Option<ChainName> {
+        let name = ChainName::of_content(
+            &format!("reach-{}", class.policies[0].key.name),
+            &format!("reach {}", class.identity(Direction::Egress)),
+        );
+        if !self.chains.contains_key(&name) {
+            let mut asked = Vec::new();
+            for endpoint in self.endpoints {
+                for (port, service) in services(endpoint, self.family) {
+                    asked.push((port, self.class_chain(class, Direction::Egress, Some(&service))));
+                }
+            }
+            // -p tcp -d ADDRESS -m multiport --dports 8080 -j DG-via-POLICY
+            let rule_of = |held: Held<ChainName>| {
+                let comment = format!("to a container through published port {}", held.name());
+                rule(held.matches(Side::Destination), Action::Jump(held.same), comment)
+            };
+            let chain: Chain = in_ranges(asked).into_iter().map(rule_of).collect();
+            if chain.is_empty() {
+                return None;
+            }
+            self.chains.insert(name.clone(), chain);
+        }
+        Some(name)
+    }
+
+    /// Rules of `DG-host-NET` for what is sent to clients whose egress policy was asked about a published port.
+    pub(super) fn answers_to(&self, governed: &GovernedNetwork<'a>) -> Chain {
+        if governed.egress.is_empty() {
+            return Vec::new();
+        }
+        let ports = self.endpoints.iter().flat_map(|endpoint| services(endpoint, self.family)).map(|(port, _)| port);
+        // That of TCP is refused for every port.
+        Self::proxy_answers(ports.filter(|port| port.protocol != Protocol::TCP))
     }
 
     /// Rules of OUTPUT for what is sent from a published port: an answer never opens a flow. Else the next answer of the

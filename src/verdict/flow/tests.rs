@@ -110,6 +110,37 @@ fn what_policy_would_not_let_open_is_forbidden_and_nothing_else() {
 }
 
 #[test]
+fn a_flow_through_a_published_port_is_one_to_the_container_behind_it() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  selector: app == 'web'
+  types: [Egress]
+  egress: [{action: Deny, destination: {selector: app == 'db'}}, {action: Allow}]
+";
+    let with_port =
+        WORLD.replace("labels: {app: db}", "labels: {app: db}\n      ports: [\"9090:90\", \"9053:53/udp\"]");
+    let (before, after) = (world(WORLD), world(&with_port));
+    let host = BTreeSet::from(["203.0.113.1".parse().expect("address"), "2001:db8::1".parse().expect("address")]);
+    let (open, closed) = (ruleset(policy, &before), ruleset(policy, &after));
+    for (name, protocol, source, destination, forbidden) in [
+        ("web", Protocol::TCP, "10.1.0.2:40000", "203.0.113.1:9090", true),
+        ("web, IPv6", Protocol::TCP, "[fd00:1::2]:40000", "[2001:db8::1]:9090", true),
+        ("web, UDP", Protocol::UDP, "10.1.0.2:40000", "203.0.113.1:9053", true),
+        ("an answer that opened a flow", Protocol::UDP, "203.0.113.1:9053", "10.1.0.2:40000", true),
+        ("web, to api", Protocol::TCP, "10.1.0.2:40000", "203.0.113.1:8080", false),
+        ("api", Protocol::TCP, "10.1.0.3:40000", "203.0.113.1:9090", false),
+    ] {
+        let flow = flow(protocol, source, destination);
+        assert!(!Judge::new(&open, &before, &host).forbids(&flow), "{name}, before the port was published");
+        assert_eq!(Judge::new(&closed, &after, &host).forbids(&flow), forbidden, "{name}");
+    }
+    assert_eq!(concerned(&open, &closed), Concerned::Everybody, "a port that is published may forbid flows");
+}
+
+#[test]
 fn a_container_that_is_not_listed_yet_keeps_the_flows_of_this_host() {
     let mut inventory = world(WORLD);
     let host = BTreeSet::new();
