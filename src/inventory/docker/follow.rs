@@ -21,7 +21,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::super::Change;
+use super::super::{Change, ContainerId};
 use super::tracker::{Answer, Call, Event, Tracker};
 use super::{Error, about, listing};
 
@@ -30,11 +30,15 @@ use super::{Error, about, listing};
 /// repaired; it costs an engine with 100 containers some 10 ms.
 const RELIST_INTERVAL: Duration = Duration::from_secs(30);
 /// The container list can lag behind the events; what had an event is looked at again after one to two of these intervals.
-/// Nothing waits for it but the disappearance of an attachment whose addresses are gone already.
+/// What waits for it is the disappearance of an attachment whose addresses are gone already. Ports do not: where the list may
+/// lag, they do not count until the change that may have made them others is written (see [`Tracker::next_inspection`]).
 const SECOND_LOOK_INTERVAL: Duration = Duration::from_millis(300);
 /// Calls under way at the same time: enough for a burst of starts on many networks, few enough to leave the engine to
 /// others.
 const PARALLEL_CALLS: usize = 8;
+/// Containers inspected at the same time. Each may have to wait for something long that the engine does with it, and holds up
+/// nothing but the next inspection.
+const PARALLEL_INSPECTIONS: usize = 4;
 /// First wait before the engine is tried again.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Longest wait before the engine is tried again. Short, because an engine that comes back starts containers at once, and
@@ -106,6 +110,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
     }
 
     let mut calls: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
+    let mut inspections: FuturesUnordered<BoxFuture<'_, (ContainerId, bool)>> = FuturesUnordered::new();
     let mut is_told = false;
     let mut asking = Some(about::engine(docker).boxed());
     let mut relisting: Option<BoxFuture<'_, Result<listing::Listing, Error>>> = None;
@@ -119,6 +124,11 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
             && let Some(call) = tracker.next_call()
         {
             calls.push(ask(docker, call).boxed());
+        }
+        while inspections.len() < PARALLEL_INSPECTIONS
+            && let Some(id) = tracker.next_inspection()
+        {
+            inspections.push(inspect(docker, id).boxed());
         }
         for change in tracker.take_changes() {
             if changes.send(change).await.is_err() {
@@ -134,6 +144,7 @@ async fn connection(docker: &Docker, changes: &mpsc::Sender<Change>) -> Result<(
                 }
             }
             Some(answer) = calls.next() => tracker.answer(answer?),
+            Some((id, answered)) = inspections.next() => tracker.inspection_ended(&id, answered),
             Some(engine) = async { Some(asking.as_mut()?.await) } => {
                 asking = None;
                 is_told = engine.silent.is_none();
@@ -182,6 +193,13 @@ async fn ask(docker: &Docker, call: Call) -> Result<Answer, Error> {
             Ok(Answer::Containers(ids, found))
         }
     }
+}
+
+/// Waits until the engine can say how a container is. Returns whether it said anything: an error is an answer, and so is what
+/// cannot be read. An engine that is stuck with one container is no reason to take it for gone.
+async fn inspect(docker: &Docker, id: ContainerId) -> (ContainerId, bool) {
+    let answered = matches!(listing::inspected(docker, &id).await, Ok(()) | Err(Error::Engine(_)));
+    (id, answered)
 }
 
 #[cfg(test)]

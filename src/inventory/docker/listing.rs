@@ -11,7 +11,9 @@ use bollard::models::{
     ContainerSummary, ContainerSummaryStateEnum, EndpointResource, IpamConfig, NetworkInspect, PortSummary,
     PortSummaryTypeEnum,
 };
-use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptions};
+use bollard::query_parameters::{
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptions,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable};
@@ -34,6 +36,13 @@ pub(super) async fn containers(docker: &Docker, ids: &BTreeSet<ContainerId>) -> 
     let filters = HashMap::from([("id", ids.iter().map(|id| id.0.as_str()).collect())]);
     let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
     answer(docker.list_containers(Some(options))).await
+}
+
+/// Waits until nothing holds a container, whether there is one of this id or not.
+pub(super) async fn inspected(docker: &Docker, id: &ContainerId) -> Result<(), Error> {
+    let found = answer_if_present(docker.inspect_container(&id.0, None::<InspectContainerOptions>)).await?;
+    drop(found);
+    Ok(())
 }
 
 /// Everything. Networks come first: an address that is given in between is one more than the container list knows, and its

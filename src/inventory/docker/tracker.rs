@@ -146,6 +146,12 @@ pub(super) struct Tracker {
     containers_asked: BTreeSet<ContainerId>,
     /// Those of them whose addresses changed since they were asked for: what is said of their ports may be older than that.
     ports_overtaken: BTreeSet<ContainerId>,
+    /// Containers with a change of their networks that the list may not show yet: the engine reports it first. What the list
+    /// says of their ports does not count until a later event, or the answer to an inspection, shows that it is written.
+    unwritten: BTreeSet<ContainerId>,
+    to_inspect: BTreeSet<ContainerId>,
+    /// Those that are being inspected; whether nothing changed since that began.
+    inspected: BTreeMap<ContainerId, bool>,
     /// Attachments of containers that are not known yet.
     waiting: BTreeMap<ContainerId, Vec<Attachment>>,
     /// Containers whose process has ended and whose addresses Docker is about to free, without another event since. Until
@@ -172,6 +178,9 @@ impl Tracker {
             containers_to_ask: BTreeSet::new(),
             containers_asked: BTreeSet::new(),
             ports_overtaken: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
+            to_inspect: BTreeSet::new(),
+            inspected: BTreeMap::new(),
             waiting: BTreeMap::new(),
             dying: BTreeSet::new(),
             ended: BTreeSet::new(),
@@ -204,6 +213,25 @@ impl Tracker {
         Some(Call::Containers(ids))
     }
 
+    /// The next container to inspect, if any. The engine answers when nothing holds the container any more, and what held it
+    /// has then written to the list what it did. Never one that is being started: the answer would come with its first
+    /// packets.
+    pub(super) fn next_inspection(&mut self) -> Option<ContainerId> {
+        let id = self.to_inspect.iter().find(|id| !self.inspected.contains_key(*id)).cloned()?;
+        self.to_inspect.remove(&id);
+        self.inspected.insert(id.clone(), true);
+        Some(id)
+    }
+
+    /// Says that an inspection has ended, and whether the engine answered it. Without an answer it is tried again.
+    pub(super) fn inspection_ended(&mut self, id: &ContainerId, answered: bool) {
+        match self.inspected.remove(id) {
+            Some(true) if answered => self.written(id),
+            Some(true) => self.stirred[0].extend(self.unwritten.get(id).cloned()),
+            Some(false) | None => {}
+        }
+    }
+
     /// Takes an event.
     pub(super) fn event(&mut self, event: Event) {
         self.touch(&event);
@@ -212,6 +240,8 @@ impl Tracker {
             Event::ContainerChanged(id) => {
                 self.dying.remove(&id);
                 self.ended.remove(&id);
+                // The engine reports these when it has written them, and does one thing at a time with a container.
+                self.written(&id);
                 self.containers_to_ask.insert(id);
             }
             Event::ContainerDied(id) => {
@@ -249,7 +279,7 @@ impl Tracker {
                 self.dying.remove(&container);
                 self.ended.remove(&container);
                 // A running container that gets another way to the outside gets other ports there.
-                self.unlist(&container);
+                self.unwritten(&container, self.is_running(&container));
                 // A container that is created and started at once is asked for already.
                 if !self.world.containers.contains_key(&container) && !self.containers_asked.contains(&container) {
                     self.containers_to_ask.insert(container.clone());
@@ -267,8 +297,9 @@ impl Tracker {
                 if let Some(waiting) = self.waiting.get_mut(&container) {
                     waiting.retain(|attachment| attachment.network != network);
                 }
+                let was_running = self.is_running(&container);
                 self.emit(Change::Detached { container: container.clone(), network });
-                self.unlist(&container);
+                self.unwritten(&container, was_running);
                 self.containers_to_ask.insert(container);
             }
         }
@@ -292,7 +323,10 @@ impl Tracker {
     /// lags behind the events, by milliseconds or, on a busy engine, by more.
     pub(super) fn tick(&mut self) {
         let [recent, rested] = mem::take(&mut self.stirred);
-        self.containers_to_ask.extend(rested);
+        let (unwritten, written): (Vec<_>, Vec<_>) =
+            rested.into_iter().partition(|id| self.unwritten.contains(id) && !self.ended.contains(id));
+        self.to_inspect.extend(unwritten);
+        self.containers_to_ask.extend(written);
         self.stirred = [BTreeSet::new(), recent];
     }
 
@@ -318,10 +352,10 @@ impl Tracker {
         }
         // A container that the list does not have was removed, and its event was lost: nothing else forgets its id. One
         // with an event since the listing began is newer than the list.
-        for ids in [&mut self.ended, &mut self.dying] {
+        for ids in [&mut self.ended, &mut self.dying, &mut self.unwritten] {
             ids.retain(|id| listed.containers.contains_key(id) || touched.containers.contains(id));
         }
-        for id in &self.ended {
+        for id in self.ended.union(&self.unwritten) {
             if let Some(container) = listed.containers.get_mut(id) {
                 container.listed = false;
             }
@@ -380,7 +414,7 @@ impl Tracker {
         let Described { mut container, unresolved } = described;
         let id = container.id.clone();
         let running = container.listed && !self.dying.contains(&id);
-        container.listed = running && ports_count && !self.ended.contains(&id);
+        container.listed = running && ports_count && !self.ended.contains(&id) && !self.unwritten.contains(&id);
         if unresolved {
             self.unresolved.insert(id.clone());
         } else {
@@ -461,6 +495,33 @@ impl Tracker {
         }
     }
 
+    /// A container's networks changed, and with them perhaps its ports. One that runs is inspected, to learn when that is
+    /// written; one that is being started has an event when it is.
+    fn unwritten(&mut self, id: &ContainerId, is_running: bool) {
+        let is_inspected = self.inspected.get_mut(id).map(|unchanged| *unchanged = false).is_some();
+        if is_running || is_inspected {
+            self.to_inspect.insert(id.clone());
+        }
+        self.unwritten.insert(id.clone());
+        self.unlist(id);
+    }
+
+    /// Whether it runs, as far as the list has said since its addresses last changed.
+    fn is_running(&self, id: &ContainerId) -> bool {
+        self.world.containers.get(id).is_some_and(|known| known.listed)
+    }
+
+    /// What the engine reported of a container is in its list from now on.
+    fn written(&mut self, id: &ContainerId) {
+        if self.unwritten.remove(id) {
+            self.to_inspect.remove(id);
+            if self.containers_asked.contains(id) {
+                self.ports_overtaken.insert(id.clone());
+            }
+            self.containers_to_ask.insert(id.clone());
+        }
+    }
+
     /// Nothing that was said of the container's addresses until now counts any more.
     fn overtake(&mut self, container: &ContainerId) {
         for asked in self.networks_asked.values_mut() {
@@ -476,6 +537,8 @@ impl Tracker {
         self.waiting.remove(id);
         self.dying.remove(id);
         self.ended.remove(id);
+        self.unwritten.remove(id);
+        self.to_inspect.remove(id);
         self.unresolved.remove(id);
         if self.emit(Change::ContainerGone(id.clone())) {
             self.ask_for_sharing_containers();

@@ -20,6 +20,8 @@ struct Scene {
     /// Answers that the engine has given and that have not arrived.
     under_way: Vec<Answer>,
     listing: Option<Listing>,
+    /// Inspections that the engine has not answered.
+    inspections: Vec<ContainerId>,
 }
 
 impl Scene {
@@ -32,6 +34,7 @@ impl Scene {
             changes: Vec::new(),
             under_way: Vec::new(),
             listing: None,
+            inspections: Vec::new(),
         };
         scene.receive();
         scene.changes.clear();
@@ -58,6 +61,27 @@ impl Scene {
     fn call(&mut self) -> bool {
         let Some(call) = self.tracker.next_call() else { return false };
         self.under_way.push(self.engine.answer(call));
+        true
+    }
+
+    /// Begins an inspection.
+    fn inspect(&mut self) -> bool {
+        let next = self.tracker.next_inspection();
+        self.inspections.extend(next.clone());
+        next.is_some()
+    }
+
+    /// Ends one. The engine answers when what it did with the container is written.
+    fn inspected(&mut self, index: usize, answered: bool) -> bool {
+        if self.inspections.is_empty() {
+            return false;
+        }
+        let id = self.inspections.remove(index % self.inspections.len());
+        if answered {
+            self.engine.write(&id.0);
+        }
+        self.tracker.inspection_ended(&id, answered);
+        self.receive();
         true
     }
 
@@ -97,7 +121,7 @@ impl Scene {
 
     fn come_to_rest(&mut self) {
         for _ in 0..10_000 {
-            if !(self.event() | self.call() | self.arrive(0)) {
+            if !(self.event() | self.call() | self.arrive(0) | self.inspect() | self.inspected(0, true)) {
                 return;
             }
         }
@@ -263,6 +287,8 @@ fn a_list_that_lags_behind_an_event_is_asked_again() {
     while scene.event() {}
     let Some(Call::Containers(ids)) = scene.tracker.next_call() else { panic!("a is asked for") };
     scene.tracker.answer(Answer::Containers(ids, vec![lagging]));
+    assert!(scene.inspect());
+    scene.inspected(0, false);
     scene.come_to_rest();
     assert_eq!(scene.received.containers[&container_id("a")].attachments.len(), 1);
     scene.settle();
@@ -359,6 +385,53 @@ fn ports_of_an_earlier_run_are_not_taken_for_those_of_the_present_one() {
 }
 
 #[test]
+fn ports_count_when_a_change_of_networks_is_in_the_list() {
+    for (name, change) in [
+        ("connect", Engine::attach as fn(&mut Engine, &str, &str)),
+        ("disconnect", |engine, id, _| engine.detach(id, "n")),
+    ] {
+        let mut scene = Scene::new(Engine::with(&["n", "m"], &[]));
+        scene.engine.create("a", &["n"]);
+        scene.engine.start("a");
+        scene.settle();
+        let ports = |scene: &Scene| {
+            let container = &scene.received.containers[&container_id("a")];
+            (container.listed, container.published.first().and_then(|port| port.host_port))
+        };
+        assert_eq!(ports(&scene), (true, Some(1)), "{name}");
+        change(&mut scene.engine, "a", "m");
+        while scene.event() | scene.call() | scene.arrive(0) {}
+        assert_eq!(ports(&scene), (false, Some(1)), "{name}: the list shows what was");
+        assert!(scene.inspect(), "{name}");
+        scene.inspected(0, false);
+        while scene.call() | scene.arrive(0) {}
+        assert!(!ports(&scene).0, "{name}: the engine did not answer");
+        scene.tracker.tick();
+        scene.tracker.tick();
+        scene.come_to_rest();
+        assert_eq!(ports(&scene), (true, Some(2)), "{name}");
+    }
+}
+
+#[test]
+fn a_container_that_is_being_started_is_not_inspected() {
+    let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
+    scene.engine.start("a");
+    while scene.event() | scene.call() | scene.arrive(0) {
+        assert_eq!(scene.tracker.next_inspection(), None);
+    }
+    scene.engine.stop("a");
+    scene.engine.start("a");
+    while scene.event() | scene.call() | scene.arrive(0) {
+        assert_eq!(scene.tracker.next_inspection(), None);
+    }
+    scene.tracker.tick();
+    scene.tracker.tick();
+    assert_eq!(scene.tracker.next_inspection(), None);
+    assert!(scene.received.containers[&container_id("a")].listed);
+}
+
+#[test]
 fn messages_are_read_by_type_and_action() {
     let message = |typ, action: &str, attributes: &[(&str, &str)]| EventMessage {
         typ: Some(typ),
@@ -407,6 +480,9 @@ enum Step {
     DeliverEvent,
     MakeCall,
     DeliverAnswer(usize),
+    Inspect,
+    EndInspection(usize, bool),
+    Write(usize),
     Tick,
     BeginListing,
     EndListing,
@@ -421,13 +497,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Attach(c, n)),
         1 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Detach(c, n)),
         1 => c.clone().prop_map(Step::Rename),
-        1 => c.prop_map(Step::Remove),
+        1 => c.clone().prop_map(Step::Remove),
+        2 => c.prop_map(Step::Write),
         1 => n.clone().prop_map(Step::CreateNetwork),
         1 => n.prop_map(Step::RemoveNetwork),
         8 => Just(Step::DeliverEvent),
         6 => Just(Step::MakeCall),
         6 => (0..4_usize).prop_map(Step::DeliverAnswer),
-        1 => Just(Step::Tick),
+        2 => Just(Step::Inspect),
+        2 => (0..4_usize, prop::bool::weighted(0.8)).prop_map(|(index, answered)| Step::EndInspection(index, answered)),
+        2 => Just(Step::Tick),
         1 => Just(Step::BeginListing),
         1 => Just(Step::EndListing),
     ]
@@ -449,6 +528,9 @@ impl Scene {
             Step::DeliverEvent => drop(self.event()),
             Step::MakeCall => drop(self.call()),
             Step::DeliverAnswer(index) => drop(self.arrive(index)),
+            Step::Inspect => drop(self.inspect()),
+            Step::EndInspection(index, answered) => drop(self.inspected(index, answered)),
+            Step::Write(c) => engine.write(CONTAINERS[c]),
             Step::Tick => self.tracker.tick(),
             Step::BeginListing => self.begin_listing(),
             Step::EndListing => self.end_listing(),

@@ -17,6 +17,8 @@ pub(super) struct Process {
     pub(super) running: bool,
     /// The port of the host that was chosen for it, a new one whenever its way to the outside changes.
     pub(super) port: u16,
+    /// The one that the list shows: a change comes there later than its event.
+    pub(super) written_port: u16,
     /// Network and, while it runs, endpoint id and address.
     pub(super) networks: BTreeMap<String, Option<(String, u8)>>,
 }
@@ -74,7 +76,7 @@ impl Engine {
             .collect();
         self.containers.entry(id.to_owned()).or_insert_with(|| {
             self.log.push_back(Event::ContainerChanged(container_id(id)));
-            Process { name: id.to_owned(), running: false, port: 0, networks }
+            Process { name: id.to_owned(), networks, ..Process::default() }
         });
     }
 
@@ -98,6 +100,13 @@ impl Engine {
         self.containers.get_mut(id).expect("a container").port = self.ports;
     }
 
+    /// What was done with a container comes into the list.
+    pub(super) fn write(&mut self, id: &str) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.written_port = container.port;
+        }
+    }
+
     pub(super) fn start(&mut self, id: &str) {
         let Some(container) = self.containers.get(id).filter(|container| !container.running) else { return };
         let networks: Vec<String> = container.networks.keys().cloned().collect();
@@ -108,6 +117,7 @@ impl Engine {
             self.connect(id, &network);
         }
         self.containers.get_mut(id).expect("a container").running = true;
+        self.write(id);
         self.log.push_back(Event::ContainerChanged(container_id(id)));
     }
 
@@ -148,6 +158,7 @@ impl Engine {
 
     pub(super) fn rename(&mut self, id: &str) {
         self.names += 1;
+        self.write(id);
         if let Some(container) = self.containers.get_mut(id) {
             container.name = format!("{id}-{}", self.names);
             self.log.push_back(Event::ContainerChanged(container_id(id)));
@@ -191,7 +202,7 @@ impl Engine {
         let port = PortSummary {
             ip: Some("0.0.0.0".to_owned()),
             private_port: 80,
-            public_port: Some(container.port),
+            public_port: Some(container.written_port),
             typ: Some(PortSummaryTypeEnum::TCP),
         };
         Some(ContainerSummary {
