@@ -110,6 +110,20 @@ pub enum Unenforceable {
     BridgeName,
 }
 
+impl Unenforceable {
+    /// Whether packets of the endpoint show its address where this host's rules see them. Within an overlay network they
+    /// are wrapped, and they leave it under the address on another network; on a macvlan or ipvlan network the address is
+    /// one of the network outside, by which its packets may come back to this host.
+    pub fn shows_its_address(&self) -> bool {
+        match self {
+            Unenforceable::Driver(driver) => driver != "overlay",
+            Unenforceable::BridgeName => true,
+            // They have no address of their own.
+            Unenforceable::HostNetwork | Unenforceable::SharedWith(_) => false,
+        }
+    }
+}
+
 impl PublishedPort {
     /// Whether both would be the same port of the host, which only one container can hold.
     fn collides_with(&self, other: &PublishedPort) -> bool {

@@ -311,6 +311,34 @@ fn endpoints_out_of_reach_have_no_class_and_no_network() {
     assert!(compiled(WEB_TO_API, &world).ruleset.bridges.is_empty());
 }
 
+/// The driver of a network decides whether the addresses on it are to be seen at this host's hooks.
+#[test]
+fn a_peer_is_who_shows_its_address() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api}
+spec:
+  selector: app == 'api'
+  types: [Ingress, Egress]
+  ingress: [{action: Allow, source: {selector: app == 'web'}}]
+  egress: [{action: Allow, protocol: TCP, destination: {selector: app == 'web', ports: [http]}}]
+";
+    for (driver, decision) in [("overlay", Decision::Deny), ("macvlan", Decision::Allow), ("ipvlan", Decision::Allow)] {
+        let lan = Network { driver: driver.to_owned(), bridge: None, ..network("lan", 4) };
+        let mut far = container("far", "web", "lan", Some((4, 2)));
+        far.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+        let world =
+            inventory(vec![network("front", 1), lan], vec![container("api", "api", "front", Some((1, 2))), far]);
+        let ruleset = compiled(policy, &world).ruleset;
+        for (api, far) in [("10.1.0.2", "10.4.0.2"), ("2001:db8:1::2", "2001:db8:4::2")] {
+            let from = evaluate(&ruleset, &tcp(far, None, api, Some("front")));
+            let to = evaluate(&ruleset, &tcp(api, Some("front"), far, None));
+            assert_eq!((from.decision, to.decision), (decision, decision), "{driver}, {far}");
+        }
+    }
+}
+
 #[test]
 fn rules_name_policies_and_reject_answers() {
     let options = Options { deny_action: DenyAction::Reject, ..Options::default() };

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::inventory::{Endpoint, Inventory, NamedPort};
+use crate::inventory::{Endpoint, Inventory, NamedPort, Unenforceable};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::policy::PolicySet;
 use crate::ruleset::{AddressSet, Member, SetKind, SetName};
@@ -56,8 +56,7 @@ impl<'a> SetBuilder<'a> {
             return known.clone();
         }
         let addresses: BTreeSet<_> = self
-            .candidates
-            .iter()
+            .peers()
             .filter(|candidate| selector.matches(&candidate.endpoint.labels))
             .filter_map(|candidate| candidate.endpoint.address(family))
             .collect();
@@ -73,6 +72,15 @@ impl<'a> SetBuilder<'a> {
         let name = self.insert(family, kind, &canonical, &format!("selector {canonical}"), members);
         self.selected.insert((family, selector), (name.clone(), kind));
         (name, kind)
+    }
+
+    /// The endpoints that packets can come from and go to. An address that no packet of its endpoint shows is left out:
+    /// whoever shows it is somebody else.
+    fn peers(&self) -> impl Iterator<Item = &'a Candidate<'a>> {
+        let shows = |candidate: &&Candidate<'_>| {
+            candidate.endpoint.unenforceable.as_ref().is_none_or(Unenforceable::shows_its_address)
+        };
+        self.candidates.iter().filter(shows)
     }
 
     /// Whether a selector stands for something with these labels and this address: by the labels, or by a network set.
@@ -106,7 +114,7 @@ impl<'a> SetBuilder<'a> {
     ) -> SetName {
         let mut members = BTreeSet::new();
         let selected = |candidate: &&Candidate<'_>| selector.is_none_or(|s| s.matches(&candidate.endpoint.labels));
-        for candidate in self.candidates.iter().filter(selected) {
+        for candidate in self.peers().filter(selected) {
             let Some(address) = candidate.endpoint.address(family) else { continue };
             let ports = candidate.named_ports.iter().filter(|port| port.name == name);
             for port in ports.filter(|port| protocol.is_none_or(|protocol| protocol == port.protocol)) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use dockgate::inventory::{Endpoint, Inventory};
+use dockgate::inventory::{Endpoint, Inventory, Unenforceable};
 use dockgate::net::{Cidr, Family, Protocol};
 use dockgate::policy::{DefaultAction, Direction, Icmp, Peer, Policy, PolicyKey, PolicySet, Port, Rule, RuleAction};
 use dockgate::selector::Selector;
@@ -172,7 +172,13 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// The endpoints whose packets have this address.
     fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &Endpoint<'a>> {
-        self.endpoints.iter().filter(move |endpoint| endpoint.address(Family::of(address)) == Some(address))
+        let shows =
+            |endpoint: &&Endpoint<'_>| endpoint.unenforceable.as_ref().is_none_or(Unenforceable::shows_its_address);
+        self.endpoints
+            .iter()
+            .filter(shows)
+            .filter(move |endpoint| endpoint.address(Family::of(address)) == Some(address))
     }
 }
