@@ -28,7 +28,7 @@ pub enum DenyAction {
     /// Not at all.
     #[default]
     Drop,
-    /// By a TCP reset or an ICMP port unreachable.
+    /// By a TCP reset or an ICMP error.
     Reject,
 }
 

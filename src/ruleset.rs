@@ -283,7 +283,7 @@ pub enum Action {
     Return,
     /// `-j DROP`
     Drop,
-    /// `-j REJECT`: a TCP reset for TCP, port unreachable for the rest.
+    /// `-j REJECT`: a TCP reset for TCP, protocol unreachable for SCTP over IPv4, port unreachable for the rest.
     Reject,
     /// `-j CHAIN`: a RETURN there comes back here.
     Jump(ChainName),

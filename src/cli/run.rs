@@ -103,7 +103,7 @@ impl clap::ValueEnum for DenyAction {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             DenyAction::Drop => PossibleValue::new("drop").help("Not at all"),
-            DenyAction::Reject => PossibleValue::new("reject").help("By a TCP reset or an ICMP port unreachable"),
+            DenyAction::Reject => PossibleValue::new("reject").help("By a TCP reset or an ICMP error"),
         })
     }
 }

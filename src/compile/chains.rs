@@ -250,9 +250,10 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// is not classified yet, or whose published ports are not known and judged yet. Nor may what this host still sends on
     /// a flow that was cut open it anew, the other way round.
     ///
-    /// TCP is refused and not dropped: `docker-proxy` accepts its client before it connects to the container, and a SYN
-    /// that is dropped is sent again a second later, when the gate is open and the client, who was never judged, still
-    /// there. Refused, the proxy hangs up on its client, as it does while the container's server is not up yet.
+    /// TCP and SCTP are refused and not dropped: `docker-proxy` accepts its client before it connects to the container, and
+    /// a SYN or INIT that is dropped is sent again some seconds later, when the gate is open and the client, who was never
+    /// judged, still there. Refused, the proxy hangs up on its client, as it does while the container's server is not up
+    /// yet. (Only to SCTP over IPv6 there is no answer that ends it.)
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
         let mut chain = vec![Self::no_pick_up()];
         chain.extend(self.answers_to(governed));
@@ -270,8 +271,10 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         for net in subnets(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }, unlisted.clone()];
             // -p tcp -d SUBNET -m set ! --match-set dg-4-listed dst,dst -j REJECT --reject-with tcp-reset
-            let tcp = Match::Protocol { protocol: Protocol::TCP, negated: false };
-            chain.push(rule([vec![tcp], matches.clone()].concat(), Action::Reject, comment.clone()));
+            for protocol in [Protocol::TCP, Protocol::SCTP] {
+                let of_protocol = Match::Protocol { protocol, negated: false };
+                chain.push(rule([vec![of_protocol], matches.clone()].concat(), Action::Reject, comment.clone()));
+            }
             chain.push(rule(matches, Action::Drop, comment.clone()));
         }
         self.network_chain("host", governed, chain)

@@ -80,27 +80,34 @@ fn parts(family: Family, rule: &Rule) -> Vec<Parts> {
     vec![Parts { conditions: conditions.render(family), target }]
 }
 
-/// The kernel takes `tcp-reset` only beside `-p tcp`, so a rejection for all protocols is two lines.
-fn rejections(family: Family, conditions: Conditions<'_>) -> Vec<Parts> {
-    let unreachable = match family {
-        Family::V4 => "-j REJECT --reject-with icmp-port-unreachable",
-        Family::V6 => "-j REJECT --reject-with icmp6-port-unreachable",
-    };
-    let reset = "-j REJECT --reject-with tcp-reset";
-    let part = |conditions: &Conditions<'_>, target: &str| Parts {
-        conditions: conditions.render(family),
-        target: target.to_owned(),
-    };
-    match &conditions.protocols {
-        Protocols::Only(Protocol::TCP) => vec![part(&conditions, reset)],
-        Protocols::Only(_) => vec![part(&conditions, unreachable)],
-        Protocols::Except(excluded) if excluded.contains(&Protocol::TCP) => vec![part(&conditions, unreachable)],
-        Protocols::Except(_) => {
-            let others = part(&conditions, unreachable);
-            let tcp = Conditions { protocols: Protocols::Only(Protocol::TCP), ..conditions };
-            vec![part(&tcp, reset), others]
+/// The kernel takes `tcp-reset` only beside `-p tcp`, and whoever opens an SCTP association gives up at nothing but an
+/// unreachable protocol, so a rejection for all protocols is several lines. To SCTP over IPv6, xtables has no such answer.
+fn rejections(family: Family, mut conditions: Conditions<'_>) -> Vec<Parts> {
+    let (special, other): (&[(Protocol, &str)], &str) = match family {
+        Family::V4 => {
+            (&[(Protocol::TCP, "tcp-reset"), (Protocol::SCTP, "icmp-proto-unreachable")], "icmp-port-unreachable")
         }
+        Family::V6 => (&[(Protocol::TCP, "tcp-reset")], "icmp6-port-unreachable"),
+    };
+    let part = |conditions: &Conditions<'_>, answer: &str| Parts {
+        conditions: conditions.render(family),
+        target: format!("-j REJECT --reject-with {answer}"),
+    };
+    let excluded = match &conditions.protocols {
+        Protocols::Only(only) => {
+            let answer = special.iter().find(|(protocol, _)| protocol == only).map_or(other, |(_, answer)| answer);
+            return vec![part(&conditions, answer)];
+        }
+        Protocols::Except(excluded) => excluded.clone(),
+    };
+    let mut parts = Vec::new();
+    for (protocol, answer) in special.iter().filter(|(protocol, _)| !excluded.contains(protocol)) {
+        conditions.protocols = Protocols::Only(*protocol);
+        parts.push(part(&conditions, answer));
     }
+    conditions.protocols = Protocols::Except(excluded);
+    parts.push(part(&conditions, other));
+    parts
 }
 
 /// The protocols that a rule is about: iptables takes one `-p` per rule.

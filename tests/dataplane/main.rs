@@ -6,6 +6,7 @@
 mod claim;
 mod namespace;
 mod notices;
+mod sctp;
 mod spoof;
 mod world;
 

@@ -205,6 +205,7 @@ fn actions() {
             Action::Reject,
             vec![
                 "-s 10.0.0.1/32 -p 6 -j REJECT --reject-with tcp-reset",
+                "-s 10.0.0.1/32 -p 132 -j REJECT --reject-with icmp-proto-unreachable",
                 "-s 10.0.0.1/32 -j REJECT --reject-with icmp-port-unreachable",
             ],
         ),
@@ -213,14 +214,35 @@ fn actions() {
             Family::V4,
             vec![protocol(Protocol::UDP, true)],
             Action::Reject,
-            vec!["-p 6 -j REJECT --reject-with tcp-reset", "! -p 17 -j REJECT --reject-with icmp-port-unreachable"],
+            vec![
+                "-p 6 -j REJECT --reject-with tcp-reset",
+                "-p 132 -j REJECT --reject-with icmp-proto-unreachable",
+                "! -p 17 -j REJECT --reject-with icmp-port-unreachable",
+            ],
         ),
         (
             "rejection of all but TCP",
             Family::V4,
             vec![protocol(Protocol::TCP, true)],
             Action::Reject,
-            vec!["! -p 6 -j REJECT --reject-with icmp-port-unreachable"],
+            vec![
+                "-p 132 -j REJECT --reject-with icmp-proto-unreachable",
+                "! -p 6 -j REJECT --reject-with icmp-port-unreachable",
+            ],
+        ),
+        (
+            "rejection of SCTP",
+            Family::V4,
+            vec![protocol(Protocol::SCTP, false)],
+            Action::Reject,
+            vec!["-p 132 -j REJECT --reject-with icmp-proto-unreachable"],
+        ),
+        (
+            "rejection of SCTP, which cannot be told in IPv6",
+            Family::V6,
+            vec![protocol(Protocol::SCTP, false)],
+            Action::Reject,
+            vec!["-p 132 -j REJECT --reject-with icmp6-port-unreachable"],
         ),
         (
             "log",
