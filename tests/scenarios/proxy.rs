@@ -3,6 +3,8 @@
 //! Every network here is reached in three ways that Docker does not translate: over IPv6 (this engine leaves ip6tables
 //! alone), from a container on the same network, and from one on another. Each has a friend and a stranger.
 
+mod raw;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sys::signal::Signal;
@@ -314,7 +316,10 @@ pub(crate) fn group() -> Group<Published> {
                 world.expect_open_to_be_the_destination(&["2001:db8:81::1", "2001:db8:1::1"], "2001:db8:81::1");
             }),
             not_known_yet(),
-        ],
+        ]
+        .into_iter()
+        .chain(raw::scenarios())
+        .collect(),
     }
 }
 
