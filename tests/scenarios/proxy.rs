@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nix::sys::signal::Signal;
 
 use crate::scenario::{Group, Scenario, World};
+use crate::support::container::Builder;
 use crate::support::lab::HOST;
 use crate::support::world::Policies;
 use crate::support::{
@@ -118,7 +119,9 @@ fn start(options: Options) -> Published {
     };
     let builders = vec![
         server("api").publish("8080:80").publish("8080:80/udp"),
-        server("bound").publish("203.0.113.1:8090:80").publish("[2001:db8:1::1]:8090:80"),
+        ["203.0.113.1:8090:80", "[2001:db8:1::1]:8090:80", "203.0.113.1:8090:80/udp", "[2001:db8:1::1]:8090:80/udp"]
+            .into_iter()
+            .fold(server("bound"), Builder::publish),
         server("twin").publish("10.81.0.1:8090:80"),
         server("ranged").option("--expose").option("80").option("-P"),
         server("open").publish("8100:80").publish("8100:80/udp"),
@@ -210,117 +213,175 @@ impl Drop for Halted<'_> {
     }
 }
 
+/// A host whose table of translations is empty, until it is dropped.
+struct Untranslated<'a> {
+    lab: &'a Lab,
+    saved: String,
+}
+
+impl<'a> Untranslated<'a> {
+    fn new(lab: &'a Lab) -> Untranslated<'a> {
+        let saved = lab.run(&[&lab.tool("iptables-save"), "-t", "nat"]);
+        lab.run(&[&lab.tool("iptables"), "-w", "-t", "nat", "-F"]);
+        Untranslated { lab, saved }
+    }
+}
+
+impl Drop for Untranslated<'_> {
+    fn drop(&mut self) {
+        self.lab.run_with_input(&[&self.lab.tool("iptables-restore"), "-w"], self.saved.as_bytes());
+    }
+}
+
 const PORT: &[Protection] = &[Protection::Rules("published port")];
 
 const REACHED: &[Protection] = &[Protection::Rules("to a container through published port")];
 
+const PROXY: &str = "client → docker-proxy → container";
+const SAME: &str = "container → host port, same network";
+const OTHER: &str = "container → host port, other network";
+
+fn scenario(
+    name: &'static str,
+    path: &'static str,
+    family: &'static str,
+    rests_on: &'static [Protection],
+    run: fn(&mut Published),
+) -> Scenario<Published> {
+    Scenario { name, path, family, accident: "", rests_on, run }
+}
+
 pub(crate) fn group() -> Group<Published> {
-    let scenario = |name, path, family, rests_on, run| Scenario { name, path, family, accident: "", rests_on, run };
-    let proxy = "client → docker-proxy → container";
-    let same = "container → host port, same network";
-    let other = "container → host port, other network";
+    let scenarios = [clients(), ports(), egress(), raw::scenarios(), vec![not_known_yet()]];
     Group {
         name: "proxy",
         build: || start(Engine::Installed.into()),
-        scenarios: vec![
-            scenario("outside_to_a_container_without_ipv6_v6", proxy, "IPv6", PORT, |world: &mut Published| {
-                world.expect_friends(&["outside", "passer-by"], &["2001:db8:1::1", "2001:db8:2::1"], Probe::Tcp(8080));
-            }),
-            scenario("outside_over_udp_v6", proxy, "IPv6", PORT, |world| {
-                // The proxy answers from the address that is nearest to the client.
-                world.expect_friends(&["outside"], &["2001:db8:1::1"], Probe::Udp(8080));
-                world.expect_friends(&["passer-by"], &["2001:db8:2::1"], Probe::Udp(8080));
-            }),
-            scenario("same_network_through_its_gateway_v4", same, "IPv4", PORT, |world| {
-                world.expect_friends(&["friend", "stranger"], &["10.80.0.1"], Probe::Tcp(8080));
-            }),
-            scenario("same_network_through_its_gateway_over_udp_v4", same, "IPv4", PORT, |world| {
-                world.expect_friends(&["friend", "stranger"], &["10.80.0.1"], Probe::Udp(8080));
-            }),
-            scenario("same_network_through_another_address_of_the_host_v4", same, "IPv4", PORT, |world| {
-                world.expect_friends(&["friend", "stranger"], &["203.0.113.1", "10.81.0.1"], Probe::Tcp(8080));
-            }),
-            scenario("other_network_through_its_own_gateway_v4", other, "IPv4", PORT, |world| {
-                world.expect_friends(&["far-friend", "far-stranger"], &["10.81.0.1"], Probe::Tcp(8080));
-            }),
-            scenario("other_network_through_the_containers_gateway_v4", other, "IPv4", PORT, |world| {
-                world.expect_friends(&["far-friend", "far-stranger"], &["10.80.0.1", "203.0.113.1"], Probe::Tcp(8080));
-            }),
-            scenario("other_network_v6", other, "IPv6", PORT, |world| {
-                let addresses = ["2001:db8:81::1", "2001:db8:1::1"];
-                world.expect_friends(&["far-friend", "far-stranger"], &addresses, Probe::Tcp(8080));
-            }),
-            scenario(
-                "localhost_is_this_host_and_not_a_client",
-                "host → docker-proxy → container",
-                "both",
-                &[Protection::Rules("from this host itself")],
-                |world| {
-                    let addresses = ["127.0.0.1", "::1", "203.0.113.1", "2001:db8:1::1", "10.80.0.1"];
-                    world.expect(&["host"], &addresses, Probe::Tcp(8080), |_| true);
-                },
-            ),
-            scenario("this_host_reaches_its_containers", "host → container", "IPv4", &[], |world| {
-                let address = world.container("api").address("front", false).to_string();
-                for probe in [Probe::Tcp(80), Probe::Udp(80), Probe::Ping] {
-                    world.expect(&["host"], &[&address], probe, |_| true);
-                }
-            }),
-            scenario("blocks_of_the_destination_are_the_containers", proxy, "both", PORT, |world| {
-                world.expect(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8140), |_| false);
-                world.expect(&["friend"], &["10.80.0.1"], Probe::Tcp(8140), |_| false);
-            }),
-            scenario("a_port_bound_to_one_address_v4", other, "IPv4", PORT, |world| {
-                world.expect_friends(&["far-friend", "far-stranger"], &["203.0.113.1"], Probe::Tcp(8090));
-            }),
-            scenario("a_port_bound_to_one_address_v6", proxy, "IPv6", PORT, |world| {
-                world.expect_friends(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8090));
-            }),
-            scenario("the_same_port_on_another_address_is_another_service", other, "IPv4", PORT, |world| {
-                let strangers = |source: &str| source == "far-stranger";
-                world.expect(&["far-friend", "far-stranger"], &["10.81.0.1"], Probe::Tcp(8090), strangers);
-            }),
-            scenario("ports_that_docker_chooses", "client → docker-proxy → container", "both", PORT, |world| {
-                world.expect_chosen_port_to_be_judged();
-            }),
-            Scenario {
-                name: "ports_that_docker_chooses_anew_at_a_restart",
-                path: proxy,
-                family: "both",
-                accident: "docker restart",
-                // The restart changes Docker's own rules, so the mutation is a test of its own: `enforcement`,
-                // `a_port_that_a_restart_changes_is_no_way_in`.
-                rests_on: &[],
-                run: |world| {
-                    let before = world.chosen_port("ranged", false);
-                    let ranged = world.containers.iter_mut().find(|container| container.name() == "ranged");
-                    ranged.expect("a container of this world").restart();
-                    assert_ne!(world.chosen_port("ranged", false), before, "Docker takes the next port");
-                    world.expect_chosen_port_to_be_judged();
-                },
-            },
-            scenario(
-                "no_way_around_egress_policy",
-                other,
-                "both",
-                &[Protection::Rules("from network back")],
-                |world| {
-                    let addresses = ["10.81.0.1", "203.0.113.1", "2001:db8:81::1", "2001:db8:1::1"];
-                    world.expect(&["far-stranger", "caged"], &addresses, Probe::Tcp(8100), |source| source != "caged");
-                },
-            ),
-            scenario("the_container_behind_a_port_is_the_destination_v4", other, "IPv4", REACHED, |world| {
-                world.expect_open_to_be_the_destination(&["10.81.0.1", "203.0.113.1"], "10.81.0.1");
-            }),
-            scenario("the_container_behind_a_port_is_the_destination_v6", other, "IPv6", REACHED, |world| {
-                world.expect_open_to_be_the_destination(&["2001:db8:81::1", "2001:db8:1::1"], "2001:db8:81::1");
-            }),
-            not_known_yet(),
-        ]
-        .into_iter()
-        .chain(raw::scenarios())
-        .collect(),
+        scenarios: scenarios.into_iter().flatten().collect(),
     }
+}
+
+/// Clients of one port on all addresses, from all sides.
+fn clients() -> Vec<Scenario<Published>> {
+    vec![
+        scenario("outside_to_a_container_without_ipv6_v6", PROXY, "IPv6", PORT, |world| {
+            world.expect_friends(&["outside", "passer-by"], &["2001:db8:1::1", "2001:db8:2::1"], Probe::Tcp(8080));
+        }),
+        scenario("outside_over_udp_v6", PROXY, "IPv6", PORT, |world| {
+            // The proxy answers from the address that is nearest to the client.
+            world.expect_friends(&["outside"], &["2001:db8:1::1"], Probe::Udp(8080));
+            world.expect_friends(&["passer-by"], &["2001:db8:2::1"], Probe::Udp(8080));
+        }),
+        scenario("same_network_through_its_gateway_v4", SAME, "IPv4", PORT, |world| {
+            world.expect_friends(&["friend", "stranger"], &["10.80.0.1"], Probe::Tcp(8080));
+        }),
+        scenario("same_network_through_its_gateway_over_udp_v4", SAME, "IPv4", PORT, |world| {
+            world.expect_friends(&["friend", "stranger"], &["10.80.0.1"], Probe::Udp(8080));
+        }),
+        scenario("same_network_through_another_address_of_the_host_v4", SAME, "IPv4", PORT, |world| {
+            world.expect_friends(&["friend", "stranger"], &["203.0.113.1", "10.81.0.1"], Probe::Tcp(8080));
+        }),
+        scenario("other_network_through_its_own_gateway_v4", OTHER, "IPv4", PORT, |world| {
+            world.expect_friends(&["far-friend", "far-stranger"], &["10.81.0.1"], Probe::Tcp(8080));
+        }),
+        scenario("other_network_through_the_containers_gateway_v4", OTHER, "IPv4", PORT, |world| {
+            world.expect_friends(&["far-friend", "far-stranger"], &["10.80.0.1", "203.0.113.1"], Probe::Tcp(8080));
+        }),
+        scenario("other_network_over_udp", OTHER, "both", PORT, |world| {
+            world.expect_friends(&["far-friend", "far-stranger"], &["10.81.0.1", "2001:db8:81::1"], Probe::Udp(8080));
+        }),
+        scenario("other_network_v6", OTHER, "IPv6", PORT, |world| {
+            let addresses = ["2001:db8:81::1", "2001:db8:1::1"];
+            world.expect_friends(&["far-friend", "far-stranger"], &addresses, Probe::Tcp(8080));
+        }),
+        scenario(
+            "localhost_is_this_host_and_not_a_client",
+            "host → docker-proxy → container",
+            "both",
+            &[Protection::Rules("from this host itself")],
+            |world| {
+                let addresses = ["127.0.0.1", "::1", "203.0.113.1", "2001:db8:1::1", "10.80.0.1"];
+                world.expect(&["host"], &addresses, Probe::Tcp(8080), |_| true);
+            },
+        ),
+        scenario("this_host_reaches_its_containers", "host → container", "IPv4", &[], |world| {
+            let address = world.container("api").address("front", false).to_string();
+            for probe in [Probe::Tcp(80), Probe::Udp(80), Probe::Ping] {
+                world.expect(&["host"], &[&address], probe, |_| true);
+            }
+        }),
+        scenario("blocks_of_the_destination_are_the_containers", PROXY, "both", PORT, |world| {
+            world.expect(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8140), |_| false);
+            world.expect(&["friend"], &["10.80.0.1"], Probe::Tcp(8140), |_| false);
+        }),
+        Scenario {
+            name: "outside_when_docker_translates_nothing_v4",
+            path: PROXY,
+            family: "IPv4",
+            accident: "iptables -t nat -F",
+            rests_on: PORT,
+            run: |world| {
+                let _flushed = Untranslated::new(&world.lab);
+                world.expect_friends(&["outside", "passer-by"], &["203.0.113.1"], Probe::Tcp(8080));
+                world.expect_friends(&["outside"], &["203.0.113.1"], Probe::Udp(8080));
+                world.expect_friends(&["passer-by"], &["198.51.100.1"], Probe::Udp(8080));
+            },
+        },
+    ]
+}
+
+/// Ports of the host that are bound to one address, or that Docker chooses.
+fn ports() -> Vec<Scenario<Published>> {
+    vec![
+        scenario("a_port_bound_to_one_address_v4", OTHER, "IPv4", PORT, |world| {
+            world.expect_friends(&["far-friend", "far-stranger"], &["203.0.113.1"], Probe::Tcp(8090));
+        }),
+        scenario("a_port_bound_to_one_address_v6", PROXY, "IPv6", PORT, |world| {
+            world.expect_friends(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8090));
+        }),
+        scenario("a_port_bound_to_one_address_over_udp", PROXY, "both", PORT, |world| {
+            world.expect_friends(&["far-friend", "far-stranger"], &["203.0.113.1"], Probe::Udp(8090));
+            world.expect_friends(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Udp(8090));
+        }),
+        scenario("the_same_port_on_another_address_is_another_service", OTHER, "IPv4", PORT, |world| {
+            let strangers = |source: &str| source == "far-stranger";
+            world.expect(&["far-friend", "far-stranger"], &["10.81.0.1"], Probe::Tcp(8090), strangers);
+        }),
+        scenario("ports_that_docker_chooses", "client → docker-proxy → container", "both", PORT, |world| {
+            world.expect_chosen_port_to_be_judged();
+        }),
+        Scenario {
+            name: "ports_that_docker_chooses_anew_at_a_restart",
+            path: PROXY,
+            family: "both",
+            accident: "docker restart",
+            // The restart changes Docker's own rules, so the mutation is a test of its own: `enforcement`,
+            // `a_port_that_a_restart_changes_is_no_way_in`.
+            rests_on: &[],
+            run: |world| {
+                let before = world.chosen_port("ranged", false);
+                let ranged = world.containers.iter_mut().find(|container| container.name() == "ranged");
+                ranged.expect("a container of this world").restart();
+                assert_ne!(world.chosen_port("ranged", false), before, "Docker takes the next port");
+                world.expect_chosen_port_to_be_judged();
+            },
+        },
+    ]
+}
+
+/// Clients with an egress policy.
+fn egress() -> Vec<Scenario<Published>> {
+    vec![
+        scenario("no_way_around_egress_policy", OTHER, "both", &[Protection::Rules("from network back")], |world| {
+            let addresses = ["10.81.0.1", "203.0.113.1", "2001:db8:81::1", "2001:db8:1::1"];
+            world.expect(&["far-stranger", "caged"], &addresses, Probe::Tcp(8100), |source| source != "caged");
+        }),
+        scenario("the_container_behind_a_port_is_the_destination_v4", OTHER, "IPv4", REACHED, |world| {
+            world.expect_open_to_be_the_destination(&["10.81.0.1", "203.0.113.1"], "10.81.0.1");
+        }),
+        scenario("the_container_behind_a_port_is_the_destination_v6", OTHER, "IPv6", REACHED, |world| {
+            world.expect_open_to_be_the_destination(&["2001:db8:81::1", "2001:db8:1::1"], "2001:db8:81::1");
+        }),
+    ]
 }
 
 fn not_known_yet() -> Scenario<Published> {
@@ -350,7 +411,6 @@ fn not_known_yet() -> Scenario<Published> {
 /// The same without `docker-proxy`: Docker translates for containers of the same network, too, and packets of a client
 /// are judged where all forwarded ones are.
 pub(crate) fn without_proxy() -> Group<Published> {
-    let scenario = |name, path, family, rests_on, run| Scenario { name, path, family, accident: "", rests_on, run };
     let ingress: &[Protection] = &[Protection::Rules("to network front")];
     Group {
         name: "proxy_off",
@@ -377,9 +437,6 @@ pub(crate) fn without_proxy() -> Group<Published> {
             ),
             scenario("localhost_is_this_host", "host → DNAT → container", "IPv4", &[], |world| {
                 world.expect(&["host"], &["127.0.0.1", "203.0.113.1"], Probe::Tcp(8080), |_| true);
-            }),
-            scenario("nobody_serves_ipv6", "outside → host port", "IPv6", &[], |world| {
-                world.expect(&["outside", "passer-by"], &["2001:db8:1::1"], Probe::Tcp(8080), |_| false);
             }),
         ],
     }
