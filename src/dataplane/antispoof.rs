@@ -17,7 +17,7 @@ use crate::dataplane::Step;
 use crate::dataplane::port::Port;
 use crate::dataplane::state::State;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
-use crate::ruleset::{AntiSpoofing, Binding, Ruleset};
+use crate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Ruleset};
 
 pub use table::Table;
 use table::{Elements, Set};
@@ -163,8 +163,14 @@ impl Changes {
             return changes;
         }
         let elements = elements(wanted, observed);
+        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
         let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
-            changes.before.push(Step::Table(table::whole(&elements)));
+            // Rules of another endpoint may still be in force for an address that is in a set of that one.
+            let leaving = leaving(observed, desired);
+            let is_leaving = |set, element: &str| table::address_of(set, element).is_some_and(|a| leaving.contains(&a));
+            let (late, first) = elements.split(is_leaving);
+            changes.before.push(Step::Table(table::whole(&first)));
+            changes.after.extend(step(late.lines("add")));
             return changes;
         };
         let gone = table.elements.difference(&elements);
@@ -181,7 +187,6 @@ impl Changes {
             port.is_some_and(|port| governed.contains(port) || !existing.contains(port))
         });
         let come = elements.difference(&table.elements);
-        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
         changes.before.extend(step(first.lines("delete")));
         changes.after.extend(step([rest.lines("delete"), come.lines("add")].concat()));
         changes
@@ -195,6 +200,22 @@ pub(super) fn after(observed: &State, desired: &Ruleset) -> Option<Table> {
         _ if observed.without_table.is_some() => observed.table.clone(),
         Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed) }),
     }
+}
+
+/// The addresses that a set of ours has and should not have.
+fn leaving(observed: &State, desired: &Ruleset) -> BTreeSet<IpAddr> {
+    let wanted: BTreeMap<&str, &AddressSet> = desired.sets.iter().map(|(name, set)| (name.as_str(), set)).collect();
+    let mut leaving = BTreeSet::new();
+    for (name, set) in &observed.sets {
+        let stays = |member: &&Member| wanted.get(name.as_str()).is_some_and(|set| set.members.contains(*member));
+        leaving.extend(set.members.iter().filter(|member| !stays(member)).filter_map(|member| match member {
+            Member::Ip(address) | Member::IpPort { address, .. } => Some(*address),
+            Member::Net(net) => Some(net.last()).filter(|address| Cidr::host(*address) == *net),
+            // It is known at its place, which gives no rights.
+            Member::NetInterface { .. } => None,
+        }));
+    }
+    leaving
 }
 
 /// What the sets of the table should hold.

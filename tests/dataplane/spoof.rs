@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
-use dockgate::ruleset::{AntiSpoofing, Binding, Ruleset};
+use dockgate::net::Family;
+use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Ruleset, SetKind, SetName};
 
 use super::namespace::{in_namespace, run, sh};
 use super::world::{World, interface};
@@ -68,7 +69,30 @@ fn ruleset(bindings: &[Binding]) -> Ruleset {
             .collect(),
         frozen: false,
     };
-    Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() }
+    let mut ruleset = Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() };
+    for owner in ["web", "api"] {
+        let own = bindings.iter().filter(|binding| binding.endpoint == format!("{owner}@a"));
+        let addresses = own.flat_map(|binding| &binding.addresses).filter(|address| address.is_ipv4());
+        let members = addresses.map(|address| Member::Ip(*address)).collect();
+        ruleset.sets.insert(set_of(owner), AddressSet { family: Family::V4, kind: SetKind::Ip, members });
+    }
+    ruleset
+}
+
+/// A set with the addresses of one container.
+fn set_of(owner: &str) -> SetName {
+    SetName::of_content(Family::V4, SetKind::Ip, owner, "of one container")
+}
+
+/// Panics if an address is bound to the port of one container and still in the set of the other.
+fn assert_rights_go_with_the_port(after: &str) {
+    let sets = run("ipset", &["save"]);
+    for element in if tables().contains("bridge dockgate") { bound() } else { BTreeSet::new() } {
+        let [port, _, address] = element.split(' ').collect::<Vec<_>>()[..] else { panic!("{element}") };
+        let others = set_of(if port == "veth0" { "api" } else { "web" });
+        let held = format!("add {others} {address}");
+        assert!(!sets.lines().any(|line| line == held), "{after}: {element} is bound, and it is still `{held}`");
+    }
 }
 
 /// What is bound in the kernel, as `PORT . MAC . ADDRESS`.
@@ -134,7 +158,11 @@ fn endpoints_are_bound_to_their_ports_and_stay_bound() {
 
         // One that goes is unbound before anything else.
         let outcome = first.enforce(&ruleset(&[api()])).expect(EXPECT);
-        assert!(matches!(&outcome.steps[..], [Step::Elements(_), Step::Elements(_)]), "{:?}", outcome.steps);
+        assert!(
+            matches!(&outcome.steps[..], [Step::Elements(_), Step::Sets(_), Step::Elements(_)]),
+            "{:?}",
+            outcome.steps
+        );
         assert_eq!(bound(), ["veth1 02:42:ac:12:00:03 172.18.0.3".to_owned()].into());
         assert_settled(Variant::Nft, &ruleset(&[api()]));
     });
@@ -276,8 +304,9 @@ fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
                 let mut crashing = kernel(Variant::Nft);
                 crashing.repair(from).expect(EXPECT);
                 let steps = plan(&crashing.observe_for(to).expect(EXPECT), to);
-                for step in &steps[..survived.min(steps.len())] {
+                for (number, step) in steps[..survived.min(steps.len())].iter().enumerate() {
                     crashing.apply(std::slice::from_ref(step)).expect(EXPECT);
+                    assert_rights_go_with_the_port(&format!("after {} of {steps:?}", number + 1));
                 }
                 drop(crashing);
                 kernel(Variant::Nft).repair(to).expect(EXPECT);

@@ -332,6 +332,20 @@ pub(super) fn port_of(set: Set, element: &str) -> Option<&str> {
     }
 }
 
+/// The address that an element binds to a port.
+pub(super) fn address_of(set: Set, element: &str) -> Option<IpAddr> {
+    match set {
+        Set::Bound(_) => element.rsplit(" . ").next()?.parse().ok(),
+        Set::Ports
+        | Set::Stations
+        | Set::Targets
+        | Set::Macs
+        | Set::Claimed(_)
+        | Set::ClaimedTargets
+        | Set::Subnets(_) => None,
+    }
+}
+
 /// Input that makes the table anew, whatever there was, in one transaction.
 pub(super) fn whole(elements: &Elements) -> String {
     let table = NAME.join(" ");
