@@ -5,7 +5,7 @@
 //! bridged, what is routed and what is meant for this host, and needs no bridge netfilter.
 //!
 //! The gate in the filter table binds an address to its network; this table binds it to its endpoint: to one port and one
-//! MAC address. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
+//! MAC address, on governed networks and, for those whom rules name, on others. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
 //! the port calls itself later changes nothing. An endpoint whose port is not found is closed.
 
 mod table;
@@ -17,7 +17,7 @@ use crate::dataplane::Step;
 use crate::dataplane::port::Port;
 use crate::dataplane::state::State;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
-use crate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Ruleset};
+use crate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset};
 
 pub use table::Table;
 use table::{Elements, Set};
@@ -223,7 +223,11 @@ fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
     let mut elements = Elements::default();
     for (binding, port) in assign(desired, observed).bound {
         let Some(mac) = binding.mac else { continue };
-        elements.insert(Set::Ports, table::port(&port));
+        let ports = match binding.role {
+            Role::Governed => Set::Ports,
+            Role::Peer => Set::Peers,
+        };
+        elements.insert(ports, table::port(&port));
         elements.insert(Set::Stations, table::station(&port, mac));
         for address in own_addresses(binding) {
             elements.insert(Set::Bound(Family::of(address)), table::bound(&port, mac, address));
@@ -242,7 +246,10 @@ fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
     for mac in desired.bindings.iter().filter_map(|binding| binding.mac) {
         elements.insert(Set::Macs, mac.to_string());
     }
-    for subnet in Cidr::aggregate(desired.subnets.iter().copied()) {
+    // Of a network without policy, only the addresses of those whom rules name.
+    let peers = desired.bindings.iter().filter(|binding| binding.role == Role::Peer);
+    let of_peers = peers.flat_map(|binding| binding.addresses.iter().copied().map(Cidr::host));
+    for subnet in Cidr::aggregate(desired.subnets.iter().copied().chain(of_peers)) {
         elements.insert(Set::Subnets(subnet.family()), table::subnet(subnet));
     }
     elements

@@ -118,7 +118,7 @@ impl Kernel {
         Ok(state)
     }
 
-    /// As [`Kernel::observe`], with the ports of the bridges that `desired` governs.
+    /// As [`Kernel::observe`], with the ports of the bridges on which `desired` binds endpoints.
     pub fn observe_for(&mut self, desired: &Ruleset) -> Result<State, Error> {
         let mut state = self.observe()?;
         self.read_ports(&mut state, desired)?;
@@ -129,7 +129,9 @@ impl Kernel {
         state.ports = match &desired.anti_spoofing {
             Some(wanted) if state.without_table.is_none() => {
                 let held = antispoof::held(wanted, state);
-                let ports = port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?;
+                let bridges: BTreeSet<&InterfaceName> =
+                    desired.bridges.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge)).collect();
+                let ports = port::ports(bridges.into_iter(), &held).map_err(Error::Bridges)?;
                 state.strangers = self.sightings.see(Instant::now(), &ports, &held, wanted);
                 ports
             }

@@ -92,7 +92,7 @@ pub struct State {
     pub without_table: Option<String>,
     /// Whether it could not be found out if that table is there.
     pub unread_table: bool,
-    /// Ports of bridges of governed networks.
+    /// Ports of the bridges on which endpoints are bound.
     pub ports: BTreeSet<Port>,
     /// Free ports and attachments of which one was there long before the other.
     pub strangers: BTreeSet<(InterfaceName, String)>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
 use dockgate::net::Family;
-use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Ruleset, SetKind, SetName};
+use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset, SetKind, SetName};
 
 use super::namespace::{in_namespace, run, sh};
 use super::world::{World, interface};
@@ -56,6 +56,7 @@ fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
         bridge: interface("br-a"),
         mac: mac.parse().ok(),
         addresses: addresses.iter().map(|address| address.parse::<IpAddr>().expect(EXPECT)).collect(),
+        role: Role::Governed,
     }
 }
 

@@ -19,11 +19,13 @@ pub(in crate::dataplane) const NAME: [&str; 2] = ["bridge", "dockgate"];
 /// The sets of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
-    /// Ports that are bound to an endpoint.
+    /// Ports that are bound to an endpoint of a governed network.
     Ports,
-    /// (port, MAC address) of each of them.
+    /// Ports that are bound to an endpoint of another network, which a rule names.
+    Peers,
+    /// (port, MAC address) of each of both.
     Stations,
-    /// (port, MAC address, address) of each of them.
+    /// (port, MAC address, address) of each of both.
     Bound(Family),
     /// The same for IPv6 as the target of neighbour discovery, which `nft` before 1.0.9 knows as a number only.
     Targets,
@@ -33,13 +35,14 @@ pub(super) enum Set {
     Claimed(Family),
     /// The same for IPv6 as the target of neighbour discovery.
     ClaimedTargets,
-    /// Subnets of governed networks.
+    /// Subnets of governed networks, and addresses on others of those whom rules name.
     Subnets(Family),
 }
 
 impl Set {
-    const ALL: [Set; 11] = [
+    const ALL: [Set; 12] = [
         Set::Ports,
+        Set::Peers,
         Set::Stations,
         Set::Bound(Family::V4),
         Set::Bound(Family::V6),
@@ -55,6 +58,7 @@ impl Set {
     fn name(self) -> String {
         match self {
             Set::Ports => "ports".to_owned(),
+            Set::Peers => "peers".to_owned(),
             Set::Stations => "stations".to_owned(),
             Set::Bound(family) => format!("bound{}", family.digit()),
             Set::Targets => "targets6".to_owned(),
@@ -72,7 +76,7 @@ impl Set {
             Family::V6 => "ipv6_addr",
         };
         match self {
-            Set::Ports => vec!["type ifname".to_owned()],
+            Set::Ports | Set::Peers => vec!["type ifname".to_owned()],
             Set::Stations => vec!["type ifname . ether_addr".to_owned()],
             Set::Bound(family) => vec![format!("type ifname . ether_addr . {}", address(family))],
             Set::Targets => vec!["typeof iifname . ether saddr . @th,64,128".to_owned()],
@@ -100,7 +104,7 @@ macro_rules! reserved {
     };
 }
 
-const CHAINS: [ChainText; 12] = [
+const CHAINS: [ChainText; 13] = [
     (
         "bound",
         None,
@@ -169,14 +173,30 @@ const CHAINS: [ChainText; 12] = [
         "unbound",
         None,
         &[
-            ("ether saddr @macs drop", "MAC address of an endpoint"),
-            ("ip saddr @subnets4 drop", "address of a governed network"),
-            ("arp saddr ether @macs drop", "speaks for the MAC address of an endpoint"),
-            ("arp saddr ip @claimed4 drop", "speaks for an endpoint or a gateway"),
-            ("ip6 saddr @claimed6 drop", "address of an endpoint or a gateway"),
-            ("icmpv6 type nd-neighbor-advert @th,64,128 @claimedtargets6 drop", "speaks for an endpoint or a gateway"),
-            ("icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept", "speaks for an address of nobody's"),
-            ("ip6 saddr @subnets6 drop", "address of a governed network"),
+            ("ether saddr @macs iifname . ether saddr != @stations drop", "MAC address of an endpoint"),
+            ("ip saddr @subnets4 iifname . ether saddr . ip saddr != @bound4 drop", "address of an endpoint or none's"),
+            (
+                "arp saddr ether @macs iifname . arp saddr ether != @stations drop",
+                "speaks for the MAC address of an endpoint",
+            ),
+            (
+                "arp saddr ip @claimed4 iifname . arp saddr ether . arp saddr ip != @bound4 drop",
+                "speaks for an endpoint or a gateway",
+            ),
+            (
+                "ip6 saddr @claimed6 iifname . ether saddr . ip6 saddr != @bound6 drop",
+                "address of an endpoint or a gateway",
+            ),
+            (
+                "icmpv6 type nd-neighbor-advert @th,64,128 @claimedtargets6 \
+                 iifname . ether saddr . @th,64,128 != @targets6 drop",
+                "speaks for an endpoint or a gateway",
+            ),
+            ("icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept", "speaks for itself or for nobody"),
+            (
+                "ip6 saddr @subnets6 iifname . ether saddr . ip6 saddr != @bound6 drop",
+                "address of an endpoint or none's",
+            ),
         ],
     ),
     (
@@ -214,6 +234,15 @@ const CHAINS: [ChainText; 12] = [
         ],
     ),
     (
+        "leaving",
+        None,
+        &[
+            ("meta protocol ip iifname . ether saddr . ip saddr != @bound4 drop", "address of another"),
+            ("ip6 saddr { ::, fe80::/10 } accept", "neighbour discovery; the gate knows no link-local addresses"),
+            ("meta protocol ip6 iifname . ether saddr . ip6 saddr != @bound6 drop", "address of another"),
+        ],
+    ),
+    (
         "prerouting",
         Some("prerouting"),
         &[("iifname @ports goto bound", "from an endpoint"), ("goto unbound", "from any other port")],
@@ -227,7 +256,14 @@ const CHAINS: [ChainText; 12] = [
             ("oifname @ports goto edge", "from a port of nobody's to an endpoint"),
         ],
     ),
-    ("input", Some("input"), &[(reserved!("goto reserved"), "a bridge protocol")]),
+    (
+        "input",
+        Some("input"),
+        &[
+            (reserved!("goto reserved"), "a bridge protocol"),
+            ("iifname @peers goto leaving", "from one whom a rule names, to this host or by way of it"),
+        ],
+    ),
     (
         "postrouting",
         Some("postrouting"),
@@ -327,7 +363,7 @@ pub(super) fn subnet(subnet: Cidr) -> String {
 /// The port in an element of a set that has one.
 pub(super) fn port_of(set: Set, element: &str) -> Option<&str> {
     match set {
-        Set::Ports | Set::Stations | Set::Bound(_) | Set::Targets => element.split('"').nth(1),
+        Set::Ports | Set::Peers | Set::Stations | Set::Bound(_) | Set::Targets => element.split('"').nth(1),
         Set::Macs | Set::Claimed(_) | Set::ClaimedTargets | Set::Subnets(_) => None,
     }
 }
@@ -337,6 +373,7 @@ pub(super) fn address_of(set: Set, element: &str) -> Option<IpAddr> {
     match set {
         Set::Bound(_) => element.rsplit(" . ").next()?.parse().ok(),
         Set::Ports
+        | Set::Peers
         | Set::Stations
         | Set::Targets
         | Set::Macs

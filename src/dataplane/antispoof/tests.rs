@@ -18,6 +18,7 @@ fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
         bridge: name("br-a"),
         mac: mac.parse().ok(),
         addresses: address.parse().into_iter().collect(),
+        role: Role::Governed,
     }
 }
 
@@ -145,6 +146,25 @@ fn a_port_stays_its_endpoints_whatever_its_inside_shows() {
     ] {
         let now = State { ports: ports.into_iter().collect(), ..bound.clone() };
         assert_eq!(shown(&assign(&wanted, &now)), expected, "{case}");
+    }
+}
+
+/// Of a network without policy only the addresses of those whom a rule names are anybody's.
+#[test]
+fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
+    let peer = Binding { bridge: name("br-side"), role: Role::Peer, ..binding("peer", API, "10.9.0.2") };
+    let wanted = desired(&[binding("web", WEB, "10.0.0.2"), peer]);
+    let observed = state(&[port("v1", "br-a", WEB), port("v2", "br-side", API)]);
+    let lines = elements(&wanted, &observed).lines("add").join("\n");
+    for expected in [
+        "ports { \"v1\" }".to_owned(),
+        "peers { \"v2\" }".to_owned(),
+        format!("stations {{ \"v1\" . {WEB}, \"v2\" . {API} }}"),
+        format!("bound4 {{ \"v1\" . {WEB} . 10.0.0.2, \"v2\" . {API} . 10.9.0.2 }}"),
+        "claimed4 { 10.0.0.2, 10.9.0.2 }".to_owned(),
+        "subnets4 { 10.0.0.0/24, 10.9.0.2 }".to_owned(),
+    ] {
+        assert!(lines.contains(&expected), "no `{expected}` in\n{lines}");
     }
 }
 

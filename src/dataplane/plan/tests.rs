@@ -4,7 +4,7 @@ use super::*;
 use crate::dataplane::Step;
 use crate::dataplane::port::Port;
 use crate::net::Cidr;
-use crate::ruleset::{Action, AntiSpoofing, Binding, Hook, Rule, SetKind};
+use crate::ruleset::{Action, AntiSpoofing, Binding, Hook, Role, Rule, SetKind};
 
 /// A ruleset with one class whose members are known on `bridge`; a rule for the bridge only if it is `governed`.
 fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
@@ -71,6 +71,7 @@ fn owned_by(port: Option<&str>) -> Ruleset {
         bridge: "br-a".parse().unwrap(),
         mac: mac.parse().ok(),
         addresses: ["192.0.2.2".parse().unwrap()].into(),
+        role: Role::Governed,
     };
     let owner = port.map_or_else(|| binding("former", MACS[0]), |_| binding("latter", MACS[1]));
     ruleset.anti_spoofing = Some(AntiSpoofing { bindings: [owner].into(), ..AntiSpoofing::default() });
