@@ -37,6 +37,8 @@ const IN: &str = "outside → container";
 const TO_HOST: &str = "container → host";
 /// What closes `shut`.
 const SHUT: Protection = Rules("end of tier default after shut, egress");
+/// What keeps sources that no container has from its neighbours.
+const SOURCES: &[Protection] = &[Protection::Together(&[Protection::Table, Rules("gate: unknown source")])];
 /// What closes `guard`.
 const GUARD: Protection = Rules("end of tier default after guard, ingress");
 
@@ -452,8 +454,8 @@ fn forgeries() -> Vec<Scenario<Tricks>> {
             &[Rules("gate: address of a bridge network from elsewhere")],
             |w| outside_claims_to_be_a_container(w, true),
         ),
-        scenario("only_endpoints_are_sources_v4", BRIDGED, "IPv4", "", &[], |w| sources_of_nobody(w, false)),
-        scenario("only_endpoints_are_sources_v6", BRIDGED, "IPv6", "", &[], |w| sources_of_nobody(w, true)),
+        scenario("only_endpoints_are_sources_v4", BRIDGED, "IPv4", "", SOURCES, |w| sources_of_nobody(w, false)),
+        scenario("only_endpoints_are_sources_v6", BRIDGED, "IPv6", "", SOURCES, |w| sources_of_nobody(w, true)),
     ]
 }
 
