@@ -227,10 +227,42 @@ fn to_the_host_as_a_bridge_protocol(world: &mut Spoof, family: usize) {
     for (to, text) in BRIDGE_PROTOCOLS.into_iter().zip(texts) {
         let (protocol, packet) = udp(foreign, HOST[family], PORT, text);
         sender.send(&frame(to, sender.mac, protocol, &packet));
+        sender.send(&tagged(to, sender.mac, &[(0x8100, 0)], protocol, &packet));
     }
     let (protocol, packet) = udp(address(&world.mallory, family), HOST[family], PORT, b"honestly mallory");
     sender.send(&frame(mac_of(world.lab.host(), &world.bridge), sender.mac, protocol, &packet));
     expect_stopped(&ear, b"honestly mallory", &texts);
+}
+
+/// A container that nobody has classified sends such frames, plain and with tags of no VLAN, which the kernel takes off
+/// after the bridge.
+fn to_the_host_as_a_bridge_protocol_of_nobody(world: &Spoof, late: &Container, family: usize) {
+    const NO_VLAN: [(u16, u16); 2] = [(0x8100, 0), (0x88a8, 0)];
+    let ear = Ear::open(world.lab.host(), PORT);
+    let (sender, honest) = (wire(late), wire(&world.mallory));
+    let foreign = [IpAddr::from([198, 51, 100, 7]), IpAddr::from([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 7])][family];
+    let gateway = mac_of(world.lab.host(), &world.bridge);
+    let ways: [(&[(u16, u16)], &str); 4] =
+        [(&[], "plain"), (&NO_VLAN[..1], "one tag"), (&NO_VLAN[1..], "one of a provider"), (&[NO_VLAN[0]; 2], "two")];
+    let mut lies = Vec::new();
+    for (tags, name) in ways {
+        let mut send = |to: Mac, from: IpAddr, text: String| {
+            let (protocol, packet) = udp(from, HOST[family], PORT, text.as_bytes());
+            sender.send(&match tags {
+                [] => frame(to, sender.mac, protocol, &packet),
+                tags => tagged(to, sender.mac, tags, protocol, &packet),
+            });
+            lies.push(text);
+        };
+        for to in BRIDGE_PROTOCOLS {
+            send(to, foreign, format!("{name} to {:02x}", to[5]));
+        }
+        // By the bridge itself, in the name of one that is classified.
+        send(gateway, address(&world.alice, family), format!("{name} to the gateway"));
+    }
+    let (protocol, packet) = udp(address(&world.mallory, family), HOST[family], PORT, b"honestly mallory");
+    honest.send(&frame(gateway, honest.mac, protocol, &packet));
+    expect_stopped(&ear, b"honestly mallory", &lies.iter().map(String::as_bytes).collect::<Vec<_>>());
 }
 
 /// Eve makes alice's address her own with the tools of an administrator, without and with alice's MAC address.
@@ -697,6 +729,26 @@ pub(crate) fn group() -> Group<Spoof> {
                 accident: "controller halted",
                 ..scenario("unclassified_gets_nothing", "every way", "both", BOTH, |world| {
                     halted(world, |world| unclassified(world, on_front, expect_nothing));
+                })
+            },
+            Scenario {
+                accident: "controller halted",
+                ..scenario("bridge_protocol_address_to_the_host_of_nobody_v4", TO_HOST, "IPv4", TABLE, |world| {
+                    halted(world, |world| {
+                        unclassified(world, on_front, |world, late| {
+                            to_the_host_as_a_bridge_protocol_of_nobody(world, late, V4);
+                        });
+                    });
+                })
+            },
+            Scenario {
+                accident: "controller halted",
+                ..scenario("bridge_protocol_address_to_the_host_of_nobody_v6", TO_HOST, "IPv6", TABLE, |world| {
+                    halted(world, |world| {
+                        unclassified(world, on_front, |world, late| {
+                            to_the_host_as_a_bridge_protocol_of_nobody(world, late, V6);
+                        });
+                    });
                 })
             },
             Scenario {

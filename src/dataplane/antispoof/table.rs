@@ -173,6 +173,10 @@ const CHAINS: [ChainText; 13] = [
         "unbound",
         None,
         &[
+            (
+                "ether type { 8021q, 8021ad } meta protocol { 8021q, 8021ad } @ll,116,12 0 drop",
+                "a tag of no VLAN that hides another tag, and no rule below sees what both hide",
+            ),
             ("ether saddr @macs iifname . ether saddr != @stations drop", "MAC address of an endpoint"),
             ("ip saddr @subnets4 iifname . ether saddr . ip saddr != @bound4 drop", "address of an endpoint or none's"),
             (
@@ -230,7 +234,12 @@ const CHAINS: [ChainText; 13] = [
         &[
             ("iifname @ports drop", "a bridge protocol from a container"),
             ("ether saddr @macs drop", "MAC address of an endpoint"),
-            ("ether type { ip, arp, ip6 } drop", "would enter by the port, past all rules for its bridge"),
+            ("ether type 0-1535 accept", "no Ethernet type: the spanning tree protocol, as all protocols of LLC"),
+            ("ether type { 0x88cc, 0x8809, 0x888e, 0x88f5, 0x88f7 } accept", "LLDP, LACP, 802.1X, MVRP, PTP"),
+            (
+                "drop",
+                "would enter by the port, past all rules for its bridge, some with a tag that the kernel takes off",
+            ),
         ],
     ),
     (
