@@ -162,7 +162,7 @@ impl Changes {
         if observed.without_table.is_some() {
             return changes;
         }
-        let elements = elements(wanted, observed);
+        let elements = elements(wanted, observed, &desired.bridges);
         let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
         let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
             // Rules of another endpoint may still be in force for an address that is in a set of that one.
@@ -184,7 +184,9 @@ impl Changes {
         let existing: BTreeSet<&str> = observed.ports.iter().map(|port| port.name.as_str()).collect();
         let (first, rest) = gone.split(|set, element| {
             let port = table::port_of(set, element);
-            port.is_some_and(|port| governed.contains(port) || !existing.contains(port))
+            // One that gets an endpoint is nobody's until it has it.
+            let is_taken = set == Set::Free;
+            port.is_some_and(|port| governed.contains(port) && !is_taken || !existing.contains(port))
         });
         let come = elements.difference(&table.elements);
         changes.before.extend(step(first.lines("delete")));
@@ -198,7 +200,7 @@ pub(super) fn after(observed: &State, desired: &Ruleset) -> Option<Table> {
     match &desired.anti_spoofing {
         None => None,
         _ if observed.without_table.is_some() => observed.table.clone(),
-        Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed) }),
+        Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed, &desired.bridges) }),
     }
 }
 
@@ -219,10 +221,13 @@ fn leaving(observed: &State, desired: &Ruleset) -> BTreeSet<IpAddr> {
 }
 
 /// What the sets of the table should hold.
-fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
+fn elements(desired: &AntiSpoofing, observed: &State, governed: &BTreeSet<InterfaceName>) -> Elements {
     let mut elements = Elements::default();
+    let mut free: BTreeSet<&InterfaceName> =
+        observed.ports.iter().filter(|port| governed.contains(&port.bridge)).map(|port| &port.name).collect();
     for (binding, port) in assign(desired, observed).bound {
         let Some(mac) = binding.mac else { continue };
+        free.remove(&port);
         let ports = match binding.role {
             Role::Governed => Set::Ports,
             Role::Peer => Set::Peers,
@@ -235,6 +240,9 @@ fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
                 elements.insert(Set::Targets, table::target(&port, mac, address));
             }
         }
+    }
+    for port in free {
+        elements.insert(Set::Free, table::port(port));
     }
     let claimed = desired.bindings.iter().flat_map(own_addresses).chain(desired.gateways.iter().copied());
     for address in claimed {

@@ -54,6 +54,8 @@ pub struct Kernel {
     /// Why there can be no table against spoofing, if so.
     without_table: Option<String>,
     sightings: port::Sightings,
+    /// Whether ports may have come or gone since they were read.
+    ports_moved: bool,
     mirror: Option<Mirror>,
 }
 
@@ -79,6 +81,7 @@ impl Kernel {
             nft: Nft::default(),
             without_table,
             sightings: port::Sightings::default(),
+            ports_moved: false,
             mirror: None,
         }
     }
@@ -137,6 +140,7 @@ impl Kernel {
             }
             _ => BTreeSet::new(),
         };
+        self.ports_moved = false;
         Ok(())
     }
 
@@ -158,7 +162,7 @@ impl Kernel {
             return self.repair(desired);
         };
         // An endpoint that is new, or has no port yet, may have one by now.
-        if anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
+        if self.ports_moved || anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
             self.read_ports(&mut state, desired)?;
         }
         if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
@@ -187,10 +191,11 @@ impl Kernel {
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
-    /// differs is set right by the next [`Kernel::enforce`]. A bridge that does not exist is left as it was remembered:
+    /// differs is set right by the next [`Kernel::enforce`], which reads their ports as well. A bridge that does not exist is left as it was remembered:
     /// its network is about to go, or the bridge to come.
     pub fn observe_links(&mut self) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        self.ports_moved = true;
         for (bridge, filtered) in bridge::switches().map_err(Error::Bridges)? {
             if filtered {
                 mirror.state.filtered_bridges.insert(bridge);

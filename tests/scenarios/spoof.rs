@@ -667,6 +667,30 @@ fn foreign_bridges(world: &mut Spoof) {
     expect_stopped(&other, &hello, &[b"in the name of alice"]);
 }
 
+/// Two ports that are nobody's, on a bridge where policy is in force, cannot talk to each other.
+fn ports_of_nobody(world: &mut Spoof) {
+    let host = world.lab.host().clone();
+    let make = "for i in 1 2; do ip link add dgp$i type veth peer name dgc$i
+        ip link set dgp$i master $0; ip link set dgp$i up; ip link set dgc$i up; done";
+    world.lab.run(&["sh", "-ec", make, &world.bridge]);
+    let _gone = Undo(|| drop(world.lab.run(&["sh", "-c", "ip link del dgp1; ip link del dgp2"])));
+    // Once the controller has seen them, which it does when the kernel tells it. Without a table it never has.
+    let seen =
+        "for i in $(seq 30); do nft list set bridge dockgate free | grep -q 'dgp1.*dgp2' && exit; sleep 0.1; done";
+    world.lab.run(&["sh", "-c", &format!("({seen}) 2>/dev/null || true")]);
+    let (one, other) = (Wire::open(&host, "dgc1"), Wire::open(&host, "dgc2"));
+    let foreign = Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 1);
+    let (protocol, packet) = udp(foreign.into(), foreign.into(), PORT, b"a foreign packet");
+    let texts: [&[u8]; 4] = [b"a foreign packet", b"a tag of a VLAN", b"an experiment", b"to everybody"];
+    one.send(&frame(other.mac, one.mac, protocol, &packet));
+    one.send(&tagged(other.mac, one.mac, &[(0x8100, 5)], 0x88b5, texts[1]));
+    one.send(&frame(other.mac, one.mac, 0x88b5, texts[2]));
+    one.send(&frame(BROADCAST, one.mac, 0x88b5, texts[3]));
+    let hello = arp(1, (one.mac, [192, 0, 2, 1].into()), ([0; 6], [192, 0, 2, 2].into()));
+    one.send(&frame(BROADCAST, one.mac, ARP, &hello));
+    expect_stopped(&other, &hello, &texts);
+}
+
 pub(crate) fn group() -> Group<Spoof> {
     use Protection::{Rules, Table, Together};
     const BRIDGED: &str = "container → container, same bridge";
@@ -724,6 +748,7 @@ pub(crate) fn group() -> Group<Spoof> {
                 link_local_is_closed(world, false);
             }),
             scenario("newcomers_are_classified", BRIDGED, "both", &[], newcomers_are_classified),
+            scenario("ports_of_nobody_are_closed_to_each_other", BRIDGED, "both", TABLE, ports_of_nobody),
             scenario("foreign_bridges_are_left_alone", BRIDGED, "both", BOTH, foreign_bridges),
             Scenario {
                 accident: "controller halted",

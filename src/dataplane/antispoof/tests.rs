@@ -155,7 +155,7 @@ fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
     let peer = Binding { bridge: name("br-side"), role: Role::Peer, ..binding("peer", API, "10.9.0.2") };
     let wanted = desired(&[binding("web", WEB, "10.0.0.2"), peer]);
     let observed = state(&[port("v1", "br-a", WEB), port("v2", "br-side", API)]);
-    let lines = elements(&wanted, &observed).lines("add").join("\n");
+    let lines = elements(&wanted, &observed, &[name("br-a")].into()).lines("add").join("\n");
     for expected in [
         "ports { \"v1\" }".to_owned(),
         "peers { \"v2\" }".to_owned(),
@@ -166,6 +166,30 @@ fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
     ] {
         assert!(lines.contains(&expected), "no `{expected}` in\n{lines}");
     }
+}
+
+#[test]
+fn ports_of_nobodys_on_governed_bridges_are_known_as_such() {
+    let wanted = desired(&[
+        binding("web", WEB, "10.0.0.2"),
+        Binding { role: Role::Peer, bridge: name("br-side"), ..binding("peer", API, "10.9.0.2") },
+    ]);
+    let ports = [port("v1", "br-a", WEB), port("v2", "br-a", API), port("v3", "br-side", ""), port("v4", "br-a", "")];
+    let ruleset = |bridges: &[&str]| Ruleset {
+        anti_spoofing: Some(wanted.clone()),
+        bridges: bridges.iter().map(|bridge| name(bridge)).collect(),
+        ..Ruleset::default()
+    };
+    let governed = ruleset(&["br-a"]);
+    let lines = elements(&wanted, &state(&ports), &governed.bridges).lines("add").join("\n");
+    assert!(lines.contains("element bridge dockgate free { \"v2\", \"v4\" }"), "{lines}");
+    // One that gets an endpoint ceases to be nobody's in the moment in which it is the endpoint's.
+    let before = state(&ports[1..]).after(&governed);
+    let changes = Changes::between(&State { ports: ports.into(), ..before }, &governed);
+    assert_eq!(changes.before, []);
+    let [Step::Elements(lines)] = &changes.after[..] else { panic!("{:?}", changes.after) };
+    assert!(lines.iter().all(|line| !line.starts_with("delete")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("ports { \"v1\" }")), "{lines:?}");
 }
 
 #[test]
@@ -184,7 +208,9 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     };
     let (before, after) = (lines(&changes.before), lines(&changes.after));
     assert!(before.contains("delete element bridge dockgate bound4 { \"v1\""), "{before}");
-    assert!(!before.contains("add ") && !after.contains("\"v1\""), "{before}\n{after}");
+    let freed = "add element bridge dockgate free { \"v1\" }";
+    assert!(after.contains(freed) && !after.replace(freed, "").contains("\"v1\""), "{after}");
+    assert!(!before.contains("add "), "{before}");
     assert!(after.contains("add element bridge dockgate bound4 { \"v2\""), "{after}");
     assert!(changes.last.is_empty());
 
