@@ -42,7 +42,8 @@ pub(super) struct Assignment<'a> {
 ///
 /// What the inside of a free port shows can be a lie: a container that took the MAC address of one to come, before its own
 /// port was found. So a port that did not come with an endpoint is not taken for its own while one with which it came has
-/// none; and an endpoint is closed when two ports that came with it show its MAC address.
+/// none; nor is one that came with both, while another port may still show that it is the endpoint's; and an endpoint is
+/// closed when two ports that came with it show its MAC address.
 pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignment<'a> {
     let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
     let mut taken = BTreeMap::new();
@@ -80,6 +81,9 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
             *wanted.entry((&binding.bridge, mac)).or_default() += 1;
         }
     }
+    let free = || observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
+    let macs: BTreeSet<(&InterfaceName, MacAddress)> =
+        desired.bindings.iter().filter_map(|binding| Some((&binding.bridge, binding.mac?))).collect();
     for binding in &searching {
         let binding = *binding;
         let came_with =
@@ -88,12 +92,30 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
             let mut others = searching.iter().filter(|other| **other != binding && other.bridge == port.bridge);
             !came_with(port, binding) && others.any(|other| came_with(port, other))
         };
+        // Somebody else's, who shows no port of his own: he may be behind this one.
+        let may_be_another_s = |port: &Port| {
+            let others = searching.iter().filter(|other| **other != binding && other.bridge == port.bridge);
+            let mut others = others.filter(|other| came_with(port, other));
+            others.any(|other| {
+                !free().any(|shown| shown.bridge == port.bridge && other.mac.is_some() && shown.mac == other.mac)
+            })
+        };
+        // Its own may be one that shows nobody's MAC address yet.
+        let undecided = |port: &Port| {
+            let is_hidden = |other: &&Port| {
+                other.name != port.name
+                    && other.bridge == port.bridge
+                    && observed.young.contains(&other.name)
+                    && came_with(other, binding)
+                    && other.mac.is_some_and(|mac| !macs.contains(&(&port.bridge, mac)))
+            };
+            free().find(is_hidden).filter(|_| may_be_another_s(port))
+        };
         let found = match binding.mac {
             _ if desired.frozen => Err("the engine, which knows whose a new port is, is away".to_owned()),
             None => Err("its MAC address is not known".to_owned()),
             Some(mac) => {
-                let free = observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
-                let at = free.filter(|port| port.bridge == binding.bridge && port.mac == Some(mac));
+                let at = free().filter(|port| port.bridge == binding.bridge && port.mac == Some(mac));
                 let (strangers, at): (Vec<_>, Vec<_>) = at.partition(is_another_s);
                 match (&at[..], wanted.get(&(&binding.bridge, mac))) {
                     ([], _) if !strangers.is_empty() => {
@@ -101,7 +123,13 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
                         let names = names.join(", ");
                         Err(format!("only {names} leads to its MAC address {mac}, a port that did not come with it"))
                     }
-                    ([port], Some(1)) => Ok(port.name.clone()),
+                    ([port], Some(1)) => match undecided(port) {
+                        None => Ok(port.name.clone()),
+                        Some(hidden) => Err(format!(
+                            "{} leads to its MAC address {mac} and may be another's, and {} does not show yet whose it is",
+                            port.name, hidden.name
+                        )),
+                    },
                     ([], _) => Err(format!("no free port leads to its MAC address {mac}")),
                     _ => Err(format!("several ports or endpoints have its MAC address {mac}")),
                 }
@@ -115,13 +143,16 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
     assignment
 }
 
-/// The ports that the kernel holds for endpoints that are still wanted.
-pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<InterfaceName> {
+/// The ports that the kernel holds for endpoints that are still wanted, each with the attachment.
+pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, String)> {
     let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
-    let keys = desired.bindings.iter().flat_map(|binding| {
-        binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)))
-    });
-    keys.filter_map(|key| held.get(&key)).flatten().cloned().collect()
+    let mut ports = BTreeSet::new();
+    for binding in &desired.bindings {
+        let keys = binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)));
+        let names = keys.filter_map(|key| held.get(&key)).flatten();
+        ports.extend(names.map(|name| (name.clone(), binding.attachment.clone())));
+    }
+    ports
 }
 
 /// The port that the kernel holds for an endpoint, if it is still a port of its bridge.

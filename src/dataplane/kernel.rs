@@ -134,8 +134,10 @@ impl Kernel {
                 let held = antispoof::held(wanted, state);
                 let bridges: BTreeSet<&InterfaceName> =
                     desired.bridges.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge)).collect();
-                let ports = port::ports(bridges.into_iter(), &held).map_err(Error::Bridges)?;
-                state.strangers = self.sightings.see(Instant::now(), &ports, &held, wanted);
+                let known = held.iter().map(|(port, _)| port.clone()).collect();
+                let ports = port::ports(bridges.into_iter(), &known).map_err(Error::Bridges)?;
+                let seen = self.sightings.see(Instant::now(), &ports, &held, wanted);
+                (state.strangers, state.young) = (seen.strangers, seen.young);
                 ports
             }
             _ => BTreeSet::new(),
@@ -277,6 +279,9 @@ impl Kernel {
         let standing = mirror.state.problems(desired);
         // A bridge that could not be switched is in both lists, here with the reason.
         problems.extend(standing.into_iter().filter(|problem| !matches!(problem, Problem::UnfilteredBridge { .. })));
+        if let Some(wanted) = &desired.anti_spoofing {
+            self.sightings.see_bound(Instant::now(), &antispoof::held(wanted, &mirror.state));
+        }
         self.mirror = Some(mirror);
         let drift = steps.iter().any(|step| !matches!(step, Step::Elements(_)));
         Outcome { steps, problems, drift }

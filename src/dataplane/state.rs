@@ -94,8 +94,10 @@ pub struct State {
     pub unread_table: bool,
     /// Ports of the bridges on which endpoints are bound.
     pub ports: BTreeSet<Port>,
-    /// Free ports and attachments of which one was there long before the other.
+    /// Free ports and attachments of which one was there long before the other, or that are bound elsewhere past doubt.
     pub strangers: BTreeSet<(InterfaceName, String)>,
+    /// Free ports that are so new that they may not show yet whose they are.
+    pub young: BTreeSet<InterfaceName>,
 }
 
 impl State {
@@ -136,6 +138,7 @@ impl State {
             unread_table: self.unread_table,
             ports: self.ports.clone(),
             strangers: self.strangers.clone(),
+            young: self.young.clone(),
         }
     }
 

@@ -169,6 +169,56 @@ fn endpoints_are_bound_to_their_ports_and_stay_bound() {
     });
 }
 
+/// Eve, who has not been bound yet, takes the MAC address that alice is about to have, whose own cable does not show it yet.
+#[test]
+fn a_port_is_not_taken_for_that_of_one_who_comes_beside_it() {
+    const NOT_YET: &str = "8e:00:00:00:00:01";
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, NOT_YET]));
+        let (eve, alice) = (api(), web());
+        let both = ruleset(&[eve.clone(), alice.clone()]);
+        let set = |container: &str, mac: &str| drop(sh(&format!("ip -n {container} link set eth0 address {mac}")));
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&ruleset(&[])).expect(EXPECT);
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems.len(), 2);
+        assert_eq!(bound(), BTreeSet::new(), "eve's port was taken for alice's");
+        set(&guard.0[1], WEB);
+        kernel.enforce(&both).expect(EXPECT);
+        assert_eq!(bound(), BTreeSet::new(), "they cannot be told apart");
+        set(&guard.0[0], API);
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems, []);
+        let found = bound();
+        assert!(found.contains("veth1 02:42:ac:12:00:02 172.18.0.2"), "{found:?}");
+        assert!(found.contains("veth0 02:42:ac:12:00:03 172.18.0.3"), "{found:?}");
+    });
+}
+
+/// A container that was never bound shows the MAC address of one that came with it, after a while.
+#[test]
+fn nobody_closes_one_that_has_long_been_bound() {
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, "8e:00:00:00:00:01"]));
+        let both = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&ruleset(&[])).expect(EXPECT);
+        // As long as api's port may be the one behind veth0, web waits.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while kernel.enforce(&both).expect(EXPECT).problems.len() > 1 {
+            assert!(Instant::now() < deadline, "web is never bound");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let found = bound();
+        assert!(found.contains("veth0 02:42:ac:12:00:02 172.18.0.2"), "{found:?}");
+        thread::sleep(Duration::from_millis(3200));
+        sh(&format!("ip -n {} link set eth0 address {WEB}", guard.0[1]));
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems.len(), 1, "only api has no port");
+        assert_eq!(bound(), found);
+        // A restarted controller takes over what it finds.
+        assert_eq!(super::kernel(Variant::Nft).repair(&both).expect(EXPECT).problems.len(), 1);
+        assert_eq!(bound(), found);
+    });
+}
+
 /// Everything of nftables in the bridge family.
 fn tables() -> String {
     sh("for table in $(nft list tables bridge | cut -d' ' -f3); do nft list table bridge $table; done")
