@@ -38,14 +38,14 @@ pub(super) struct Assignment<'a> {
 }
 
 /// Finds the port of each endpoint. A port that the kernel holds for an endpoint stays its own, whatever its inside
-/// shows now; for the others, the one free port whose other end has the endpoint's MAC address.
+/// shows now, and also when somebody else has emptied the table; for the others, the one free port whose other end has the endpoint's MAC address.
 ///
 /// What the inside of a free port shows can be a lie: a container that took the MAC address of one to come, before its own
 /// port was found. So a port that did not come with an endpoint is not taken for its own while one with which it came has
 /// none; nor is one that came with both, while another port may still show that it is the endpoint's; and an endpoint is
 /// closed when two ports that came with it show its MAC address.
 pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignment<'a> {
-    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
+    let held = held_ports(observed);
     let mut taken = BTreeMap::new();
     let mut assignment = Assignment::default();
     let mut searching = Vec::new();
@@ -143,9 +143,14 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
     assignment
 }
 
+/// The ports of (MAC address, address): as we left them, or as the kernel holds them where we have not been before.
+fn held_ports(observed: &State) -> BTreeMap<(MacAddress, IpAddr), BTreeSet<InterfaceName>> {
+    observed.former_table.as_ref().or(observed.table.as_ref()).map(Table::bound).unwrap_or_default()
+}
+
 /// The ports that the kernel holds for endpoints that are still wanted, each with the attachment.
 pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, String)> {
-    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
+    let held = held_ports(observed);
     let mut ports = BTreeSet::new();
     for binding in &desired.bindings {
         let keys = binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)));

@@ -184,9 +184,11 @@ impl Kernel {
     /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
     /// has enforced this ruleset before, that somebody else has changed something.
     pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
-        let believed = self.mirror.take().map(|mirror| mirror.state.table);
-        let observed = self.observe_for(desired)?;
-        let table_is_ours = believed.is_some_and(|table| table == observed.table);
+        let mirror = self.mirror.take();
+        let mut observed = self.observe()?;
+        let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
+        observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
+        self.read_ports(&mut observed, desired)?;
         let outcome = self.carry_out(&observed, desired)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
         Ok(Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome })
@@ -254,6 +256,7 @@ impl Kernel {
         if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
             // It is left as it is until the kernel is read again, and nobody else's change.
             state.table.clone_from(&from.table);
+            state.former_table.clone_from(&from.former_table);
             state.without_table = Some(reason);
             steps.retain(|step| !matches!(step, Step::Table(_) | Step::Elements(_)));
             // It is among the lasting problems now.

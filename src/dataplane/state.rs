@@ -88,6 +88,8 @@ pub struct State {
     pub filtered_bridges: BTreeSet<InterfaceName>,
     /// Our table against spoofing, if it is there.
     pub table: Option<Table>,
+    /// The table as we left it, if that is known: whatever others do to it, a port stays its endpoint's.
+    pub former_table: Option<Table>,
     /// Why there cannot be such a table here, if so.
     pub without_table: Option<String>,
     /// Whether it could not be found out if that table is there.
@@ -134,6 +136,7 @@ impl State {
             pinned: self.pinned.clone(),
             filtered_bridges: filtered,
             table: antispoof::after(self, desired),
+            former_table: None,
             without_table: self.without_table.clone(),
             unread_table: self.unread_table,
             ports: self.ports.clone(),

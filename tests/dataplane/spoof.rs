@@ -169,6 +169,37 @@ fn endpoints_are_bound_to_their_ports_and_stay_bound() {
     });
 }
 
+/// Somebody empties the tables while a container shows its neighbour's MAC address.
+#[test]
+fn a_port_stays_its_endpoints_when_others_empty_the_table() {
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, API]));
+        let desired = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&desired).expect(EXPECT);
+        let found = bound();
+        sh(&format!("ip -n {} link set eth0 address {WEB}", guard.0[1]));
+        for (name, damage) in [
+            ("flushed", "nft flush ruleset"),
+            ("deleted", "nft delete table bridge dockgate"),
+            ("emptied", "nft flush set bridge dockgate bound4; nft flush set bridge dockgate ports"),
+            ("bound otherwise", "nft add element bridge dockgate bound4 '{ veth1 . 02:42:ac:12:00:02 . 172.18.0.2 }'"),
+        ] {
+            sh(damage);
+            let outcome = kernel.repair(&desired).expect(EXPECT);
+            assert!(outcome.drift && outcome.problems.is_empty(), "{name}: {outcome:?}");
+            assert_eq!(bound(), found, "{name}");
+        }
+        // Also when the table could not be put back at the first try.
+        sh("nft delete table bridge dockgate");
+        let owner = Owner::of_the_table();
+        assert_eq!(kernel.repair(&desired).expect(EXPECT).problems.len(), 1);
+        drop(owner);
+        assert_eq!(kernel.repair(&desired).expect(EXPECT).problems, []);
+        assert_eq!(bound(), found);
+    });
+}
+
 /// Eve, who has not been bound yet, takes the MAC address that alice is about to have, whose own cable does not show it yet.
 #[test]
 fn a_port_is_not_taken_for_that_of_one_who_comes_beside_it() {
