@@ -229,6 +229,8 @@ pub enum Match {
     State(BTreeSet<ConnectionState>),
     /// `-p tcp ! --syn`
     TcpNotSyn,
+    /// `-p sctp -m sctp ! --chunk-types any INIT`
+    SctpNotInit,
     /// `-s CIDR`, `-d CIDR`
     Net {
         /// Which address.
@@ -371,6 +373,16 @@ impl Ruleset {
     /// The chain of this name; `None` if there is none.
     pub fn chain(&self, family: Family, name: &ChainName) -> Option<&Chain> {
         self.chains.get(&family)?.get(name)
+    }
+
+    /// The ruleset for a kernel that cannot look into packets of SCTP.
+    #[must_use]
+    pub fn without_sctp(&self) -> Ruleset {
+        let mut ruleset = self.clone();
+        for chain in ruleset.chains.values_mut().flat_map(BTreeMap::values_mut) {
+            chain.retain(|rule| !rule.matches.contains(&Match::SctpNotInit));
+        }
+        ruleset
     }
 }
 

@@ -154,9 +154,13 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             let mut matches = vec![Match::Protocol { protocol: *protocol, negated: false }];
             matches.extend(bound_to.map(|address| Match::Net { side, net: Cidr::host(address), negated: false }));
             matches.push(Match::Ports { side, ranges: vec![*range], negated: false });
-            // Other protocols do not say which packet is the first. No other program has the port while the proxy does;
-            // without a proxy, a program of this host that happens to draw the port as its own has to try again.
-            matches.extend((*protocol == Protocol::TCP).then_some(Match::TcpNotSyn));
+            // UDP does not say which packet is the first. No other program has the port while the proxy does; without a
+            // proxy, a program of this host that happens to draw the port as its own has to try again.
+            match *protocol {
+                Protocol::TCP => matches.push(Match::TcpNotSyn),
+                Protocol::SCTP => matches.push(Match::SctpNotInit),
+                _ => {}
+            }
             matches.push(state(&[ConnectionState::New]));
             rule(
                 matches,
@@ -217,16 +221,20 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         Match::Set { side, set: SetName::known(self.family), kind: SetKind::NetInterface, negated: true }
     }
 
-    /// What every packet of a governed network has to pass: `INVALID` is no flow, and a TCP packet that opens no flow
-    /// may not create one, or a flow that was cut comes back through mid-stream pick-up.
+    /// What every packet of a governed network has to pass: `INVALID` is no flow, and a packet of TCP or SCTP that opens no
+    /// flow may not create one, or a flow that was cut comes back through mid-stream pick-up: that of SCTP by a HEARTBEAT.
     fn flow_checks() -> Chain {
-        vec![rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet"), Self::no_pick_up()]
+        let invalid = rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet");
+        [invalid].into_iter().chain(Self::no_pick_up()).collect()
     }
 
-    /// `-p tcp ! --syn -m conntrack --ctstate NEW -j DROP`
-    fn no_pick_up() -> Rule {
-        let matches = vec![Match::TcpNotSyn, state(&[ConnectionState::New])];
-        rule(matches, Action::Drop, "TCP packet of a flow that is not open")
+    /// `-p tcp ! --syn -m conntrack --ctstate NEW -j DROP`, and
+    /// `-p sctp -m sctp ! --chunk-types any INIT -m conntrack --ctstate NEW -j DROP`
+    fn no_pick_up() -> [Rule; 2] {
+        [(Match::TcpNotSyn, "TCP"), (Match::SctpNotInit, "SCTP")].map(|(opens_nothing, protocol)| {
+            let matches = vec![opens_nothing, state(&[ConnectionState::New])];
+            rule(matches, Action::Drop, format!("{protocol} packet of a flow that is not open"))
+        })
     }
 
     /// What an endpoint must hear whatever its policy: errors about a flow of its own, path MTU discovery above all.
@@ -304,7 +312,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// that is dropped is sent again a second later, when the gate is open and the client, who was never judged, still
     /// there. Refused, the proxy hangs up on its client, as it does while the container's server is not up yet.
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
-        let mut chain = vec![Self::no_pick_up()];
+        let mut chain: Chain = Self::no_pick_up().into();
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
             chain.push(rule(matches, Action::Return, "host to every endpoint"));

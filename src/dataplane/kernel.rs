@@ -53,6 +53,8 @@ pub struct Kernel {
     nft: Nft,
     /// Why there can be no table against spoofing, if so.
     without_table: Option<String>,
+    /// Whether the packet filter takes no rules about SCTP.
+    without_sctp: bool,
     sightings: port::Sightings,
     /// Whether ports may have come or gone since they were read.
     ports_moved: bool,
@@ -80,6 +82,7 @@ impl Kernel {
             ipset: Ipset::default(),
             nft: Nft::default(),
             without_table,
+            without_sctp: false,
             sightings: port::Sightings::default(),
             ports_moved: false,
             mirror: None,
@@ -160,8 +163,45 @@ impl Kernel {
 
     /// Makes the kernel hold the ruleset, starting from what it is known to hold.
     pub fn enforce(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        self.as_far_as_it_can(desired, Kernel::enforce_exactly)
+    }
+
+    /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
+    /// has enforced this ruleset before, that somebody else has changed something.
+    pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        self.as_far_as_it_can(desired, Kernel::repair_exactly)
+    }
+
+    /// Not every kernel has a match for SCTP, and no tool says that it is the one that is missing. Where rules are refused
+    /// and are taken without that match, there and back, they are in force without it, and that is told.
+    fn as_far_as_it_can(
+        &mut self,
+        desired: &Ruleset,
+        carry_out: fn(&mut Kernel, &Ruleset) -> Result<Outcome, Error>,
+    ) -> Result<Outcome, Error> {
+        if !self.without_sctp {
+            let refused = match carry_out(self, desired) {
+                Err(error @ Error::Step { .. }) if is_refusal(&error) => error,
+                done => return done,
+            };
+            if self.repair_exactly(&desired.without_sctp()).is_err() {
+                return Err(refused);
+            }
+            // Somebody else's lock is no longer there at the second try.
+            if let Ok(outcome) = self.repair_exactly(desired) {
+                return Ok(outcome);
+            }
+            self.without_sctp = true;
+            self.mirror = None;
+        }
+        let mut outcome = carry_out(self, &desired.without_sctp())?;
+        outcome.problems.push(Problem::Sctp);
+        Ok(outcome)
+    }
+
+    fn enforce_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
         let Some(Mirror { mut state, chains, anti_spoofing }) = self.mirror.take() else {
-            return self.repair(desired);
+            return self.repair_exactly(desired);
         };
         // An endpoint that is new, or has no port yet, may have one by now.
         if self.ports_moved || anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
@@ -172,7 +212,7 @@ impl Kernel {
             let problems = self.apply(&steps)?;
             if failed_table(&problems).is_some() {
                 // Somebody else may have changed it.
-                return self.repair(desired);
+                return self.repair_exactly(desired);
             }
             let state = state.with_sets(desired, &undestroyed(&problems));
             let mirror = Mirror { state, chains, anti_spoofing: desired.anti_spoofing.clone() };
@@ -181,9 +221,7 @@ impl Kernel {
         self.carry_out(&state, desired)
     }
 
-    /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
-    /// has enforced this ruleset before, that somebody else has changed something.
-    pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+    fn repair_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
         let mirror = self.mirror.take();
         let mut observed = self.observe()?;
         let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
@@ -305,7 +343,7 @@ impl Kernel {
 
     /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.
     fn for_trial(&self) -> Kernel {
-        Kernel::new(self.variant, self.without_table.clone())
+        Kernel { without_sctp: self.without_sctp, ..Kernel::new(self.variant, self.without_table.clone()) }
     }
 
     fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
@@ -394,6 +432,11 @@ fn spoofing(step: &Step, error: &exec::Error) -> Problem {
     Problem::Spoofing { reason: format!("cannot {}: {error}", step.purpose()) }
 }
 
+/// Whether the packet filter has refused rules.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Step { step, .. } if matches!(**step, Step::Restore { .. }))
+}
+
 /// Why a step of the table against spoofing failed, if one did.
 fn failed_table(problems: &[Problem]) -> Option<&str> {
     problems.iter().find_map(|problem| match problem {
@@ -412,6 +455,7 @@ fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
             | Problem::NoBridge { .. }
             | Problem::ForeignReference { .. }
             | Problem::Spoofing { .. }
+            | Problem::Sctp
             | Problem::Unbound { .. } => None,
         })
         .collect()

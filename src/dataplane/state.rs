@@ -241,6 +241,7 @@ pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
             Match::InInterface(name) | Match::OutInterface(name) => Some(name.clone()),
             Match::State(_)
             | Match::TcpNotSyn
+            | Match::SctpNotInit
             | Match::Net { .. }
             | Match::Set { .. }
             | Match::Protocol { .. }
@@ -286,6 +287,8 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
+    /// The packet filter takes no rules about SCTP.
+    Sctp,
     /// An endpoint has no port of its bridge that is known to be its own, so that nothing passes from or to it.
     Unbound {
         /// `CONTAINER@NETWORK`
@@ -323,6 +326,10 @@ impl fmt::Display for Problem {
                  starts with its default capabilities, can take the address of another container of its network and be \
                  judged as that one; and while a bridge does not pass its traffic to netfilter, containers that are not \
                  classified yet reach others on it; a table that was made before may still be in force as it was: {reason}"
+            ),
+            Problem::Sctp => f.write_str(
+                "flows of SCTP that a policy has ended are NOT kept from coming back: the packet filter takes no rules about \
+                 SCTP's chunks; the kernel module xt_sctp is missing",
             ),
             Problem::Unbound { endpoint, bridge, reason } => {
                 write!(f, "{endpoint} is closed: its port on bridge {bridge} cannot be told: {reason}")
