@@ -11,12 +11,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::scenario::{Group, Scenario, World};
+use crate::support::Protection::{self, Rules};
 use crate::support::frame::{
     ARP, BROADCAST, Ear, Hears, IPV6, Mac, Wire, advertisement, arp, frame, icmpv6, mac_of, solicitation, tagged, udp,
 };
 use crate::support::lab::{HOST, OUTSIDE};
 use crate::support::world::{Policies, wait_for};
-use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Protection, Survey, Target, assert_by_packets};
+use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Survey, Target, assert_by_packets};
 
 const PORT: u16 = 7100;
 const GATEWAY: [IpAddr; 2] =
@@ -691,117 +692,132 @@ fn ports_of_nobody(world: &mut Spoof) {
     expect_stopped(&other, &hello, &texts);
 }
 
+const BRIDGED: &str = "container → container, same bridge";
+const ROUTED: &str = "container → outside";
+const TO_HOST: &str = "container → host";
+const TABLE: &[Protection] = &[Protection::Table];
+const BOTH: &[Protection] = &[Protection::Together(&[Protection::Table, Rules("gate: ")])];
+
 pub(crate) fn group() -> Group<Spoof> {
-    use Protection::{Rules, Table, Together};
-    const BRIDGED: &str = "container → container, same bridge";
-    const ROUTED: &str = "container → outside";
-    const TO_HOST: &str = "container → host";
-    const TABLE: &[Protection] = &[Table];
-    const BOTH: &[Protection] = &[Together(&[Table, Rules("gate: ")])];
-    type Run = fn(&mut Spoof);
-    let scenario =
-        |name, path, family, rests_on, run: Run| Scenario { name, path, family, accident: "", rests_on, run };
-    Group {
-        name: "spoof",
-        build: Spoof::build,
-        scenarios: vec![
-            scenario("legitimate_traffic_goes_on", BRIDGED, "both", &[], legitimate),
-            scenario("foreign_source_bridged_v4", BRIDGED, "IPv4", TABLE, |world| bridged(world, V4)),
-            scenario("foreign_source_bridged_v6", BRIDGED, "IPv6", TABLE, |world| bridged(world, V6)),
-            scenario("foreign_source_routed_v4", ROUTED, "IPv4", TABLE, |world| routed(world, V4)),
-            scenario("foreign_source_routed_v6", ROUTED, "IPv6", TABLE, |world| routed(world, V6)),
-            scenario("foreign_source_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| to_the_host(world, V4)),
-            scenario("foreign_source_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| to_the_host(world, V6)),
-            scenario("bridge_protocol_address_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| {
-                to_the_host_as_a_bridge_protocol(world, V4);
-            }),
-            scenario("bridge_protocol_address_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| {
-                to_the_host_as_a_bridge_protocol(world, V6);
-            }),
-            scenario("administrator_takes_an_address_v4", BRIDGED, "IPv4", TABLE, |world| taken_over(world, V4)),
-            scenario("administrator_takes_an_address_v6", BRIDGED, "IPv6", TABLE, |world| taken_over(world, V6)),
-            scenario("administrator_adds_an_address_v4", BRIDGED, "IPv4", BOTH, |world| added_address(world, V4)),
-            scenario("administrator_adds_an_address_v6", BRIDGED, "IPv6", BOTH, |world| added_address(world, V6)),
-            scenario("arp_for_a_neighbour", BRIDGED, "IPv4", TABLE, |world| {
-                arp_for(world, address(&world.alice, V4));
-            }),
-            scenario("arp_for_the_gateway", BRIDGED, "IPv4", TABLE, |world| arp_for(world, GATEWAY[V4])),
-            scenario("neighbour_discovery_for_a_neighbour", BRIDGED, "IPv6", TABLE, |world| {
-                neighbour_discovery_for(world, address(&world.alice, V6));
-            }),
-            scenario("neighbour_discovery_for_the_gateway", BRIDGED, "IPv6", TABLE, |world| {
-                neighbour_discovery_for(world, GATEWAY[V6]);
-            }),
-            scenario("container_is_no_router", BRIDGED, "IPv6", BOTH, router),
-            scenario("bridge_does_not_learn_a_lie", BRIDGED, "both", TABLE, bridge_learns),
-            scenario("vlan_tags_and_other_protocols", BRIDGED, "both", TABLE, other_protocols),
-            scenario(
-                "link_local_neighbour_from_own_address",
-                BRIDGED,
-                "IPv6",
-                &[Rules("gate: unknown destination")],
-                |world| {
-                    link_local_is_closed(world, true);
-                },
-            ),
-            scenario("link_local_neighbour_from_link_local", BRIDGED, "IPv6", BOTH, |world| {
-                link_local_is_closed(world, false);
-            }),
-            scenario("newcomers_are_classified", BRIDGED, "both", &[], newcomers_are_classified),
-            scenario("ports_of_nobody_are_closed_to_each_other", BRIDGED, "both", TABLE, ports_of_nobody),
-            scenario("foreign_bridges_are_left_alone", BRIDGED, "both", BOTH, foreign_bridges),
-            Scenario {
-                accident: "controller halted",
-                ..scenario("unclassified_gets_nothing", "every way", "both", BOTH, |world| {
-                    halted(world, |world| unclassified(world, on_front, expect_nothing));
-                })
+    let scenarios = lies().into_iter().chain(accidents()).collect();
+    Group { name: "spoof", build: Spoof::build, scenarios }
+}
+
+fn scenario(
+    name: &'static str,
+    path: &'static str,
+    family: &'static str,
+    rests_on: &'static [Protection],
+    run: fn(&mut Spoof),
+) -> Scenario<Spoof> {
+    Scenario { name, path, family, accident: "", rests_on, run }
+}
+
+/// While the controller follows what happens.
+fn lies() -> Vec<Scenario<Spoof>> {
+    vec![
+        scenario("legitimate_traffic_goes_on", BRIDGED, "both", &[], legitimate),
+        scenario("foreign_source_bridged_v4", BRIDGED, "IPv4", TABLE, |world| bridged(world, V4)),
+        scenario("foreign_source_bridged_v6", BRIDGED, "IPv6", TABLE, |world| bridged(world, V6)),
+        scenario("foreign_source_routed_v4", ROUTED, "IPv4", TABLE, |world| routed(world, V4)),
+        scenario("foreign_source_routed_v6", ROUTED, "IPv6", TABLE, |world| routed(world, V6)),
+        scenario("foreign_source_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| to_the_host(world, V4)),
+        scenario("foreign_source_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| to_the_host(world, V6)),
+        scenario("bridge_protocol_address_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| {
+            to_the_host_as_a_bridge_protocol(world, V4);
+        }),
+        scenario("bridge_protocol_address_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| {
+            to_the_host_as_a_bridge_protocol(world, V6);
+        }),
+        scenario("administrator_takes_an_address_v4", BRIDGED, "IPv4", TABLE, |world| taken_over(world, V4)),
+        scenario("administrator_takes_an_address_v6", BRIDGED, "IPv6", TABLE, |world| taken_over(world, V6)),
+        scenario("administrator_adds_an_address_v4", BRIDGED, "IPv4", BOTH, |world| added_address(world, V4)),
+        scenario("administrator_adds_an_address_v6", BRIDGED, "IPv6", BOTH, |world| added_address(world, V6)),
+        scenario("arp_for_a_neighbour", BRIDGED, "IPv4", TABLE, |world| {
+            arp_for(world, address(&world.alice, V4));
+        }),
+        scenario("arp_for_the_gateway", BRIDGED, "IPv4", TABLE, |world| arp_for(world, GATEWAY[V4])),
+        scenario("neighbour_discovery_for_a_neighbour", BRIDGED, "IPv6", TABLE, |world| {
+            neighbour_discovery_for(world, address(&world.alice, V6));
+        }),
+        scenario("neighbour_discovery_for_the_gateway", BRIDGED, "IPv6", TABLE, |world| {
+            neighbour_discovery_for(world, GATEWAY[V6]);
+        }),
+        scenario("container_is_no_router", BRIDGED, "IPv6", BOTH, router),
+        scenario("bridge_does_not_learn_a_lie", BRIDGED, "both", TABLE, bridge_learns),
+        scenario("vlan_tags_and_other_protocols", BRIDGED, "both", TABLE, other_protocols),
+        scenario(
+            "link_local_neighbour_from_own_address",
+            BRIDGED,
+            "IPv6",
+            &[Rules("gate: unknown destination")],
+            |world| {
+                link_local_is_closed(world, true);
             },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("bridge_protocol_address_to_the_host_of_nobody_v4", TO_HOST, "IPv4", TABLE, |world| {
-                    halted(world, |world| {
-                        unclassified(world, on_front, |world, late| {
-                            to_the_host_as_a_bridge_protocol_of_nobody(world, late, V4);
-                        });
+        ),
+        scenario("link_local_neighbour_from_link_local", BRIDGED, "IPv6", BOTH, |world| {
+            link_local_is_closed(world, false);
+        }),
+        scenario("newcomers_are_classified", BRIDGED, "both", &[], newcomers_are_classified),
+        scenario("ports_of_nobody_are_closed_to_each_other", BRIDGED, "both", TABLE, ports_of_nobody),
+        scenario("foreign_bridges_are_left_alone", BRIDGED, "both", BOTH, foreign_bridges),
+    ]
+}
+
+/// While it does not.
+fn accidents() -> Vec<Scenario<Spoof>> {
+    vec![
+        Scenario {
+            accident: "controller halted",
+            ..scenario("unclassified_gets_nothing", "every way", "both", BOTH, |world| {
+                halted(world, |world| unclassified(world, on_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("bridge_protocol_address_to_the_host_of_nobody_v4", TO_HOST, "IPv4", TABLE, |world| {
+                halted(world, |world| {
+                    unclassified(world, on_front, |world, late| {
+                        to_the_host_as_a_bridge_protocol_of_nobody(world, late, V4);
                     });
-                })
-            },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("bridge_protocol_address_to_the_host_of_nobody_v6", TO_HOST, "IPv6", TABLE, |world| {
-                    halted(world, |world| {
-                        unclassified(world, on_front, |world, late| {
-                            to_the_host_as_a_bridge_protocol_of_nobody(world, late, V6);
-                        });
+                });
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("bridge_protocol_address_to_the_host_of_nobody_v6", TO_HOST, "IPv6", TABLE, |world| {
+                halted(world, |world| {
+                    unclassified(world, on_front, |world, late| {
+                        to_the_host_as_a_bridge_protocol_of_nobody(world, late, V6);
                     });
-                })
-            },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("connected_while_running_gets_nothing", "every way", "both", BOTH, |world| {
-                    halted(world, |world| unclassified(world, moved_to_front, expect_nothing));
-                })
-            },
-            Scenario {
-                accident: "controller killed",
-                ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", &[], |world| {
-                    killed(world, |world| unclassified(world, on_front, expect_nothing));
-                })
-            },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("reused_address_has_no_rights", BRIDGED, "both", TABLE, reused_address)
-            },
-            Scenario {
-                accident: "controller halted, bridge netfilter off",
-                ..scenario("unclassified_gets_nothing_unfiltered", BRIDGED, "both", TABLE, |world| {
-                    halted(world, without_bridge_netfilter);
-                })
-            },
-            Scenario {
-                accident: "controller killed",
-                ..scenario("stolen_mac_address_outlasts_no_restart", BRIDGED, "both", &[], restart_with_a_stolen_mac)
-            },
-        ],
-    }
+                });
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("connected_while_running_gets_nothing", "every way", "both", BOTH, |world| {
+                halted(world, |world| unclassified(world, moved_to_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller killed",
+            ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", &[], |world| {
+                killed(world, |world| unclassified(world, on_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("reused_address_has_no_rights", BRIDGED, "both", TABLE, reused_address)
+        },
+        Scenario {
+            accident: "controller halted, bridge netfilter off",
+            ..scenario("unclassified_gets_nothing_unfiltered", BRIDGED, "both", TABLE, |world| {
+                halted(world, without_bridge_netfilter);
+            })
+        },
+        Scenario {
+            accident: "controller killed",
+            ..scenario("stolen_mac_address_outlasts_no_restart", BRIDGED, "both", &[], restart_with_a_stolen_mac)
+        },
+    ]
 }

@@ -126,7 +126,9 @@ fn all_else_goes_on(world: &Tricks, v6: bool) {
         to_web.push(tagged(web.mac, imitator.mac, &[(0x8100, 5)], protocol, &packet));
     }
     to_web.push(frame(web.mac, imitator.mac, 0x88b5, b"an experiment"));
-    to_web.iter().for_each(|message| imitator.send(message));
+    for message in &to_web {
+        imitator.send(message);
+    }
     let (protocol, packet) = udp(more, added, PORT, b"back, under an added address");
     let to_imitator = frame(imitator.mac, web.mac, protocol, &packet);
     web.send(&to_imitator);
@@ -168,7 +170,7 @@ pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
         scenario("arp_for_whom_a_rule_names", ON_SIDE, "IPv4", TABLE, |w| spoken_for(w, false)),
         scenario("neighbour_discovery_for_whom_a_rule_names", ON_SIDE, "IPv6", TABLE, |w| spoken_for(w, true)),
         scenario("whom_a_rule_names_goes_by_its_own_address_v4", super::TO_HOST, "IPv4", TABLE, |w| {
-            disguised(w, false)
+            disguised(w, false);
         }),
         scenario("whom_a_rule_names_goes_by_its_own_address_v6", super::TO_HOST, "IPv6", TABLE, |w| disguised(w, true)),
         scenario("a_network_without_policy_goes_on_v4", ON_SIDE, "IPv4", &[], |w| all_else_goes_on(w, false)),
