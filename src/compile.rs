@@ -10,13 +10,14 @@ mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
-use crate::ruleset::{AntiSpoofing, Binding, Ruleset};
+use crate::ruleset::{AntiSpoofing, Binding, Role, Ruleset};
 
 use chains::{ChainBuilder, Class, GovernedNetwork};
 use sets::{Candidate, SetBuilder};
@@ -104,9 +105,10 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
         compiled.ruleset.chains.insert(family, chains);
         compiled.origins.extend(origins);
     }
+    let peers = peers(&candidates, &networks, &sets.named);
+    compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| anti_spoofing(&networks, &peers));
     compiled.ruleset.sets = sets.sets;
     compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
-    compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| anti_spoofing(&networks));
     compiled
 }
 
@@ -261,23 +263,47 @@ fn ungoverned_subnets(
     members
 }
 
-fn anti_spoofing(networks: &[GovernedNetwork<'_>]) -> AntiSpoofing {
-    let bindings = networks.iter().flat_map(|governed| {
-        governed.endpoints.iter().filter_map(|endpoint| {
-            let attachment = endpoint.attachment.filter(|attachment| !attachment.is_pending())?;
-            Some(Binding {
-                endpoint: endpoint.name(),
-                attachment: attachment.endpoint_id.clone(),
-                bridge: governed.bridge.clone(),
-                mac: attachment.mac,
-                addresses: Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).collect(),
-            })
-        })
+/// Endpoints of bridge networks without policy that a rule names, each with its bridge.
+fn peers<'a>(
+    candidates: &'a [Candidate<'a>],
+    governed: &[GovernedNetwork<'_>],
+    named: &BTreeSet<IpAddr>,
+) -> Vec<(&'a Endpoint<'a>, &'a InterfaceName)> {
+    let governed: BTreeSet<_> = governed.iter().map(|governed| &governed.bridge).collect();
+    let is_named = |endpoint: &Endpoint<'_>| {
+        Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).any(|address| named.contains(&address))
+    };
+    let mut peers = Vec::new();
+    for Candidate { endpoint, .. } in candidates {
+        let bridge = endpoint.network.and_then(|network| network.bridge.as_ref());
+        let bridge = bridge.filter(|bridge| endpoint.unenforceable.is_none() && !governed.contains(bridge));
+        peers.extend(bridge.filter(|_| is_named(endpoint)).map(|bridge| (endpoint, bridge)));
+    }
+    peers
+}
+
+fn anti_spoofing(networks: &[GovernedNetwork<'_>], peers: &[(&Endpoint<'_>, &InterfaceName)]) -> AntiSpoofing {
+    let of_networks = networks.iter().flat_map(|governed| {
+        governed.endpoints.iter().filter_map(|endpoint| binding(endpoint, &governed.bridge, Role::Governed))
     });
+    let of_peers = peers.iter().filter_map(|(endpoint, bridge)| binding(endpoint, bridge, Role::Peer));
     AntiSpoofing {
-        bindings: bindings.collect(),
+        bindings: of_networks.chain(of_peers).collect(),
         gateways: networks.iter().flat_map(|governed| governed.network.gateways.iter().copied()).collect(),
         subnets: networks.iter().flat_map(|governed| governed.network.subnets.iter().copied()).collect(),
         frozen: false,
     }
+}
+
+/// `None` while the attachment is pending.
+fn binding(endpoint: &Endpoint<'_>, bridge: &InterfaceName, role: Role) -> Option<Binding> {
+    let attachment = endpoint.attachment.filter(|attachment| !attachment.is_pending())?;
+    Some(Binding {
+        endpoint: endpoint.name(),
+        attachment: attachment.endpoint_id.clone(),
+        bridge: bridge.clone(),
+        mac: attachment.mac,
+        addresses: Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).collect(),
+        role,
+    })
 }

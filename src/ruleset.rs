@@ -229,6 +229,8 @@ pub enum Match {
     State(BTreeSet<ConnectionState>),
     /// `-p tcp ! --syn`
     TcpNotSyn,
+    /// `-p sctp -m sctp ! --chunk-types any INIT`
+    SctpNotInit,
     /// `-s CIDR`, `-d CIDR`
     Net {
         /// Which address.
@@ -325,17 +327,29 @@ pub struct Binding {
     pub mac: Option<MacAddress>,
     /// Its addresses, of both families, without link-local ones.
     pub addresses: BTreeSet<IpAddr>,
+    /// What else holds at its port.
+    pub role: Role,
 }
 
-/// Who may send as whom on the bridges of governed networks. [`crate::verdict`] takes this for granted: it takes the
+/// Why an endpoint is bound to its port, and with that what may pass there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// It is on a governed network: at its port passes what is its own, and nothing else.
+    Governed,
+    /// It is on a network without policy, and a rule elsewhere names it: nobody else goes by its addresses, and it goes by
+    /// no others where its packets leave the bridge. Else its network is as if we were not there.
+    Peer,
+}
+
+/// Who may send as whom on the bridges of governed networks, and of those whose endpoints rules name. [`crate::verdict`] takes this for granted: it takes the
 /// source of a packet for the endpoint that has that address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AntiSpoofing {
-    /// Every endpoint of a governed network.
+    /// Every endpoint of a governed network, and those of other networks that rules name.
     pub bindings: BTreeSet<Binding>,
-    /// This host's own addresses on those networks: no endpoint may claim them.
+    /// This host's own addresses on governed networks: no endpoint may claim them.
     pub gateways: BTreeSet<IpAddr>,
-    /// The subnets of those networks: a source among them comes from a bound port or is a lie.
+    /// The subnets of governed networks: a source among them comes from a bound port or is a lie.
     pub subnets: BTreeSet<Cidr>,
     /// Whether the engine is away, so that nobody can tell whose a new port is: bindings can only be lost then. An engine
     /// gives MAC addresses out by address, so that whoever it starts next can look like whoever had that address before.
@@ -359,6 +373,16 @@ impl Ruleset {
     /// The chain of this name; `None` if there is none.
     pub fn chain(&self, family: Family, name: &ChainName) -> Option<&Chain> {
         self.chains.get(&family)?.get(name)
+    }
+
+    /// The ruleset for a kernel that cannot look into packets of SCTP.
+    #[must_use]
+    pub fn without_sctp(&self) -> Ruleset {
+        let mut ruleset = self.clone();
+        for chain in ruleset.chains.values_mut().flat_map(BTreeMap::values_mut) {
+            chain.retain(|rule| !rule.matches.contains(&Match::SctpNotInit));
+        }
+        ruleset
     }
 }
 

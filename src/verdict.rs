@@ -119,9 +119,9 @@ fn condition_holds(ruleset: &Ruleset, condition: &Match, packet: &Packet) -> boo
     match condition {
         Match::InInterface(name) => packet.in_interface.as_ref() == Some(name),
         Match::OutInterface(name) => packet.out_interface.as_ref() == Some(name),
-        // The packet is the first of its flow, and a first TCP packet is a SYN.
+        // The packet is the first of its flow, a first TCP packet is a SYN, and a first SCTP packet has an INIT.
         Match::State(states) => states.contains(&ConnectionState::New),
-        Match::TcpNotSyn => false,
+        Match::TcpNotSyn | Match::SctpNotInit => false,
         Match::Net { side, net, negated } => net.contains(packet.address(*side)) != *negated,
         Match::Set { side, set, kind, negated } => in_set(ruleset, packet, *side, set, *kind) != *negated,
         Match::Protocol { protocol, negated } => (packet.protocol == *protocol) != *negated,

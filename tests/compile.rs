@@ -9,7 +9,7 @@ use dockgate::inventory::{
 };
 use dockgate::net::{Family, InterfaceName, Protocol};
 use dockgate::policy::{PolicySet, Severity, SourceFile, load};
-use dockgate::ruleset::{Action, ChainName, Hook, Match, SetName};
+use dockgate::ruleset::{Action, ChainName, Hook, Match, Role, SetName};
 use dockgate::verdict::{Decision, Packet, evaluate};
 
 const WEB_TO_API: &str = "
@@ -366,6 +366,32 @@ fn every_set_that_a_rule_names_exists_in_the_rules_family() {
         }
     }
     assert!(ruleset.sets.contains_key(&SetName::known(Family::V6)));
+}
+
+#[test]
+fn whom_a_rule_names_is_bound_to_its_port_also_where_no_policy_is() {
+    let excluding = WEB_TO_API.replace("selector: app == 'web'", "notSelector: app == 'web'");
+    let mut world = shop(0);
+    let network = |name: &str, third| (NetworkId(name.to_owned()), network(name, third));
+    world.networks.extend([network("side", 2), network("far", 3)]);
+    let on = |name: &str, app: &str, network: &str, address| container(name, app, network, Some(address));
+    for container in
+        [on("web", "web", "side", (2, 2)), on("other", "other", "side", (2, 3)), on("third", "other", "far", (3, 2))]
+    {
+        world.containers.insert(container.id.clone(), container);
+    }
+    for policy in [WEB_TO_API, &excluding] {
+        let ruleset = compiled(policy, &world).ruleset;
+        let bound = ruleset.anti_spoofing.expect("a network is governed");
+        let shown: Vec<_> =
+            bound.bindings.iter().map(|of| (of.endpoint.as_str(), of.bridge.to_string(), of.role)).collect();
+        let front = ("api@front", "br-front".to_owned(), Role::Governed);
+        assert_eq!(shown, [front, ("web@side", "br-side".to_owned(), Role::Peer)], "and no other of its network");
+        assert!(bound.subnets.iter().all(|subnet| !subnet.contains("10.2.0.2".parse().expect("an address"))));
+        assert_eq!(ruleset.bridges, [bridge("front")].into(), "nothing else happens on its bridge");
+    }
+    let nobody = compiled(&WEB_TO_API.replace("'web'", "'nobody'"), &world).ruleset.anti_spoofing;
+    assert_eq!(nobody.expect("a network is governed").bindings.len(), 1);
 }
 
 #[test]

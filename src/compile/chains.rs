@@ -172,16 +172,20 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         Match::Set { side, set: SetName::known(self.family), kind: SetKind::NetInterface, negated: true }
     }
 
-    /// What every packet of a governed network has to pass: `INVALID` is no flow, and a TCP packet that opens no flow
-    /// may not create one, or a flow that was cut comes back through mid-stream pick-up.
+    /// What every packet of a governed network has to pass: `INVALID` is no flow, and a packet of TCP or SCTP that opens no
+    /// flow may not create one, or a flow that was cut comes back through mid-stream pick-up: that of SCTP by a HEARTBEAT.
     fn flow_checks() -> Chain {
-        vec![rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet"), Self::no_pick_up()]
+        let invalid = rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet");
+        [invalid].into_iter().chain(Self::no_pick_up()).collect()
     }
 
-    /// `-p tcp ! --syn -m conntrack --ctstate NEW -j DROP`
-    fn no_pick_up() -> Rule {
-        let matches = vec![Match::TcpNotSyn, state(&[ConnectionState::New])];
-        rule(matches, Action::Drop, "TCP packet of a flow that is not open")
+    /// `-p tcp ! --syn -m conntrack --ctstate NEW -j DROP`, and
+    /// `-p sctp -m sctp ! --chunk-types any INIT -m conntrack --ctstate NEW -j DROP`
+    fn no_pick_up() -> [Rule; 2] {
+        [(Match::TcpNotSyn, "TCP"), (Match::SctpNotInit, "SCTP")].map(|(opens_nothing, protocol)| {
+            let matches = vec![opens_nothing, state(&[ConnectionState::New])];
+            rule(matches, Action::Drop, format!("{protocol} packet of a flow that is not open"))
+        })
     }
 
     /// What an endpoint must hear whatever its policy: errors about a flow of its own, path MTU discovery above all.
@@ -255,7 +259,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// judged, still there. Refused, the proxy hangs up on its client, as it does while the container's server is not up
     /// yet. (Only to SCTP over IPv6 there is no answer that ends it.)
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
-        let mut chain = vec![Self::no_pick_up()];
+        let mut chain: Chain = Self::no_pick_up().into();
         chain.extend(self.answers_to(governed));
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];

@@ -28,6 +28,8 @@ pub(super) struct SetBuilder<'a> {
     candidates: &'a [Candidate<'a>],
     network_sets: Vec<LabelledNets<'a>>,
     selected: BTreeMap<(Family, &'a Selector), (SetName, SetKind)>,
+    /// Addresses of the endpoints that rules name, be it to let them pass or to keep them out.
+    pub(super) named: BTreeSet<IpAddr>,
     pub(super) sets: BTreeMap<SetName, AddressSet>,
 }
 
@@ -44,7 +46,13 @@ impl<'a> SetBuilder<'a> {
                 LabelledNets { labels, nets: &set.nets }
             })
             .collect();
-        SetBuilder { candidates, network_sets, selected: BTreeMap::new(), sets: BTreeMap::new() }
+        SetBuilder {
+            candidates,
+            network_sets,
+            selected: BTreeMap::new(),
+            named: BTreeSet::new(),
+            sets: BTreeMap::new(),
+        }
     }
 
     /// The set of all addresses that a rule's selector stands for: endpoints, and the blocks of network sets.
@@ -60,6 +68,7 @@ impl<'a> SetBuilder<'a> {
             .filter(|candidate| selector.matches(&candidate.endpoint.labels))
             .filter_map(|candidate| candidate.endpoint.address(family))
             .collect();
+        self.named.extend(addresses.iter().copied());
         let mut matching_sets = self.network_sets.iter().filter(|set| selector.matches(&set.labels)).peekable();
         let (kind, members) = if matching_sets.peek().is_some() {
             let blocks = matching_sets.flat_map(|set| set.nets).copied().filter(|net| net.family() == family);
@@ -76,7 +85,7 @@ impl<'a> SetBuilder<'a> {
 
     /// The endpoints that packets can come from and go to. An address that no packet of its endpoint shows is left out:
     /// whoever shows it is somebody else.
-    fn peers(&self) -> impl Iterator<Item = &'a Candidate<'a>> {
+    fn peers(&self) -> impl Iterator<Item = &'a Candidate<'a>> + use<'a> {
         let shows = |candidate: &&Candidate<'_>| {
             candidate.endpoint.unenforceable.as_ref().is_none_or(Unenforceable::shows_its_address)
         };
@@ -118,6 +127,7 @@ impl<'a> SetBuilder<'a> {
             let Some(address) = candidate.endpoint.address(family) else { continue };
             let ports = candidate.named_ports.iter().filter(|port| port.name == name);
             for port in ports.filter(|port| protocol.is_none_or(|protocol| protocol == port.protocol)) {
+                self.named.insert(address);
                 members.insert(Member::IpPort { address, protocol: port.protocol.number(), port: port.port });
             }
         }

@@ -5,7 +5,7 @@
 //! bridged, what is routed and what is meant for this host, and needs no bridge netfilter.
 //!
 //! The gate in the filter table binds an address to its network; this table binds it to its endpoint: to one port and one
-//! MAC address. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
+//! MAC address, on governed networks and, for those whom rules name, on others. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
 //! the port calls itself later changes nothing. An endpoint whose port is not found is closed.
 
 mod table;
@@ -17,7 +17,7 @@ use crate::dataplane::Step;
 use crate::dataplane::port::Port;
 use crate::dataplane::state::State;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
-use crate::ruleset::{AntiSpoofing, Binding, Ruleset};
+use crate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset};
 
 pub use table::Table;
 use table::{Elements, Set};
@@ -38,13 +38,14 @@ pub(super) struct Assignment<'a> {
 }
 
 /// Finds the port of each endpoint. A port that the kernel holds for an endpoint stays its own, whatever its inside
-/// shows now; for the others, the one free port whose other end has the endpoint's MAC address.
+/// shows now, and also when somebody else has emptied the table; for the others, the one free port whose other end has the endpoint's MAC address.
 ///
 /// What the inside of a free port shows can be a lie: a container that took the MAC address of one to come, before its own
 /// port was found. So a port that did not come with an endpoint is not taken for its own while one with which it came has
-/// none; and an endpoint is closed when two ports that came with it show its MAC address.
+/// none; nor is one that came with both, while another port may still show that it is the endpoint's; and an endpoint is
+/// closed when two ports that came with it show its MAC address.
 pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignment<'a> {
-    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
+    let held = held_ports(observed);
     let mut taken = BTreeMap::new();
     let mut assignment = Assignment::default();
     let mut searching = Vec::new();
@@ -80,6 +81,9 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
             *wanted.entry((&binding.bridge, mac)).or_default() += 1;
         }
     }
+    let free = || observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
+    let macs: BTreeSet<(&InterfaceName, MacAddress)> =
+        desired.bindings.iter().filter_map(|binding| Some((&binding.bridge, binding.mac?))).collect();
     for binding in &searching {
         let binding = *binding;
         let came_with =
@@ -88,12 +92,30 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
             let mut others = searching.iter().filter(|other| **other != binding && other.bridge == port.bridge);
             !came_with(port, binding) && others.any(|other| came_with(port, other))
         };
+        // Somebody else's, who shows no port of his own: he may be behind this one.
+        let may_be_another_s = |port: &Port| {
+            let others = searching.iter().filter(|other| **other != binding && other.bridge == port.bridge);
+            let mut others = others.filter(|other| came_with(port, other));
+            others.any(|other| {
+                !free().any(|shown| shown.bridge == port.bridge && other.mac.is_some() && shown.mac == other.mac)
+            })
+        };
+        // Its own may be one that shows nobody's MAC address yet.
+        let undecided = |port: &Port| {
+            let is_hidden = |other: &&Port| {
+                other.name != port.name
+                    && other.bridge == port.bridge
+                    && observed.young.contains(&other.name)
+                    && came_with(other, binding)
+                    && other.mac.is_some_and(|mac| !macs.contains(&(&port.bridge, mac)))
+            };
+            free().find(is_hidden).filter(|_| may_be_another_s(port))
+        };
         let found = match binding.mac {
             _ if desired.frozen => Err("the engine, which knows whose a new port is, is away".to_owned()),
             None => Err("its MAC address is not known".to_owned()),
             Some(mac) => {
-                let free = observed.ports.iter().filter(|port| !taken.contains_key(&port.name));
-                let at = free.filter(|port| port.bridge == binding.bridge && port.mac == Some(mac));
+                let at = free().filter(|port| port.bridge == binding.bridge && port.mac == Some(mac));
                 let (strangers, at): (Vec<_>, Vec<_>) = at.partition(is_another_s);
                 match (&at[..], wanted.get(&(&binding.bridge, mac))) {
                     ([], _) if !strangers.is_empty() => {
@@ -101,7 +123,13 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
                         let names = names.join(", ");
                         Err(format!("only {names} leads to its MAC address {mac}, a port that did not come with it"))
                     }
-                    ([port], Some(1)) => Ok(port.name.clone()),
+                    ([port], Some(1)) => match undecided(port) {
+                        None => Ok(port.name.clone()),
+                        Some(hidden) => Err(format!(
+                            "{} leads to its MAC address {mac} and may be another's, and {} does not show yet whose it is",
+                            port.name, hidden.name
+                        )),
+                    },
                     ([], _) => Err(format!("no free port leads to its MAC address {mac}")),
                     _ => Err(format!("several ports or endpoints have its MAC address {mac}")),
                 }
@@ -115,13 +143,21 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
     assignment
 }
 
-/// The ports that the kernel holds for endpoints that are still wanted.
-pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<InterfaceName> {
-    let held = observed.table.as_ref().map(Table::bound).unwrap_or_default();
-    let keys = desired.bindings.iter().flat_map(|binding| {
-        binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)))
-    });
-    keys.filter_map(|key| held.get(&key)).flatten().cloned().collect()
+/// The ports of (MAC address, address): as we left them, or as the kernel holds them where we have not been before.
+fn held_ports(observed: &State) -> BTreeMap<(MacAddress, IpAddr), BTreeSet<InterfaceName>> {
+    observed.former_table.as_ref().or(observed.table.as_ref()).map(Table::bound).unwrap_or_default()
+}
+
+/// The ports that the kernel holds for endpoints that are still wanted, each with the attachment.
+pub(super) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, String)> {
+    let held = held_ports(observed);
+    let mut ports = BTreeSet::new();
+    for binding in &desired.bindings {
+        let keys = binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)));
+        let names = keys.filter_map(|key| held.get(&key)).flatten();
+        ports.extend(names.map(|name| (name.clone(), binding.attachment.clone())));
+    }
+    ports
 }
 
 /// The port that the kernel holds for an endpoint, if it is still a port of its bridge.
@@ -162,9 +198,15 @@ impl Changes {
         if observed.without_table.is_some() {
             return changes;
         }
-        let elements = elements(wanted, observed);
+        let elements = elements(wanted, observed, &desired.bridges);
+        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
         let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
-            changes.before.push(Step::Table(table::whole(&elements)));
+            // Rules of another endpoint may still be in force for an address that is in a set of that one.
+            let leaving = leaving(observed, desired);
+            let is_leaving = |set, element: &str| table::address_of(set, element).is_some_and(|a| leaving.contains(&a));
+            let (late, first) = elements.split(is_leaving);
+            changes.before.push(Step::Table(table::whole(&first)));
+            changes.after.extend(step(late.lines("add")));
             return changes;
         };
         let gone = table.elements.difference(&elements);
@@ -178,10 +220,11 @@ impl Changes {
         let existing: BTreeSet<&str> = observed.ports.iter().map(|port| port.name.as_str()).collect();
         let (first, rest) = gone.split(|set, element| {
             let port = table::port_of(set, element);
-            port.is_some_and(|port| governed.contains(port) || !existing.contains(port))
+            // One that gets an endpoint is nobody's until it has it.
+            let is_taken = set == Set::Free;
+            port.is_some_and(|port| governed.contains(port) && !is_taken || !existing.contains(port))
         });
         let come = elements.difference(&table.elements);
-        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
         changes.before.extend(step(first.lines("delete")));
         changes.after.extend(step([rest.lines("delete"), come.lines("add")].concat()));
         changes
@@ -193,16 +236,39 @@ pub(super) fn after(observed: &State, desired: &Ruleset) -> Option<Table> {
     match &desired.anti_spoofing {
         None => None,
         _ if observed.without_table.is_some() => observed.table.clone(),
-        Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed) }),
+        Some(wanted) => Some(Table { intact: true, elements: elements(wanted, observed, &desired.bridges) }),
     }
 }
 
+/// The addresses that a set of ours has and should not have.
+fn leaving(observed: &State, desired: &Ruleset) -> BTreeSet<IpAddr> {
+    let wanted: BTreeMap<&str, &AddressSet> = desired.sets.iter().map(|(name, set)| (name.as_str(), set)).collect();
+    let mut leaving = BTreeSet::new();
+    for (name, set) in &observed.sets {
+        let stays = |member: &&Member| wanted.get(name.as_str()).is_some_and(|set| set.members.contains(*member));
+        leaving.extend(set.members.iter().filter(|member| !stays(member)).filter_map(|member| match member {
+            Member::Ip(address) | Member::IpPort { address, .. } => Some(*address),
+            Member::Net(net) => Some(net.last()).filter(|address| Cidr::host(*address) == *net),
+            // It is known at its place, which gives no rights.
+            Member::NetInterface { .. } => None,
+        }));
+    }
+    leaving
+}
+
 /// What the sets of the table should hold.
-fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
+fn elements(desired: &AntiSpoofing, observed: &State, governed: &BTreeSet<InterfaceName>) -> Elements {
     let mut elements = Elements::default();
+    let mut free: BTreeSet<&InterfaceName> =
+        observed.ports.iter().filter(|port| governed.contains(&port.bridge)).map(|port| &port.name).collect();
     for (binding, port) in assign(desired, observed).bound {
         let Some(mac) = binding.mac else { continue };
-        elements.insert(Set::Ports, table::port(&port));
+        free.remove(&port);
+        let ports = match binding.role {
+            Role::Governed => Set::Ports,
+            Role::Peer => Set::Peers,
+        };
+        elements.insert(ports, table::port(&port));
         elements.insert(Set::Stations, table::station(&port, mac));
         for address in own_addresses(binding) {
             elements.insert(Set::Bound(Family::of(address)), table::bound(&port, mac, address));
@@ -210,6 +276,9 @@ fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
                 elements.insert(Set::Targets, table::target(&port, mac, address));
             }
         }
+    }
+    for port in free {
+        elements.insert(Set::Free, table::port(port));
     }
     let claimed = desired.bindings.iter().flat_map(own_addresses).chain(desired.gateways.iter().copied());
     for address in claimed {
@@ -221,7 +290,10 @@ fn elements(desired: &AntiSpoofing, observed: &State) -> Elements {
     for mac in desired.bindings.iter().filter_map(|binding| binding.mac) {
         elements.insert(Set::Macs, mac.to_string());
     }
-    for subnet in Cidr::aggregate(desired.subnets.iter().copied()) {
+    // Of a network without policy, only the addresses of those whom rules name.
+    let peers = desired.bindings.iter().filter(|binding| binding.role == Role::Peer);
+    let of_peers = peers.flat_map(|binding| binding.addresses.iter().copied().map(Cidr::host));
+    for subnet in Cidr::aggregate(desired.subnets.iter().copied().chain(of_peers)) {
         elements.insert(Set::Subnets(subnet.family()), table::subnet(subnet));
     }
     elements

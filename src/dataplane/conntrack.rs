@@ -65,6 +65,17 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// Flows that were to be ended are where nobody but who put them there can tell whose their addresses are.
+    #[error(
+        "{flows} of them in other conntrack zones than ours (`CT --zone`), where the same addresses can be those of others, so \
+         that they are left to who tracks them there; the first is {first}"
+    )]
+    Elsewhere {
+        /// Their number.
+        flows: usize,
+        /// One of them.
+        first: Box<Flow>,
+    },
     /// The addresses of this host are not known, so it is not known where flows go.
     #[error("cannot list this host's addresses")]
     Addresses(#[source] io::Error),
@@ -76,9 +87,11 @@ struct Entry {
     family: u8,
     /// The attributes by which the kernel knows it: its original tuple and its id, as the kernel wrote them.
     name: Vec<u8>,
+    /// Whether it is of another conntrack zone than the packets of this host by themselves.
+    is_elsewhere: bool,
 }
 
-/// Ends the flows that `judge` condemns, and returns them. Flows of other conntrack zones are not looked at.
+/// Ends the flows that `judge` condemns, and returns them. Those of other conntrack zones are told and not ended.
 ///
 /// An error is that of the first flow that could not be ended; the others are ended all the same.
 pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
@@ -89,8 +102,12 @@ pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
         Err(error) => return (Vec::new(), Err(unlisted(error))),
     };
     let mut ended = Vec::new();
-    let mut outcome = Ok(());
-    for Entry { flow, family, name } in condemned {
+    let (mut elsewhere, condemned): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|entry| entry.is_elsewhere);
+    let mut outcome = match elsewhere.len() {
+        0 => Ok(()),
+        flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0).flow) }),
+    };
+    for Entry { flow, family, name, .. } in condemned {
         let body = [&[family, 0, 0, 0], name.as_slice()].concat();
         match socket.request(CT_DELETE, &body, |_, _| {}) {
             Ok(()) => ended.push(flow),
@@ -131,15 +148,13 @@ fn unlisted(error: io::Error) -> Error {
     }
 }
 
-/// Reads an entry. `None` for one that is not ours to judge: of another zone, or of a protocol without a number.
+/// Reads an entry. `None` for one that nobody can judge: of a protocol without a number.
 fn entry(body: &[u8]) -> Option<Entry> {
     let family = *body.first()?;
     let attributes = body.get(HEADER_LENGTH..)?;
     let (original, reply) = (find(attributes, CTA_TUPLE_ORIG)?, find(attributes, CTA_TUPLE_REPLY)?);
     let in_zone = find(attributes, CTA_ZONE).is_some_and(|zone| zone != [0, 0]);
-    if in_zone || [original, reply].into_iter().any(|tuple| find(tuple, CTA_TUPLE_ZONE).is_some()) {
-        return None;
-    }
+    let is_elsewhere = in_zone || [original, reply].into_iter().any(|tuple| find(tuple, CTA_TUPLE_ZONE).is_some());
     let protocol = find(original, CTA_TUPLE_PROTO)?;
     let answering = find(reply, CTA_TUPLE_PROTO)?;
     let byte = |kind| find(protocol, kind).and_then(<[u8]>::first).copied();
@@ -157,7 +172,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
     let mut name = Vec::new();
     nested(&mut name, CTA_TUPLE_ORIG, original);
     attribute(&mut name, CTA_ID, find(attributes, CTA_ID)?);
-    Some(Entry { flow, family, name })
+    Some(Entry { flow, family, name, is_elsewhere })
 }
 
 fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
@@ -233,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn flows_of_other_zones_are_not_ours() {
-        assert!(entry(&translated(&[(CTA_ZONE, &[0, 0])])).is_some());
-        assert!(entry(&translated(&[(CTA_ZONE, &[0, 7])])).is_none());
+    fn flows_of_other_zones_are_known_as_such() {
+        let is_elsewhere = |zone: &[u8]| entry(&translated(&[(CTA_ZONE, zone)])).expect("an entry").is_elsewhere;
+        assert!(!is_elsewhere(&[0, 0]) && is_elsewhere(&[0, 7]));
     }
 
     #[test]

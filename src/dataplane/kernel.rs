@@ -54,7 +54,11 @@ pub struct Kernel {
     nft: Nft,
     /// Why there can be no table against spoofing, if so.
     without_table: Option<String>,
+    /// Whether the packet filter takes no rules about SCTP.
+    without_sctp: bool,
     sightings: port::Sightings,
+    /// Whether ports may have come or gone since they were read.
+    ports_moved: bool,
     mirror: Option<Mirror>,
 }
 
@@ -79,7 +83,9 @@ impl Kernel {
             ipset: Ipset::default(),
             nft: Nft::default(),
             without_table,
+            without_sctp: false,
             sightings: port::Sightings::default(),
+            ports_moved: false,
             mirror: None,
         }
     }
@@ -120,7 +126,7 @@ impl Kernel {
         Ok(state)
     }
 
-    /// As [`Kernel::observe`], with the ports of the bridges that `desired` governs.
+    /// As [`Kernel::observe`], with the ports of the bridges on which `desired` binds endpoints.
     pub fn observe_for(&mut self, desired: &Ruleset) -> Result<State, Error> {
         let mut state = self.observe()?;
         self.read_ports(&mut state, desired)?;
@@ -131,12 +137,17 @@ impl Kernel {
         state.ports = match &desired.anti_spoofing {
             Some(wanted) if state.without_table.is_none() => {
                 let held = antispoof::held(wanted, state);
-                let ports = port::ports(desired.bridges.iter(), &held).map_err(Error::Bridges)?;
-                state.strangers = self.sightings.see(Instant::now(), &ports, &held, wanted);
+                let bridges: BTreeSet<&InterfaceName> =
+                    desired.bridges.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge)).collect();
+                let known = held.iter().map(|(port, _)| port.clone()).collect();
+                let ports = port::ports(bridges.into_iter(), &known).map_err(Error::Bridges)?;
+                let seen = self.sightings.see(Instant::now(), &ports, &held, wanted);
+                (state.strangers, state.young) = (seen.strangers, seen.young);
                 ports
             }
             _ => BTreeSet::new(),
         };
+        self.ports_moved = false;
         Ok(())
     }
 
@@ -154,11 +165,48 @@ impl Kernel {
 
     /// Makes the kernel hold the ruleset, starting from what it is known to hold.
     pub fn enforce(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        self.as_far_as_it_can(desired, Kernel::enforce_exactly)
+    }
+
+    /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
+    /// has enforced this ruleset before, that somebody else has changed something.
+    pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        self.as_far_as_it_can(desired, Kernel::repair_exactly)
+    }
+
+    /// Not every kernel has a match for SCTP, and no tool says that it is the one that is missing. Where rules are refused
+    /// and are taken without that match, there and back, they are in force without it, and that is told.
+    fn as_far_as_it_can(
+        &mut self,
+        desired: &Ruleset,
+        carry_out: fn(&mut Kernel, &Ruleset) -> Result<Outcome, Error>,
+    ) -> Result<Outcome, Error> {
+        if !self.without_sctp {
+            let refused = match carry_out(self, desired) {
+                Err(error @ Error::Step { .. }) if is_refusal(&error) => error,
+                done => return done,
+            };
+            if self.repair_exactly(&desired.without_sctp()).is_err() {
+                return Err(refused);
+            }
+            // Somebody else's lock is no longer there at the second try.
+            if let Ok(outcome) = self.repair_exactly(desired) {
+                return Ok(outcome);
+            }
+            self.without_sctp = true;
+            self.mirror = None;
+        }
+        let mut outcome = carry_out(self, &desired.without_sctp())?;
+        outcome.problems.push(Problem::Sctp);
+        Ok(outcome)
+    }
+
+    fn enforce_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
         let Some(Mirror { mut state, chains, anti_spoofing }) = self.mirror.take() else {
-            return self.repair(desired);
+            return self.repair_exactly(desired);
         };
         // An endpoint that is new, or has no port yet, may have one by now.
-        if anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
+        if self.ports_moved || anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
             self.read_ports(&mut state, desired)?;
         }
         if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
@@ -166,7 +214,7 @@ impl Kernel {
             let problems = self.apply(&steps)?;
             if failed_table(&problems).is_some() {
                 // Somebody else may have changed it.
-                return self.repair(desired);
+                return self.repair_exactly(desired);
             }
             let state = state.with_sets(desired, &undestroyed(&problems));
             let mirror = Mirror { state, chains, anti_spoofing: desired.anti_spoofing.clone() };
@@ -175,22 +223,23 @@ impl Kernel {
         self.carry_out(&state, desired)
     }
 
-    /// Reads the kernel and makes it hold the ruleset. Steps in the outcome mean that it did not: for a controller that
-    /// has enforced this ruleset before, that somebody else has changed something.
-    pub fn repair(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
-        let believed = self.mirror.take().map(|mirror| mirror.state.table);
-        let observed = self.observe_for(desired)?;
-        let table_is_ours = believed.is_some_and(|table| table == observed.table);
+    fn repair_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
+        let mirror = self.mirror.take();
+        let mut observed = self.observe()?;
+        let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
+        observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
+        self.read_ports(&mut observed, desired)?;
         let outcome = self.carry_out(&observed, desired)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
         Ok(Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome })
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
-    /// differs is set right by the next [`Kernel::enforce`]. A bridge that does not exist is left as it was remembered:
+    /// differs is set right by the next [`Kernel::enforce`], which reads their ports as well. A bridge that does not exist is left as it was remembered:
     /// its network is about to go, or the bridge to come.
     pub fn observe_links(&mut self) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        self.ports_moved = true;
         for (bridge, filtered) in bridge::switches().map_err(Error::Bridges)? {
             if filtered {
                 mirror.state.filtered_bridges.insert(bridge);
@@ -247,6 +296,7 @@ impl Kernel {
         if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
             // It is left as it is until the kernel is read again, and nobody else's change.
             state.table.clone_from(&from.table);
+            state.former_table.clone_from(&from.former_table);
             state.without_table = Some(reason);
             steps.retain(|step| !matches!(step, Step::Table(_) | Step::Elements(_)));
             // It is among the lasting problems now.
@@ -272,6 +322,9 @@ impl Kernel {
         let standing = mirror.state.problems(desired);
         // A bridge that could not be switched is in both lists, here with the reason.
         problems.extend(standing.into_iter().filter(|problem| !matches!(problem, Problem::UnfilteredBridge { .. })));
+        if let Some(wanted) = &desired.anti_spoofing {
+            self.sightings.see_bound(Instant::now(), &antispoof::held(wanted, &mirror.state));
+        }
         self.mirror = Some(mirror);
         let drift = steps.iter().any(|step| !matches!(step, Step::Elements(_)));
         Outcome { steps, problems, drift }
@@ -292,7 +345,7 @@ impl Kernel {
 
     /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.
     fn for_trial(&self) -> Kernel {
-        Kernel::new(self.variant, self.without_table.clone())
+        Kernel { without_sctp: self.without_sctp, ..Kernel::new(self.variant, self.without_table.clone()) }
     }
 
     fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
@@ -386,6 +439,11 @@ fn spoofing(step: &Step, error: &exec::Error) -> Problem {
     Problem::Spoofing { reason: format!("cannot {}: {error}", step.purpose()) }
 }
 
+/// Whether the packet filter has refused rules.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Step { step, .. } if matches!(**step, Step::Restore { .. }))
+}
+
 /// Why a step of the table against spoofing failed, if one did.
 fn failed_table(problems: &[Problem]) -> Option<&str> {
     problems.iter().find_map(|problem| match problem {
@@ -404,6 +462,7 @@ fn undestroyed(problems: &[Problem]) -> BTreeSet<&str> {
             | Problem::NoBridge { .. }
             | Problem::ForeignReference { .. }
             | Problem::Spoofing { .. }
+            | Problem::Sctp
             | Problem::Unbound { .. } => None,
         })
         .collect()

@@ -1,8 +1,10 @@
 //! From what is to what should be, as data.
 //!
 //! Input: a [`State`] and the desired [`Ruleset`]. Output: steps in an order that opens nothing on the way. The order
-//! rests on one fact: an address that is known on its bridge but in no class set yet is not governed. So an address
-//! becomes known last and unknown first, and sets are filled before a rule uses them and emptied after none does.
+//! rests on two facts. An address that is known on its bridge but in no class set yet is not governed. So an address
+//! becomes known last and unknown first, and sets are filled before a rule uses them and emptied after none does. And what
+//! is in a set has the rights of the set. So an address that goes from one endpoint to another has no port from before the
+//! first change until it has left the sets of the one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,20 +28,21 @@ pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
 }
 
 /// The steps when no rule, jump or bridge differs. This is the path of a container that comes or goes, so no rule is
-/// rendered for it. Two steps: a process that refuses a line of a batch goes on with the next one, and an address whose
-/// class was refused must not become known.
+/// rendered for it. More than one step: a process that refuses a line of a batch goes on with the next one, and an address
+/// whose class was refused must not become known.
 pub(super) fn plan_sets(observed: &State, desired: &Ruleset) -> Vec<Step> {
     in_order(observed, desired, Vec::new())
 }
 
 /// Changes of sets, rules, and the table against spoofing in their order. An address loses its port first of all, and gets
-/// one after its class is known and before it is known itself.
+/// one when it is in the sets that it belongs to and in no others, before it is known itself.
 fn in_order(observed: &State, desired: &Ruleset, rules: Vec<Step>) -> Vec<Step> {
     let sets = SetChanges::between(observed, desired);
     let table = antispoof::Changes::between(observed, desired);
     let mut steps = table.before;
     steps.extend(sets_step(sets.before));
     steps.extend(rules);
+    steps.extend(sets_step(sets.between));
     steps.extend(table.after);
     steps.extend(sets_step(sets.after));
     steps.extend(destroy_step(observed, desired));
@@ -64,11 +67,13 @@ fn sets_step(lines: Vec<String>) -> Option<Step> {
     (!lines.is_empty()).then_some(Step::Sets(lines))
 }
 
-/// The changes of set members, in two batches: what goes before a change of rules and what goes after it.
+/// The changes of set members in three batches: before a change of rules, between it and the ports, and after those.
 struct SetChanges {
     /// Creations; addresses that become known where nothing is judged yet; known addresses that go; members that come.
     before: Vec<String>,
-    /// Addresses that become known; members that go.
+    /// Members that go.
+    between: Vec<String>,
+    /// Addresses that become known; known addresses that go where nothing is judged any more.
     after: Vec<String>,
 }
 
@@ -126,7 +131,8 @@ impl Changes {
     fn in_order(self) -> SetChanges {
         SetChanges {
             before: [self.created, self.known_early, self.forgotten_early, self.added].concat(),
-            after: [self.known_late, self.removed, self.forgotten_late].concat(),
+            between: self.removed,
+            after: [self.known_late, self.forgotten_late].concat(),
         }
     }
 }

@@ -113,43 +113,93 @@ impl Peer {
     }
 }
 
-/// How far apart a port and the word of its endpoint may come. The engine tells of an attachment when the port is there;
-/// after a start of ours, and after one of the engine's, everything comes at once.
-const TOGETHER: Duration = Duration::from_secs(3);
+/// How far apart a port and the word of its endpoint may come while everything is followed as it happens: the engine tells
+/// of an attachment when the port is there.
+const TOGETHER: Duration = Duration::from_millis(200);
+
+/// The same at a first look, after a start of ours or one of the engine's: what came while nobody looked comes at once.
+/// It is also how long a port is young, which may not show yet whose it is, and how long a binding is in doubt.
+const AT_FIRST: Duration = Duration::from_secs(3);
 
 /// When each port and each attachment was first seen.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     ports: BTreeMap<InterfaceName, Instant>,
-    attachments: BTreeMap<String, Instant>,
+    attachments: BTreeMap<String, Sighting>,
+    /// Since when attachments are bound without interruption; `None` where that was before the first look.
+    bound: BTreeMap<String, Option<Instant>>,
+    /// Whether there was a first look.
+    began: bool,
+    /// Whether what is there is followed as it happens.
+    follows: bool,
+}
+
+/// When an attachment was first seen, and how far from that its port may have been.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    at: Instant,
+    tolerance: Duration,
+}
+
+/// What the times of the sightings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Pairs of a free port and an attachment that did not come together.
+    pub(super) strangers: BTreeSet<(InterfaceName, String)>,
+    /// Ports that may not show yet whose they are.
+    pub(super) young: BTreeSet<InterfaceName>,
 }
 
 impl Sightings {
-    /// Takes in what is there, and tells the pairs of a free port and an attachment that did not come together.
+    /// Takes in what is there. `held` are the ports that the kernel holds for attachments.
     pub(super) fn see(
         &mut self,
         now: Instant,
         ports: &BTreeSet<Port>,
-        held: &BTreeSet<InterfaceName>,
+        held: &BTreeSet<(InterfaceName, String)>,
         wanted: &AntiSpoofing,
-    ) -> BTreeSet<(InterfaceName, String)> {
+    ) -> Seen {
+        let tolerance = if self.follows && !wanted.frozen { TOGETHER } else { AT_FIRST };
+        self.follows = !wanted.frozen;
         self.ports =
             ports.iter().map(|port| (port.name.clone(), self.ports.get(&port.name).copied().unwrap_or(now))).collect();
-        let seen = |attachment: &String| self.attachments.get(attachment).copied().unwrap_or(now);
+        let first = Sighting { at: now, tolerance };
+        let seen = |attachment: &String| self.attachments.get(attachment).copied().unwrap_or(first);
         self.attachments =
             wanted.bindings.iter().map(|binding| (binding.attachment.clone(), seen(&binding.attachment))).collect();
-        let mut strangers = BTreeSet::new();
-        for port in ports.iter().filter(|port| !held.contains(&port.name)) {
+        self.see_bound(now, held);
+        let is_past_doubt = |attachment: &String| {
+            let bound = self.bound.get(attachment);
+            bound.is_some_and(|since| since.is_none_or(|since| now.duration_since(since) > AT_FIRST))
+        };
+        let came_together = |port: &Instant, attachment: &Sighting| {
+            (*port).max(attachment.at).duration_since((*port).min(attachment.at)) <= attachment.tolerance
+        };
+        let mut told = Seen::default();
+        let is_held = |port: &Port| held.iter().any(|(name, _)| *name == port.name);
+        for port in ports.iter().filter(|port| !is_held(port)) {
+            let Some(came) = self.ports.get(&port.name) else { continue };
+            if now.duration_since(*came) <= AT_FIRST {
+                told.young.insert(port.name.clone());
+            }
             for binding in wanted.bindings.iter().filter(|binding| binding.bridge == port.bridge) {
-                let (one, other) = (self.ports.get(&port.name), self.attachments.get(&binding.attachment));
-                if one.zip(other).is_some_and(|(port, attachment)| {
-                    port.max(attachment).duration_since(*port.min(attachment)) > TOGETHER
-                }) {
-                    strangers.insert((port.name.clone(), binding.attachment.clone()));
+                let attachment = &binding.attachment;
+                let together = self.attachments.get(attachment).is_none_or(|sighting| came_together(came, sighting));
+                // Whatever shows its MAC address later is no reason to doubt a port that has been its own for long.
+                if !together || is_past_doubt(attachment) {
+                    told.strangers.insert((port.name.clone(), attachment.clone()));
                 }
             }
         }
-        strangers
+        told
+    }
+
+    /// Takes in which attachments have a port. What a controller before us has bound is past doubt: it was its to doubt.
+    pub(super) fn see_bound(&mut self, now: Instant, held: &BTreeSet<(InterfaceName, String)>) {
+        let new = self.began.then_some(now);
+        let since = |attachment: &String| self.bound.get(attachment).copied().unwrap_or(new);
+        self.bound = held.iter().map(|(_, attachment)| (attachment.clone(), since(attachment))).collect();
+        self.began = true;
     }
 }
 

@@ -178,6 +178,10 @@ impl<'a> Conditions<'a> {
                     merged.protocols = merged.protocols.and(Protocol::TCP, false)?;
                     merged.others.push(condition);
                 }
+                Match::SctpNotInit => {
+                    merged.protocols = merged.protocols.and(Protocol::SCTP, false)?;
+                    merged.others.push(condition);
+                }
                 Match::Set { .. } | Match::Ports { .. } | Match::Icmp { .. } => merged.others.push(condition),
             }
         }
@@ -279,6 +283,7 @@ fn render_other(text: &mut String, family: Family, condition: &Match) {
             let _ = write!(text, "-m multiport {}{option} {} ", inversion(*negated), ranges.join(","));
         }
         Match::TcpNotSyn => text.push_str("-m tcp ! --syn "),
+        Match::SctpNotInit => text.push_str("-m sctp ! --chunk-types any INIT "),
         Match::Icmp { icmp_type, code, negated } => {
             let option = match family {
                 Family::V4 => ("icmp", "--icmp-type"),

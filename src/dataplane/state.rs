@@ -92,14 +92,18 @@ pub struct State {
     pub filtered_bridges: BTreeSet<InterfaceName>,
     /// Our table against spoofing, if it is there.
     pub table: Option<Table>,
+    /// The table as we left it, if that is known: whatever others do to it, a port stays its endpoint's.
+    pub former_table: Option<Table>,
     /// Why there cannot be such a table here, if so.
     pub without_table: Option<String>,
     /// Whether it could not be found out if that table is there.
     pub unread_table: bool,
-    /// Ports of bridges of governed networks.
+    /// Ports of the bridges on which endpoints are bound.
     pub ports: BTreeSet<Port>,
-    /// Free ports and attachments of which one was there long before the other.
+    /// Free ports and attachments of which one was there long before the other, or that are bound elsewhere past doubt.
     pub strangers: BTreeSet<(InterfaceName, String)>,
+    /// Free ports that are so new that they may not show yet whose they are.
+    pub young: BTreeSet<InterfaceName>,
 }
 
 impl State {
@@ -140,10 +144,12 @@ impl State {
             pinned: self.pinned.clone(),
             filtered_bridges: filtered,
             table: antispoof::after(self, desired),
+            former_table: None,
             without_table: self.without_table.clone(),
             unread_table: self.unread_table,
             ports: self.ports.clone(),
             strangers: self.strangers.clone(),
+            young: self.young.clone(),
         }
     }
 
@@ -251,6 +257,7 @@ pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
             Match::InInterface(name) | Match::OutInterface(name) => Some(name.clone()),
             Match::State(_)
             | Match::TcpNotSyn
+            | Match::SctpNotInit
             | Match::Net { .. }
             | Match::Set { .. }
             | Match::Protocol { .. }
@@ -296,6 +303,8 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
+    /// The packet filter takes no rules about SCTP.
+    Sctp,
     /// An endpoint has no port of its bridge that is known to be its own, so that nothing passes from or to it.
     Unbound {
         /// `CONTAINER@NETWORK`
@@ -333,6 +342,10 @@ impl fmt::Display for Problem {
                  starts with its default capabilities, can take the address of another container of its network and be \
                  judged as that one; and while a bridge does not pass its traffic to netfilter, containers that are not \
                  classified yet reach others on it; a table that was made before may still be in force as it was: {reason}"
+            ),
+            Problem::Sctp => f.write_str(
+                "flows of SCTP that a policy has ended are NOT kept from coming back: the packet filter takes no rules about \
+                 SCTP's chunks; the kernel module xt_sctp is missing",
             ),
             Problem::Unbound { endpoint, bridge, reason } => {
                 write!(f, "{endpoint} is closed: its port on bridge {bridge} cannot be told: {reason}")

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
-use dockgate::ruleset::{AntiSpoofing, Binding, Ruleset};
+use dockgate::net::Family;
+use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset, SetKind, SetName};
 
 use super::namespace::{in_namespace, run, sh};
 use super::world::{World, interface};
@@ -55,6 +56,7 @@ fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
         bridge: interface("br-a"),
         mac: mac.parse().ok(),
         addresses: addresses.iter().map(|address| address.parse::<IpAddr>().expect(EXPECT)).collect(),
+        role: Role::Governed,
     }
 }
 
@@ -68,7 +70,30 @@ fn ruleset(bindings: &[Binding]) -> Ruleset {
             .collect(),
         frozen: false,
     };
-    Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() }
+    let mut ruleset = Ruleset { anti_spoofing: Some(anti_spoofing), ..World::default().ruleset() };
+    for owner in ["web", "api"] {
+        let own = bindings.iter().filter(|binding| binding.endpoint == format!("{owner}@a"));
+        let addresses = own.flat_map(|binding| &binding.addresses).filter(|address| address.is_ipv4());
+        let members = addresses.map(|address| Member::Ip(*address)).collect();
+        ruleset.sets.insert(set_of(owner), AddressSet { family: Family::V4, kind: SetKind::Ip, members });
+    }
+    ruleset
+}
+
+/// A set with the addresses of one container.
+fn set_of(owner: &str) -> SetName {
+    SetName::of_content(Family::V4, SetKind::Ip, owner, "of one container")
+}
+
+/// Panics if an address is bound to the port of one container and still in the set of the other.
+fn assert_rights_go_with_the_port(after: &str) {
+    let sets = run("ipset", &["save"]);
+    for element in if tables().contains("bridge dockgate") { bound() } else { BTreeSet::new() } {
+        let [port, _, address] = element.split(' ').collect::<Vec<_>>()[..] else { panic!("{element}") };
+        let others = set_of(if port == "veth0" { "api" } else { "web" });
+        let held = format!("add {others} {address}");
+        assert!(!sets.lines().any(|line| line == held), "{after}: {element} is bound, and it is still `{held}`");
+    }
 }
 
 /// What is bound in the kernel, as `PORT . MAC . ADDRESS`.
@@ -134,9 +159,94 @@ fn endpoints_are_bound_to_their_ports_and_stay_bound() {
 
         // One that goes is unbound before anything else.
         let outcome = first.enforce(&ruleset(&[api()])).expect(EXPECT);
-        assert!(matches!(&outcome.steps[..], [Step::Elements(_), Step::Elements(_)]), "{:?}", outcome.steps);
+        assert!(
+            matches!(&outcome.steps[..], [Step::Elements(_), Step::Sets(_), Step::Elements(_)]),
+            "{:?}",
+            outcome.steps
+        );
         assert_eq!(bound(), ["veth1 02:42:ac:12:00:03 172.18.0.3".to_owned()].into());
         assert_settled(Variant::Nft, &ruleset(&[api()]));
+    });
+}
+
+/// Somebody empties the tables while a container shows its neighbour's MAC address.
+#[test]
+fn a_port_stays_its_endpoints_when_others_empty_the_table() {
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, API]));
+        let desired = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&desired).expect(EXPECT);
+        let found = bound();
+        sh(&format!("ip -n {} link set eth0 address {WEB}", guard.0[1]));
+        for (name, damage) in [
+            ("flushed", "nft flush ruleset"),
+            ("deleted", "nft delete table bridge dockgate"),
+            ("emptied", "nft flush set bridge dockgate bound4; nft flush set bridge dockgate ports"),
+            ("bound otherwise", "nft add element bridge dockgate bound4 '{ veth1 . 02:42:ac:12:00:02 . 172.18.0.2 }'"),
+        ] {
+            sh(damage);
+            let outcome = kernel.repair(&desired).expect(EXPECT);
+            assert!(outcome.drift && outcome.problems.is_empty(), "{name}: {outcome:?}");
+            assert_eq!(bound(), found, "{name}");
+        }
+        // Also when the table could not be put back at the first try.
+        sh("nft delete table bridge dockgate");
+        let owner = Owner::of_the_table();
+        assert_eq!(kernel.repair(&desired).expect(EXPECT).problems.len(), 1);
+        drop(owner);
+        assert_eq!(kernel.repair(&desired).expect(EXPECT).problems, []);
+        assert_eq!(bound(), found);
+    });
+}
+
+/// Eve, who has not been bound yet, takes the MAC address that alice is about to have, whose own cable does not show it yet.
+#[test]
+fn a_port_is_not_taken_for_that_of_one_who_comes_beside_it() {
+    const NOT_YET: &str = "8e:00:00:00:00:01";
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, NOT_YET]));
+        let (eve, alice) = (api(), web());
+        let both = ruleset(&[eve.clone(), alice.clone()]);
+        let set = |container: &str, mac: &str| drop(sh(&format!("ip -n {container} link set eth0 address {mac}")));
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&ruleset(&[])).expect(EXPECT);
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems.len(), 2);
+        assert_eq!(bound(), BTreeSet::new(), "eve's port was taken for alice's");
+        set(&guard.0[1], WEB);
+        kernel.enforce(&both).expect(EXPECT);
+        assert_eq!(bound(), BTreeSet::new(), "they cannot be told apart");
+        set(&guard.0[0], API);
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems, []);
+        let found = bound();
+        assert!(found.contains("veth1 02:42:ac:12:00:02 172.18.0.2"), "{found:?}");
+        assert!(found.contains("veth0 02:42:ac:12:00:03 172.18.0.3"), "{found:?}");
+    });
+}
+
+/// A container that was never bound shows the MAC address of one that came with it, after a while.
+#[test]
+fn nobody_closes_one_that_has_long_been_bound() {
+    in_namespace(|| {
+        let guard = Containers(containers(&[WEB, "8e:00:00:00:00:01"]));
+        let both = ruleset(&[web(), api()]);
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&ruleset(&[])).expect(EXPECT);
+        // As long as api's port may be the one behind veth0, web waits.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while kernel.enforce(&both).expect(EXPECT).problems.len() > 1 {
+            assert!(Instant::now() < deadline, "web is never bound");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let found = bound();
+        assert!(found.contains("veth0 02:42:ac:12:00:02 172.18.0.2"), "{found:?}");
+        thread::sleep(Duration::from_millis(3200));
+        sh(&format!("ip -n {} link set eth0 address {WEB}", guard.0[1]));
+        assert_eq!(kernel.enforce(&both).expect(EXPECT).problems.len(), 1, "only api has no port");
+        assert_eq!(bound(), found);
+        // A restarted controller takes over what it finds.
+        assert_eq!(super::kernel(Variant::Nft).repair(&both).expect(EXPECT).problems.len(), 1);
+        assert_eq!(bound(), found);
     });
 }
 
@@ -276,8 +386,9 @@ fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
                 let mut crashing = kernel(Variant::Nft);
                 crashing.repair(from).expect(EXPECT);
                 let steps = plan(&crashing.observe_for(to).expect(EXPECT), to);
-                for step in &steps[..survived.min(steps.len())] {
+                for (number, step) in steps[..survived.min(steps.len())].iter().enumerate() {
                     crashing.apply(std::slice::from_ref(step)).expect(EXPECT);
+                    assert_rights_go_with_the_port(&format!("after {} of {steps:?}", number + 1));
                 }
                 drop(crashing);
                 kernel(Variant::Nft).repair(to).expect(EXPECT);

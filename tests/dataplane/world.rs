@@ -51,6 +51,11 @@ impl World {
                 Action::Drop,
                 "no pick-up of a flow in its middle",
             ),
+            rule(
+                vec![Match::SctpNotInit, Match::State([ConnectionState::New].into())],
+                Action::Drop,
+                "no pick-up of SCTP in its middle",
+            ),
         ];
         for (index, bridge) in self.bridges.iter().enumerate() {
             let members: Vec<IpAddr> = (0..self.replicas).map(|replica| address(family, index, replica)).collect();

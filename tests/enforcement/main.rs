@@ -13,3 +13,4 @@ mod out_of_reach;
 mod published_ports;
 mod remote;
 mod without_nft;
+mod without_sctp;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::scenario::{Group, Scenario, World};
+use crate::support::frame::mac_of;
 use crate::support::world::{Policies, packet_filter, rules, wait_for};
 use crate::support::{Container, Controller, Engine, Lab, Protection, Vigil, assert_by_packets};
 
@@ -139,26 +140,53 @@ fn killed_between_two_policies(accidents: &mut Accidents) {
     accidents.expect_order_since(began);
 }
 
-/// A container comes, or ends, while no controller runs, and the next one is killed on its way to make that known.
+/// `trusted` may reach `closed`.
+const TRUSTING: &str = "
+{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: closed}, spec: {
+    selector: app == 'closed', types: [Ingress], ingress: [{action: Allow, source: {selector: app == 'trusted'}}]}}
+";
+
+/// An address goes from a container with rights to one without, and back, while no controller runs, and the next one is
+/// killed on its way to make that known.
 fn killed_between_two_sets_of_endpoints(accidents: &mut Accidents) {
     let began = Instant::now();
-    let mut late: Option<(Container, Vigil)> = None;
+    accidents.policies.save("closed.yaml", TRUSTING);
+    let mut late: Option<(Container, Vec<Vigil>)> = None;
     let kills = kill_everywhere(accidents, |accidents, there| {
-        if let Some((container, vigil)) = late.take() {
-            assert!(vigil.sent() > 0, "nothing was probed");
-            assert_eq!(vigil.passed_since(began), [], "forbidden packets have passed to the new container");
-            drop(vigil);
+        if let Some((container, vigils)) = late.take() {
+            for vigil in vigils {
+                assert!(vigil.sent() > 0, "nothing was probed");
+                let passed = vigil.passed_since(began);
+                assert_by_packets!(passed.is_empty(), "forbidden packets have passed to or from the new container");
+            }
             container.remove();
         }
-        if there {
-            let container = accidents.lab.container("late").network("front").label("app", "closed");
-            let container = container.ip("10.84.0.77").ip("2001:db8:84::77").serve(&[PORT]).start();
-            let to = [false, true].map(|v6| SocketAddr::new(container.address("front", v6), PORT));
-            let vigil = Vigil::start(accidents.containers[1].namespace(), &to);
-            late = Some((container, vigil));
-        }
+        let app = if there { "closed" } else { "trusted" };
+        let container = accidents.lab.container("late").network("front").label("app", app);
+        let container = container.ip("10.84.0.77").ip("2001:db8:84::77").serve(&[PORT]).start();
+        let of = |container: &Container| {
+            [false, true].map(|v6| SocketAddr::new(container.address("front", v6), PORT)).to_vec()
+        };
+        let [closed, open, _] = &accidents.containers[..] else { panic!("three were started") };
+        let forbidden = || {
+            // Its kernel asks for a neighbour once a second, and what is open for a moment is to be seen.
+            let mac = mac_of(closed.namespace(), "eth0").map(|byte| format!("{byte:02x}")).join(":");
+            let inside = format!("--net=/proc/{}/ns/net", container.process_id());
+            for address in of(closed).iter().map(|address| address.ip().to_string()) {
+                let known = ["ip", "neighbour", "replace", &address, "lladdr", &mac, "dev", "eth0"];
+                accidents.lab.run(&[&["nsenter", &inside], &known[..], &["nud", "permanent"]].concat());
+            }
+            let to_it = Vigil::start(open.namespace(), &of(&container));
+            vec![to_it, Vigil::start(container.namespace(), &of(closed))]
+        };
+        let vigils = if there { forbidden() } else { Vec::new() };
+        late = Some((container, vigils));
     });
+    if let Some((container, _)) = late.take() {
+        container.remove();
+    }
     assert!(kills.iter().all(|kills| *kills >= 4), "it was killed only {kills:?} times");
+    accidents.policies.save("closed.yaml", CLOSED);
     accidents.expect_order_since(began);
 }
 

@@ -117,6 +117,23 @@ fn ping(world: &mut Flows, v6: bool) {
     allowed.expect_unbroken();
 }
 
+/// Somebody has all packets tracked in a zone of his own, so that flows are not ended: then nobody is told that they are.
+fn in_another_zone(world: &mut Flows) {
+    Judgement.remove(&world.lab);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let _open = between(Udp, [&world.client, &world.server], FORBIDDEN, false).talk();
+        world.under(&deny("app == 'server'", "Ingress", "UDP", FORBIDDEN), |world| {
+            wait_for("the status to tell of the zone", || {
+                let status = world.status();
+                status["ready"] == false && status["problems"].to_string().contains("in other conntrack zones")
+            });
+        });
+    }));
+    Judgement.put_back(&world.lab);
+    wait_for("nothing to be told", || world.status()["ready"] == true);
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
 /// Another container that goes to the host's port, which the proxy holds for it.
 fn by_the_proxy_from_a_container(world: &mut Flows) {
     let open = |(host_port, port)| {
@@ -384,6 +401,14 @@ fn datagrams() -> Vec<Scenario<Flows>> {
             let allowed = vec![world.outside_flow(Udp, false, (HOST_ALLOWED, ALLOWED))];
             world.expect_ends(&deny_udp("published"), forbidden, allowed);
         }),
+        scenario(
+            "a_flow_of_another_zone_is_told",
+            BRIDGE,
+            "IPv4",
+            "conntrack zones of somebody's",
+            &[],
+            in_another_zone,
+        ),
         scenario("pings_end_v4", BRIDGE, "IPv4", STRICTER, &[Judgement], |world| ping(world, false)),
         scenario("pings_end_v6", BRIDGE, "IPv6", STRICTER, &[Judgement], |world| ping(world, true)),
         scenario(

@@ -11,12 +11,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::scenario::{Group, Scenario, World};
+use crate::support::Protection::{self, Rules};
 use crate::support::frame::{
     ARP, BROADCAST, Ear, Hears, IPV6, Mac, Wire, advertisement, arp, frame, icmpv6, mac_of, solicitation, tagged, udp,
 };
 use crate::support::lab::{HOST, OUTSIDE};
 use crate::support::world::{Policies, wait_for};
-use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Protection, Survey, Target, assert_by_packets};
+use crate::support::{Cell, Container, Controller, Engine, Lab, Probe, Survey, Target, assert_by_packets};
 
 const PORT: u16 = 7100;
 const GATEWAY: [IpAddr; 2] =
@@ -227,10 +228,42 @@ fn to_the_host_as_a_bridge_protocol(world: &mut Spoof, family: usize) {
     for (to, text) in BRIDGE_PROTOCOLS.into_iter().zip(texts) {
         let (protocol, packet) = udp(foreign, HOST[family], PORT, text);
         sender.send(&frame(to, sender.mac, protocol, &packet));
+        sender.send(&tagged(to, sender.mac, &[(0x8100, 0)], protocol, &packet));
     }
     let (protocol, packet) = udp(address(&world.mallory, family), HOST[family], PORT, b"honestly mallory");
     sender.send(&frame(mac_of(world.lab.host(), &world.bridge), sender.mac, protocol, &packet));
     expect_stopped(&ear, b"honestly mallory", &texts);
+}
+
+/// A container that nobody has classified sends such frames, plain and with tags of no VLAN, which the kernel takes off
+/// after the bridge.
+fn to_the_host_as_a_bridge_protocol_of_nobody(world: &Spoof, late: &Container, family: usize) {
+    const NO_VLAN: [(u16, u16); 2] = [(0x8100, 0), (0x88a8, 0)];
+    let ear = Ear::open(world.lab.host(), PORT);
+    let (sender, honest) = (wire(late), wire(&world.mallory));
+    let foreign = [IpAddr::from([198, 51, 100, 7]), IpAddr::from([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 7])][family];
+    let gateway = mac_of(world.lab.host(), &world.bridge);
+    let ways: [(&[(u16, u16)], &str); 4] =
+        [(&[], "plain"), (&NO_VLAN[..1], "one tag"), (&NO_VLAN[1..], "one of a provider"), (&[NO_VLAN[0]; 2], "two")];
+    let mut lies = Vec::new();
+    for (tags, name) in ways {
+        let mut send = |to: Mac, from: IpAddr, text: String| {
+            let (protocol, packet) = udp(from, HOST[family], PORT, text.as_bytes());
+            sender.send(&match tags {
+                [] => frame(to, sender.mac, protocol, &packet),
+                tags => tagged(to, sender.mac, tags, protocol, &packet),
+            });
+            lies.push(text);
+        };
+        for to in BRIDGE_PROTOCOLS {
+            send(to, foreign, format!("{name} to {:02x}", to[5]));
+        }
+        // By the bridge itself, in the name of one that is classified.
+        send(gateway, address(&world.alice, family), format!("{name} to the gateway"));
+    }
+    let (protocol, packet) = udp(address(&world.mallory, family), HOST[family], PORT, b"honestly mallory");
+    honest.send(&frame(gateway, honest.mac, protocol, &packet));
+    expect_stopped(&ear, b"honestly mallory", &lies.iter().map(String::as_bytes).collect::<Vec<_>>());
 }
 
 /// Eve makes alice's address her own with the tools of an administrator, without and with alice's MAC address.
@@ -635,96 +668,156 @@ fn foreign_bridges(world: &mut Spoof) {
     expect_stopped(&other, &hello, &[b"in the name of alice"]);
 }
 
+/// Two ports that are nobody's, on a bridge where policy is in force, cannot talk to each other.
+fn ports_of_nobody(world: &mut Spoof) {
+    let host = world.lab.host().clone();
+    let make = "for i in 1 2; do ip link add dgp$i type veth peer name dgc$i
+        ip link set dgp$i master $0; ip link set dgp$i up; ip link set dgc$i up; done";
+    world.lab.run(&["sh", "-ec", make, &world.bridge]);
+    let _gone = Undo(|| drop(world.lab.run(&["sh", "-c", "ip link del dgp1; ip link del dgp2"])));
+    // Once the controller has seen them, which it does when the kernel tells it. Without a table it never has.
+    let seen =
+        "for i in $(seq 30); do nft list set bridge dockgate free | grep -q 'dgp1.*dgp2' && exit; sleep 0.1; done";
+    world.lab.run(&["sh", "-c", &format!("({seen}) 2>/dev/null || true")]);
+    let (one, other) = (Wire::open(&host, "dgc1"), Wire::open(&host, "dgc2"));
+    let foreign = Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 1);
+    let (protocol, packet) = udp(foreign.into(), foreign.into(), PORT, b"a foreign packet");
+    let texts: [&[u8]; 4] = [b"a foreign packet", b"a tag of a VLAN", b"an experiment", b"to everybody"];
+    one.send(&frame(other.mac, one.mac, protocol, &packet));
+    one.send(&tagged(other.mac, one.mac, &[(0x8100, 5)], 0x88b5, texts[1]));
+    one.send(&frame(other.mac, one.mac, 0x88b5, texts[2]));
+    one.send(&frame(BROADCAST, one.mac, 0x88b5, texts[3]));
+    let hello = arp(1, (one.mac, [192, 0, 2, 1].into()), ([0; 6], [192, 0, 2, 2].into()));
+    one.send(&frame(BROADCAST, one.mac, ARP, &hello));
+    expect_stopped(&other, &hello, &texts);
+}
+
+const BRIDGED: &str = "container → container, same bridge";
+const ROUTED: &str = "container → outside";
+const TO_HOST: &str = "container → host";
+const TABLE: &[Protection] = &[Protection::Table];
+const BOTH: &[Protection] = &[Protection::Together(&[Protection::Table, Rules("gate: ")])];
+
 pub(crate) fn group() -> Group<Spoof> {
-    use Protection::{Rules, Table, Together};
-    const BRIDGED: &str = "container → container, same bridge";
-    const ROUTED: &str = "container → outside";
-    const TO_HOST: &str = "container → host";
-    const TABLE: &[Protection] = &[Table];
-    const BOTH: &[Protection] = &[Together(&[Table, Rules("gate: ")])];
-    type Run = fn(&mut Spoof);
-    let scenario =
-        |name, path, family, rests_on, run: Run| Scenario { name, path, family, accident: "", rests_on, run };
-    Group {
-        name: "spoof",
-        build: Spoof::build,
-        scenarios: vec![
-            scenario("legitimate_traffic_goes_on", BRIDGED, "both", &[], legitimate),
-            scenario("foreign_source_bridged_v4", BRIDGED, "IPv4", TABLE, |world| bridged(world, V4)),
-            scenario("foreign_source_bridged_v6", BRIDGED, "IPv6", TABLE, |world| bridged(world, V6)),
-            scenario("foreign_source_routed_v4", ROUTED, "IPv4", TABLE, |world| routed(world, V4)),
-            scenario("foreign_source_routed_v6", ROUTED, "IPv6", TABLE, |world| routed(world, V6)),
-            scenario("foreign_source_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| to_the_host(world, V4)),
-            scenario("foreign_source_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| to_the_host(world, V6)),
-            scenario("bridge_protocol_address_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| {
-                to_the_host_as_a_bridge_protocol(world, V4);
-            }),
-            scenario("bridge_protocol_address_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| {
-                to_the_host_as_a_bridge_protocol(world, V6);
-            }),
-            scenario("administrator_takes_an_address_v4", BRIDGED, "IPv4", TABLE, |world| taken_over(world, V4)),
-            scenario("administrator_takes_an_address_v6", BRIDGED, "IPv6", TABLE, |world| taken_over(world, V6)),
-            scenario("administrator_adds_an_address_v4", BRIDGED, "IPv4", BOTH, |world| added_address(world, V4)),
-            scenario("administrator_adds_an_address_v6", BRIDGED, "IPv6", BOTH, |world| added_address(world, V6)),
-            scenario("arp_for_a_neighbour", BRIDGED, "IPv4", TABLE, |world| {
-                arp_for(world, address(&world.alice, V4));
-            }),
-            scenario("arp_for_the_gateway", BRIDGED, "IPv4", TABLE, |world| arp_for(world, GATEWAY[V4])),
-            scenario("neighbour_discovery_for_a_neighbour", BRIDGED, "IPv6", TABLE, |world| {
-                neighbour_discovery_for(world, address(&world.alice, V6));
-            }),
-            scenario("neighbour_discovery_for_the_gateway", BRIDGED, "IPv6", TABLE, |world| {
-                neighbour_discovery_for(world, GATEWAY[V6]);
-            }),
-            scenario("container_is_no_router", BRIDGED, "IPv6", BOTH, router),
-            scenario("bridge_does_not_learn_a_lie", BRIDGED, "both", TABLE, bridge_learns),
-            scenario("vlan_tags_and_other_protocols", BRIDGED, "both", TABLE, other_protocols),
-            scenario(
-                "link_local_neighbour_from_own_address",
-                BRIDGED,
-                "IPv6",
-                &[Rules("gate: unknown destination")],
-                |world| {
-                    link_local_is_closed(world, true);
-                },
-            ),
-            scenario("link_local_neighbour_from_link_local", BRIDGED, "IPv6", BOTH, |world| {
-                link_local_is_closed(world, false);
-            }),
-            scenario("newcomers_are_classified", BRIDGED, "both", &[], newcomers_are_classified),
-            scenario("foreign_bridges_are_left_alone", BRIDGED, "both", BOTH, foreign_bridges),
-            Scenario {
-                accident: "controller halted",
-                ..scenario("unclassified_gets_nothing", "every way", "both", BOTH, |world| {
-                    halted(world, |world| unclassified(world, on_front, expect_nothing));
-                })
+    let scenarios = lies().into_iter().chain(accidents()).collect();
+    Group { name: "spoof", build: Spoof::build, scenarios }
+}
+
+fn scenario(
+    name: &'static str,
+    path: &'static str,
+    family: &'static str,
+    rests_on: &'static [Protection],
+    run: fn(&mut Spoof),
+) -> Scenario<Spoof> {
+    Scenario { name, path, family, accident: "", rests_on, run }
+}
+
+/// While the controller follows what happens.
+fn lies() -> Vec<Scenario<Spoof>> {
+    vec![
+        scenario("legitimate_traffic_goes_on", BRIDGED, "both", &[], legitimate),
+        scenario("foreign_source_bridged_v4", BRIDGED, "IPv4", TABLE, |world| bridged(world, V4)),
+        scenario("foreign_source_bridged_v6", BRIDGED, "IPv6", TABLE, |world| bridged(world, V6)),
+        scenario("foreign_source_routed_v4", ROUTED, "IPv4", TABLE, |world| routed(world, V4)),
+        scenario("foreign_source_routed_v6", ROUTED, "IPv6", TABLE, |world| routed(world, V6)),
+        scenario("foreign_source_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| to_the_host(world, V4)),
+        scenario("foreign_source_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| to_the_host(world, V6)),
+        scenario("bridge_protocol_address_to_the_host_v4", TO_HOST, "IPv4", TABLE, |world| {
+            to_the_host_as_a_bridge_protocol(world, V4);
+        }),
+        scenario("bridge_protocol_address_to_the_host_v6", TO_HOST, "IPv6", TABLE, |world| {
+            to_the_host_as_a_bridge_protocol(world, V6);
+        }),
+        scenario("administrator_takes_an_address_v4", BRIDGED, "IPv4", TABLE, |world| taken_over(world, V4)),
+        scenario("administrator_takes_an_address_v6", BRIDGED, "IPv6", TABLE, |world| taken_over(world, V6)),
+        scenario("administrator_adds_an_address_v4", BRIDGED, "IPv4", BOTH, |world| added_address(world, V4)),
+        scenario("administrator_adds_an_address_v6", BRIDGED, "IPv6", BOTH, |world| added_address(world, V6)),
+        scenario("arp_for_a_neighbour", BRIDGED, "IPv4", TABLE, |world| {
+            arp_for(world, address(&world.alice, V4));
+        }),
+        scenario("arp_for_the_gateway", BRIDGED, "IPv4", TABLE, |world| arp_for(world, GATEWAY[V4])),
+        scenario("neighbour_discovery_for_a_neighbour", BRIDGED, "IPv6", TABLE, |world| {
+            neighbour_discovery_for(world, address(&world.alice, V6));
+        }),
+        scenario("neighbour_discovery_for_the_gateway", BRIDGED, "IPv6", TABLE, |world| {
+            neighbour_discovery_for(world, GATEWAY[V6]);
+        }),
+        scenario("container_is_no_router", BRIDGED, "IPv6", BOTH, router),
+        scenario("bridge_does_not_learn_a_lie", BRIDGED, "both", TABLE, bridge_learns),
+        scenario("vlan_tags_and_other_protocols", BRIDGED, "both", TABLE, other_protocols),
+        scenario(
+            "link_local_neighbour_from_own_address",
+            BRIDGED,
+            "IPv6",
+            &[Rules("gate: unknown destination")],
+            |world| {
+                link_local_is_closed(world, true);
             },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("connected_while_running_gets_nothing", "every way", "both", BOTH, |world| {
-                    halted(world, |world| unclassified(world, moved_to_front, expect_nothing));
-                })
-            },
-            Scenario {
-                accident: "controller killed",
-                ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", &[], |world| {
-                    killed(world, |world| unclassified(world, on_front, expect_nothing));
-                })
-            },
-            Scenario {
-                accident: "controller halted",
-                ..scenario("reused_address_has_no_rights", BRIDGED, "both", TABLE, reused_address)
-            },
-            Scenario {
-                accident: "controller halted, bridge netfilter off",
-                ..scenario("unclassified_gets_nothing_unfiltered", BRIDGED, "both", TABLE, |world| {
-                    halted(world, without_bridge_netfilter);
-                })
-            },
-            Scenario {
-                accident: "controller killed",
-                ..scenario("stolen_mac_address_outlasts_no_restart", BRIDGED, "both", &[], restart_with_a_stolen_mac)
-            },
-        ],
-    }
+        ),
+        scenario("link_local_neighbour_from_link_local", BRIDGED, "IPv6", BOTH, |world| {
+            link_local_is_closed(world, false);
+        }),
+        scenario("newcomers_are_classified", BRIDGED, "both", &[], newcomers_are_classified),
+        scenario("ports_of_nobody_are_closed_to_each_other", BRIDGED, "both", TABLE, ports_of_nobody),
+        scenario("foreign_bridges_are_left_alone", BRIDGED, "both", BOTH, foreign_bridges),
+    ]
+}
+
+/// While it does not.
+fn accidents() -> Vec<Scenario<Spoof>> {
+    vec![
+        Scenario {
+            accident: "controller halted",
+            ..scenario("unclassified_gets_nothing", "every way", "both", BOTH, |world| {
+                halted(world, |world| unclassified(world, on_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("bridge_protocol_address_to_the_host_of_nobody_v4", TO_HOST, "IPv4", TABLE, |world| {
+                halted(world, |world| {
+                    unclassified(world, on_front, |world, late| {
+                        to_the_host_as_a_bridge_protocol_of_nobody(world, late, V4);
+                    });
+                });
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("bridge_protocol_address_to_the_host_of_nobody_v6", TO_HOST, "IPv6", TABLE, |world| {
+                halted(world, |world| {
+                    unclassified(world, on_front, |world, late| {
+                        to_the_host_as_a_bridge_protocol_of_nobody(world, late, V6);
+                    });
+                });
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("connected_while_running_gets_nothing", "every way", "both", BOTH, |world| {
+                halted(world, |world| unclassified(world, moved_to_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller killed",
+            ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", &[], |world| {
+                killed(world, |world| unclassified(world, on_front, expect_nothing));
+            })
+        },
+        Scenario {
+            accident: "controller halted",
+            ..scenario("reused_address_has_no_rights", BRIDGED, "both", TABLE, reused_address)
+        },
+        Scenario {
+            accident: "controller halted, bridge netfilter off",
+            ..scenario("unclassified_gets_nothing_unfiltered", BRIDGED, "both", TABLE, |world| {
+                halted(world, without_bridge_netfilter);
+            })
+        },
+        Scenario {
+            accident: "controller killed",
+            ..scenario("stolen_mac_address_outlasts_no_restart", BRIDGED, "both", &[], restart_with_a_stolen_mac)
+        },
+    ]
 }

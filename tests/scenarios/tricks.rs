@@ -5,6 +5,7 @@
 
 mod names;
 mod packets;
+mod peers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -36,6 +37,8 @@ const IN: &str = "outside → container";
 const TO_HOST: &str = "container → host";
 /// What closes `shut`.
 const SHUT: Protection = Rules("end of tier default after shut, egress");
+/// What keeps sources that no container has from its neighbours.
+const SOURCES: &[Protection] = &[Protection::Together(&[Protection::Table, Rules("gate: unknown source")])];
 /// What closes `guard`.
 const GUARD: Protection = Rules("end of tier default after guard, ingress");
 
@@ -70,6 +73,8 @@ pub(crate) struct Tricks {
     guard: Container,
     /// On a network without policy.
     web: Container,
+    /// Beside it. No rule names it.
+    imitator: Container,
     _outside: Responder,
     lab: Lab,
 }
@@ -98,6 +103,7 @@ impl Tricks {
             on("front", "peer").serve(&[OPEN]),
             on("front", "guard").serve(&served).publish(&published),
             on("side", "web"),
+            on("side", "imitator"),
         ]);
         let policies = Policies::new(&lab);
         policies.save("tricks.yaml", POLICIES);
@@ -106,8 +112,8 @@ impl Tricks {
         // The table of others that some scenarios put a rule into comes with the first rule and stays.
         drop(Foreign::add(&lab, &["-t", "raw"], "PREROUTING", &["-p", "tcp", "--dport", "9", "-j", "DROP"]));
         let outside = Responder::start(lab.outside(), &[OPEN]);
-        let [shut, free, peer, guard, web] = containers.try_into().expect("five were started");
-        Tricks { controller, shut, free, peer, guard, web, _outside: outside, lab }
+        let [shut, free, peer, guard, web, imitator] = containers.try_into().expect("six were started");
+        Tricks { controller, shut, free, peer, guard, web, imitator, _outside: outside, lab }
     }
 }
 
@@ -394,7 +400,7 @@ fn loopback_of_the_host(world: &Tricks) {
 }
 
 pub(crate) fn group() -> Group<Tricks> {
-    let scenarios = [forgeries(), destinations(), packets::scenarios(), names::scenarios()];
+    let scenarios = [forgeries(), destinations(), packets::scenarios(), peers::scenarios(), names::scenarios()];
     Group { name: "tricks", build: Tricks::build, scenarios: scenarios.into_iter().flatten().collect() }
 }
 
@@ -448,8 +454,8 @@ fn forgeries() -> Vec<Scenario<Tricks>> {
             &[Rules("gate: address of a bridge network from elsewhere")],
             |w| outside_claims_to_be_a_container(w, true),
         ),
-        scenario("only_endpoints_are_sources_v4", BRIDGED, "IPv4", "", &[], |w| sources_of_nobody(w, false)),
-        scenario("only_endpoints_are_sources_v6", BRIDGED, "IPv6", "", &[], |w| sources_of_nobody(w, true)),
+        scenario("only_endpoints_are_sources_v4", BRIDGED, "IPv4", "", SOURCES, |w| sources_of_nobody(w, false)),
+        scenario("only_endpoints_are_sources_v6", BRIDGED, "IPv6", "", SOURCES, |w| sources_of_nobody(w, true)),
     ]
 }
 

@@ -87,6 +87,10 @@ impl Protection {
     pub(crate) fn put_back(self, lab: &Lab) {
         if self == Protection::Judgement {
             zone(lab, "-D");
+            // Else the status goes on telling that they are open. There may be none of a family.
+            for family in ["ipv4", "ipv6"] {
+                lab.run(&["sh", "-c", &format!("conntrack -D -w 7 -f {family} || true")]);
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMPV6: u8 = 58;
+pub(crate) const SCTP: u8 = 132;
 
 /// TCP's flag that opens a flow.
 pub(crate) const SYN: u8 = 0x02;
@@ -226,6 +227,24 @@ pub(crate) fn tcp(source: IpAddr, destination: IpAddr, ports: (u16, u16), flags:
     let sum = sum_of(source, destination, TCP, &segment);
     segment[16..18].copy_from_slice(&sum);
     segment
+}
+
+/// A packet of SCTP with one chunk: of this type, after the verification tag.
+pub(crate) fn sctp(ports: (u16, u16), tag: u32, chunk: u8, data: &[u8]) -> Vec<u8> {
+    let mut packet = [&ports.0.to_be_bytes()[..], &ports.1.to_be_bytes(), &tag.to_be_bytes(), &[0; 4]].concat();
+    packet.extend([chunk, 0]);
+    packet.extend(length_of(&[&[0; 4], data].concat()));
+    packet.extend(data);
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    let sum = crc32c(&packet);
+    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    packet
+}
+
+/// RFC 9260, appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift))
 }
 
 /// An ICMP message of either family with four bytes after the checksum.

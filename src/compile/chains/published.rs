@@ -164,9 +164,13 @@ impl<'a> ChainBuilder<'_, 'a> {
         // -p tcp -s ADDRESS -m multiport --sports 8080 ! --syn -m conntrack --ctstate NEW -j DROP
         let rule_of = |held: Held<()>| -> Rule {
             let mut matches = held.matches(Side::Source);
-            // Other protocols do not say which packet is the first. No other program has the port while the proxy does;
-            // without a proxy, a program of this host that happens to draw the port as its own has to try again.
-            matches.extend((held.protocol == Protocol::TCP).then_some(Match::TcpNotSyn));
+            // UDP does not say which packet is the first. No other program has the port while the proxy does; without a
+            // proxy, a program of this host that happens to draw the port as its own has to try again.
+            match held.protocol {
+                Protocol::TCP => matches.push(Match::TcpNotSyn),
+                Protocol::SCTP => matches.push(Match::SctpNotInit),
+                _ => {}
+            }
             matches.push(state(&[ConnectionState::New]));
             let comment = format!("answer from published port {} to a flow that is not open", held.name());
             rule(matches, Action::Drop, comment)

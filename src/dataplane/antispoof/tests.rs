@@ -18,6 +18,7 @@ fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
         bridge: name("br-a"),
         mac: mac.parse().ok(),
         addresses: address.parse().into_iter().collect(),
+        role: Role::Governed,
     }
 }
 
@@ -103,29 +104,94 @@ fn a_port_that_did_not_come_with_an_endpoint_is_not_its_own() {
     assert_eq!(shown(&assign(&wanted, &later)), ["alice v1", "eve"]);
 }
 
+/// Eve started a moment before alice and took the MAC address that alice would have; alice's own port does not show it yet.
+#[test]
+fn a_port_that_may_be_anothers_is_not_taken_while_ones_own_may_be_hidden() {
+    const NOT_YET: &str = "8e:00:00:00:00:01";
+    let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
+    let wanted = desired(&[eve.clone(), alice.clone()]);
+    let (lying, own) = (port("v1", "br-a", WEB), port("v2", "br-a", NOT_YET));
+    let at = |ports: &[&Port], young: &[&str]| State {
+        ports: ports.iter().map(|port| (*port).clone()).collect(),
+        young: young.iter().map(|port| name(port)).collect(),
+        ..State::default()
+    };
+    assert_eq!(shown(&assign(&wanted, &at(&[&lying, &own], &["v1", "v2"]))), ["alice", "eve"]);
+    let shows = port("v2", "br-a", WEB);
+    assert_eq!(shown(&assign(&wanted, &at(&[&lying, &shows], &["v1", "v2"]))), ["alice", "eve"], "no telling");
+    let honest = port("v1", "br-a", API);
+    assert_eq!(shown(&assign(&wanted, &at(&[&honest, &shows], &["v1", "v2"]))), ["alice v2", "eve v1"]);
+    // None of these is a reason to wait.
+    let of_eve = port("v3", "br-a", API);
+    for (case, ports, young, expected) in [
+        (
+            "eve shows a port of her own",
+            vec![&lying, &own, &of_eve],
+            vec!["v1", "v2", "v3"],
+            vec!["alice v1", "eve v3"],
+        ),
+        ("one that never shows anybody's", vec![&lying, &own], vec!["v1"], vec!["alice v1", "eve"]),
+        ("no other port", vec![&lying], vec!["v1"], vec!["alice v1", "eve"]),
+    ] {
+        assert_eq!(shown(&assign(&wanted, &at(&ports, &young))), expected, "{case}");
+    }
+    let only = desired(std::slice::from_ref(&alice));
+    assert_eq!(shown(&assign(&only, &at(&[&lying, &own], &["v1", "v2"]))), ["alice v1"], "whose else could it be");
+}
+
 #[test]
 fn what_came_together_is_told_by_when_it_was_first_seen() {
     use std::time::{Duration, Instant};
     let begin = Instant::now();
-    let at = |seconds| begin + Duration::from_secs(seconds);
+    let at = |milliseconds| begin + Duration::from_millis(milliseconds);
     let ports = |names: &[&str]| names.iter().map(|name| port(name, "br-a", WEB)).collect();
     let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
     let (eve, alice) = (|| eve.clone(), || alice.clone());
     let stranger = |port: &str, of: &str| (name(port), of.to_owned());
-    let held = |names: &[&str]| names.iter().map(|port| name(port)).collect();
+    let held = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| stranger(port, of)).collect();
     let mut sightings = crate::dataplane::port::Sightings::default();
-    let mut see = |second, names: &[&str], of: &[&str], all: &[Binding]| {
-        sightings.see(at(second), &ports(names), &held(of), &desired(all))
+    let mut see = |time, names: &[&str], of: &[(&str, &str)], all: &[Binding]| {
+        sightings.see(at(time), &ports(names), &held(of), &desired(all)).strangers
     };
+    // At a first look what is found may have come seconds apart.
     assert_eq!(see(0, &["v1"], &[], &[eve()]), [].into());
-    assert_eq!(see(2, &["v1"], &[], &[eve()]), [].into());
-    assert_eq!(see(9, &["v1", "v2"], &[], &[eve(), alice()]), [stranger("v1", "alice"), stranger("v2", "eve")].into());
+    assert_eq!(see(2000, &["v1", "v2"], &[], &[eve()]), [].into());
+    // Later a port and the word of its endpoint come at once.
+    assert_eq!(see(2100, &["v1", "v2"], &[], &[eve(), alice()]), [stranger("v1", "alice")].into());
+    let apart = [stranger("v1", "alice"), stranger("v3", "alice"), stranger("v3", "eve")];
+    assert_eq!(see(9000, &["v1", "v2", "v3"], &[], &[eve(), alice()]), apart.into());
     // A port that was an endpoint's is as old as it was.
-    assert_eq!(see(20, &["v1", "v2"], &["v1", "v2"], &[eve(), alice()]), [].into());
-    assert_eq!(see(21, &["v1", "v2"], &["v1"], &[eve(), alice()]), [stranger("v2", "eve")].into());
+    let both = [("v1", "eve"), ("v2", "alice")];
+    assert_eq!(see(20_000, &["v1", "v2"], &both, &[eve(), alice()]), [].into());
+    assert_eq!(see(21_000, &["v1", "v2"], &[("v2", "alice")], &[eve(), alice()]), [stranger("v1", "alice")].into());
     // What has gone is forgotten.
-    assert_eq!(see(30, &[], &[], &[]), [].into());
-    assert_eq!(see(40, &["v1"], &[], &[alice()]), [].into());
+    assert_eq!(see(30_000, &[], &[], &[]), [].into());
+    assert_eq!(see(40_000, &["v1"], &[], &[alice()]), [].into());
+    // What shows the MAC address of one that has been bound for long is no reason to doubt its port.
+    assert_eq!(see(41_000, &["v1", "v4"], &[("v1", "alice")], &[alice()]), [stranger("v4", "alice")].into());
+    assert_eq!(see(50_000, &["v5"], &[], &[eve()]), [].into());
+    // For a moment it may have been bound to another's.
+    assert_eq!(see(50_100, &["v5", "v6"], &[("v5", "eve")], &[eve()]), [].into());
+    assert_eq!(see(53_200, &["v5", "v6"], &[("v5", "eve")], &[eve()]), [stranger("v6", "eve")].into());
+}
+
+/// While the engine is away nobody tells of attachments; what is told of when it is back may have come long before.
+#[test]
+fn after_the_engine_was_away_everything_comes_at_once() {
+    use std::time::{Duration, Instant};
+    let begin = Instant::now();
+    let alice = binding("alice", WEB, "10.0.0.2");
+    let mut sightings = crate::dataplane::port::Sightings::default();
+    let mut see = |seconds, names: &[&str], wanted: &AntiSpoofing| {
+        let ports = names.iter().map(|name| port(name, "br-a", WEB)).collect();
+        sightings.see(begin + Duration::from_secs(seconds), &ports, &BTreeSet::new(), wanted)
+    };
+    let away = AntiSpoofing { frozen: true, ..desired(&[]) };
+    see(0, &[], &desired(&[]));
+    see(1, &["v1"], &away);
+    let seen = see(3, &["v1"], &desired(std::slice::from_ref(&alice)));
+    assert!(seen.strangers.is_empty() && seen.young.contains(&name("v1")), "{seen:?}");
+    assert!(!see(5, &["v1"], &desired(std::slice::from_ref(&alice))).young.contains(&name("v1")));
 }
 
 #[test]
@@ -148,6 +214,49 @@ fn a_port_stays_its_endpoints_whatever_its_inside_shows() {
     }
 }
 
+/// Of a network without policy only the addresses of those whom a rule names are anybody's.
+#[test]
+fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
+    let peer = Binding { bridge: name("br-side"), role: Role::Peer, ..binding("peer", API, "10.9.0.2") };
+    let wanted = desired(&[binding("web", WEB, "10.0.0.2"), peer]);
+    let observed = state(&[port("v1", "br-a", WEB), port("v2", "br-side", API)]);
+    let lines = elements(&wanted, &observed, &[name("br-a")].into()).lines("add").join("\n");
+    for expected in [
+        "ports { \"v1\" }".to_owned(),
+        "peers { \"v2\" }".to_owned(),
+        format!("stations {{ \"v1\" . {WEB}, \"v2\" . {API} }}"),
+        format!("bound4 {{ \"v1\" . {WEB} . 10.0.0.2, \"v2\" . {API} . 10.9.0.2 }}"),
+        "claimed4 { 10.0.0.2, 10.9.0.2 }".to_owned(),
+        "subnets4 { 10.0.0.0/24, 10.9.0.2 }".to_owned(),
+    ] {
+        assert!(lines.contains(&expected), "no `{expected}` in\n{lines}");
+    }
+}
+
+#[test]
+fn ports_of_nobodys_on_governed_bridges_are_known_as_such() {
+    let wanted = desired(&[
+        binding("web", WEB, "10.0.0.2"),
+        Binding { role: Role::Peer, bridge: name("br-side"), ..binding("peer", API, "10.9.0.2") },
+    ]);
+    let ports = [port("v1", "br-a", WEB), port("v2", "br-a", API), port("v3", "br-side", ""), port("v4", "br-a", "")];
+    let ruleset = |bridges: &[&str]| Ruleset {
+        anti_spoofing: Some(wanted.clone()),
+        bridges: bridges.iter().map(|bridge| name(bridge)).collect(),
+        ..Ruleset::default()
+    };
+    let governed = ruleset(&["br-a"]);
+    let lines = elements(&wanted, &state(&ports), &governed.bridges).lines("add").join("\n");
+    assert!(lines.contains("element bridge dockgate free { \"v2\", \"v4\" }"), "{lines}");
+    // One that gets an endpoint ceases to be nobody's in the moment in which it is the endpoint's.
+    let before = state(&ports[1..]).after(&governed);
+    let changes = Changes::between(&State { ports: ports.into(), ..before }, &governed);
+    assert_eq!(changes.before, []);
+    let [Step::Elements(lines)] = &changes.after[..] else { panic!("{:?}", changes.after) };
+    assert!(lines.iter().all(|line| !line.starts_with("delete")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("ports { \"v1\" }")), "{lines:?}");
+}
+
 #[test]
 fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     let ruleset = |bindings: &[Binding]| Ruleset {
@@ -164,7 +273,9 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     };
     let (before, after) = (lines(&changes.before), lines(&changes.after));
     assert!(before.contains("delete element bridge dockgate bound4 { \"v1\""), "{before}");
-    assert!(!before.contains("add ") && !after.contains("\"v1\""), "{before}\n{after}");
+    let freed = "add element bridge dockgate free { \"v1\" }";
+    assert!(after.contains(freed) && !after.replace(freed, "").contains("\"v1\""), "{after}");
+    assert!(!before.contains("add "), "{before}");
     assert!(after.contains("add element bridge dockgate bound4 { \"v2\""), "{after}");
     assert!(changes.last.is_empty());
 

@@ -3,8 +3,9 @@
 use super::*;
 use crate::dataplane::Step;
 use crate::dataplane::place::Xtable;
+use crate::dataplane::port::Port;
 use crate::net::{Cidr, Family};
-use crate::ruleset::{Action, ChainName, Hook, Rule, SetKind};
+use crate::ruleset::{Action, AntiSpoofing, Binding, ChainName, Hook, Role, Rule, SetKind};
 
 /// A ruleset with one class whose members are known on `bridge`; a rule for the bridge only if it is `governed`.
 fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
@@ -58,6 +59,61 @@ fn an_address_becomes_known_last_and_unknown_first() {
     assert_eq!(plan(&held(&one), &one), []);
 }
 
+/// `192.0.2.2` is of the class, or of an endpoint at `port` without one.
+fn owned_by(port: Option<&str>) -> Ruleset {
+    let mut ruleset = ruleset("br-a", &["192.0.2.2"], true);
+    if port.is_some() {
+        let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+        ruleset.sets.get_mut(&class).unwrap().members.clear();
+    }
+    let binding = |name: &str, mac: &str| Binding {
+        endpoint: name.to_owned(),
+        attachment: name.to_owned(),
+        bridge: "br-a".parse().unwrap(),
+        mac: mac.parse().ok(),
+        addresses: ["192.0.2.2".parse().unwrap()].into(),
+        role: Role::Governed,
+    };
+    let owner = port.map_or_else(|| binding("former", MACS[0]), |_| binding("latter", MACS[1]));
+    ruleset.anti_spoofing = Some(AntiSpoofing { bindings: [owner].into(), ..AntiSpoofing::default() });
+    ruleset.bridges = ["br-a".parse().unwrap()].into();
+    ruleset
+}
+
+const MACS: [&str; 2] = ["02:42:c0:00:02:02", "02:42:c0:00:02:03"];
+
+/// An address goes from one endpoint to another while no controller runs: it has no port from before anything else until
+/// it has left the class of the one. So it is where the table is there, and where it is not.
+#[test]
+fn an_address_that_is_handed_on_has_no_port_before_it_has_left_its_former_class() {
+    let port = |(name, mac): (&str, &str)| Port {
+        name: name.parse().unwrap(),
+        bridge: "br-a".parse().unwrap(),
+        mac: mac.parse().ok(),
+    };
+    let ports = ["v1", "v2"].into_iter().zip(MACS).map(port).collect();
+    let old = State { ports, ..State::default() }.after(&owned_by(None));
+    let new = owned_by(Some("v2"));
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+    let flushed = State { table: None, ..old.clone() };
+    for (case, state, first) in [("bound", old, "delete element"), ("flushed", flushed, "table")] {
+        let steps = outline(&plan(&state, &new));
+        let place = |what: &str| {
+            steps
+                .iter()
+                .position(|step| step.starts_with(what))
+                .unwrap_or_else(|| panic!("{case}: no {what} in {steps:?}"))
+        };
+        assert!(steps[0].starts_with(first), "{case}: {steps:?}");
+        assert!(place(&format!("del {class}")) < place("add element bridge dockgate bound4"), "{case}: {steps:?}");
+        let early = plan(&state, &new).into_iter().find_map(|step| match step {
+            Step::Table(input) => Some(input),
+            _ => None,
+        });
+        assert!(early.is_none_or(|input| !input.contains(&format!("{} . 192.0.2.2", MACS[1]))), "{case}");
+    }
+}
+
 #[test]
 fn a_change_of_rules_stands_between_members_that_come_and_members_that_go() {
     let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
@@ -70,8 +126,8 @@ fn a_change_of_rules_stands_between_members_that_come_and_members_that_go() {
             "del dg-4-known 192.0.2.1/32,br-a".to_owned(),
             format!("add {class} 192.0.2.2"),
             "restore".to_owned(),
-            "add dg-4-known 192.0.2.2/32,br-a".to_owned(),
             format!("del {class} 192.0.2.1"),
+            "add dg-4-known 192.0.2.2/32,br-a".to_owned(),
         ]
     );
 }

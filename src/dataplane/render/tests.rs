@@ -126,6 +126,13 @@ fn protocols_ports_and_icmp() {
             vec!["-p 6 -m tcp ! --syn -m conntrack --ctstate NEW -j DROP"],
         ),
         (
+            "mid-stream pick-up of SCTP",
+            Family::V6,
+            vec![Match::SctpNotInit, Match::State([ConnectionState::New].into())],
+            Action::Drop,
+            vec!["-p 132 -m sctp ! --chunk-types any INIT -m conntrack --ctstate NEW -j DROP"],
+        ),
+        (
             "ports of both ends, some inverted, before their protocol",
             Family::V4,
             vec![

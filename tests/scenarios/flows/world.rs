@@ -123,8 +123,15 @@ impl Flows {
         let arguments =
             ["run", "--policies", &self.policies.argument(), "--resync-interval", "1s", "--log-level", "debug"];
         let mut controller = self.lab.dockgate(&arguments);
-        controller.wait_until_ready();
+        // Flows that are not judged keep it from being ready.
+        let is_unjudged = self.sabotaged == Some(Judgement);
+        if !is_unjudged {
+            controller.wait_until_ready();
+        }
         self.controller = Some(controller);
+        if is_unjudged {
+            wait_for("the rules to be in force", || self.status()["in_sync"] == true);
+        }
     }
 
     /// Kills the controller, and starts another one after `body`, whatever comes of it.

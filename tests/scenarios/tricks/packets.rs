@@ -6,8 +6,8 @@ use super::{
     BRIDGED, CLOSED, Foreign, GUARD, OPEN, PATIENCE, SHORT, SHUT, Tricks, front, scenario, v4_of, v6_of, wire_of,
 };
 use crate::scenario::Scenario;
-use crate::support::wire::{self, Extras, SYN, TCP, UDP, neighbour};
-use crate::support::{Container, Protection::Rules, assert_by_packets};
+use crate::support::wire::{self, Extras, SCTP, SYN, TCP, UDP, neighbour};
+use crate::support::{Container, Protection, Protection::Rules, assert_by_packets};
 
 /// A datagram in pieces, the first of which ends before the data, or within the ports' own header.
 fn fragments(world: &Tricks, v6: bool) {
@@ -194,7 +194,45 @@ fn untracked(world: &Tricks) {
     assert_by_packets!(!at_peer.hears(b"out of a closed container", SHORT), "untracked packets were not judged");
 }
 
+/// A closed container may answer whoever opens a flow to it. A HEARTBEAT of a flow that is not open opens none, though
+/// connection tracking takes it for the first packet of one.
+fn heartbeats(world: &Tricks, v6: bool) {
+    const INIT: u8 = 1;
+    const INIT_ACK: u8 = 2;
+    const HEARTBEAT: u8 = 4;
+    const HEARTBEAT_ACK: u8 = 5;
+    let (peer, shut) = (front(&world.peer, v6), front(&world.shut, v6));
+    let (at_peer, at_shut) = (wire_of(&world.peer), wire_of(&world.shut));
+    let to_shut = neighbour(world.peer.namespace(), shut);
+    let to_peer = at_peer.mac();
+    let asks = |ports, tag, chunk, data: &[u8]| {
+        at_peer.send(to_shut, &wire::packet(peer, shut, SCTP, &wire::sctp(ports, tag, chunk, data)));
+    };
+    let answers = |ports: (u16, u16), tag, chunk, data: &[u8]| {
+        let packet = wire::sctp((ports.1, ports.0), tag, chunk, data);
+        at_shut.send(to_peer, &wire::packet(shut, peer, SCTP, &packet));
+    };
+    // Tag of the sender, window, streams, number; and a parameter that is to be passed over.
+    let opening = |tag: u32, text: &str| {
+        let length = u16::try_from(4 + text.len()).expect("a text is short").to_be_bytes();
+        let fixed = [&tag.to_be_bytes()[..], &[0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1]].concat();
+        [&fixed[..], &[0x80, 0], &length, text.as_bytes()].concat()
+    };
+    let open = (wire::fresh_number(), OPEN);
+    asks(open, 0, INIT, &opening(7, "who opens"));
+    assert!(at_shut.hears(b"who opens", PATIENCE), "no policy keeps anybody from opening a flow to it");
+    answers(open, 7, INIT_ACK, &opening(8, "who answers"));
+    assert!(at_peer.hears(b"who answers", PATIENCE), "it answers on an open flow");
+    let cut = (wire::fresh_number(), OPEN);
+    let information = |text: &[u8]| [&[0, 1, 0, 12][..], text].concat();
+    asks(cut, 7, HEARTBEAT, &information(b"is alive"));
+    let heard = at_shut.hears(b"is alive", SHORT);
+    answers(cut, 8, HEARTBEAT_ACK, &information(b"revived!"));
+    assert_by_packets!(!at_peer.hears(b"revived!", SHORT) && !heard, "a HEARTBEAT opened a flow in its middle");
+}
+
 pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
+    const HEARTBEATS: &[Protection] = &[Rules("SCTP packet of a flow that is not open")];
     vec![
         scenario("fragments_hide_no_port_v4", BRIDGED, "IPv4", "", &[GUARD], |w| fragments(w, false)),
         scenario("fragments_hide_no_port_v6", BRIDGED, "IPv6", "", &[GUARD], |w| fragments(w, true)),
@@ -218,6 +256,8 @@ pub(super) fn scenarios() -> Vec<Scenario<Tricks>> {
             &[GUARD, Rules("TCP packet of a flow that is not open")],
             |w| flags(w, true),
         ),
+        scenario("a_heartbeat_opens_no_flow_v4", BRIDGED, "IPv4", "", HEARTBEATS, |w| heartbeats(w, false)),
+        scenario("a_heartbeat_opens_no_flow_v6", BRIDGED, "IPv6", "", HEARTBEATS, |w| heartbeats(w, true)),
         scenario(
             "untracked_packets_are_judged",
             BRIDGED,
