@@ -103,6 +103,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let lock = Lock::acquire(&options.state_directory)?;
     let _namespace = NamespaceLock::acquire()?;
     let store = first_policies(&options.policies, memory::recall(&options.state_directory)?)?;
+    let (reread, reread_requests) = mpsc::channel(1);
+    let files = files::watch(&options.policies, store.paths(), options.debounce, reread_requests);
     let core = Core::new(options.compile.clone(), store);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
     if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(options.kernel) {
@@ -120,8 +122,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         Ok(_) | Err(docker::Error::NoSocket { .. }) => tokio::spawn(follow_engine(changes_in)),
         Err(error) => return Err(error.into()),
     };
-    let (reread, reread_requests) = mpsc::channel(1);
-    let files = files::watch(&options.policies, options.debounce, reread_requests);
     info!(policies = %options.policies.display(), state = %options.state_directory.display(), "started");
     let signals = Signals::install().map_err(Error::Signals)?;
     let enforcer = Enforcer::new(options.kernel, &options.state_directory);
@@ -333,8 +333,12 @@ impl Controller {
         need
     }
 
-    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them.
+    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them. A directory that
+    /// cannot be read changes nothing of them.
     fn remember(&mut self) {
+        if self.core.policies().is_none_or(|state| state.unreadable.is_some()) {
+            return;
+        }
         let kept = memory::keep(&self.options.state_directory, self.core.store());
         if let Err(error) = &kept {
             error!(error = %telemetry::chain(error), "cannot keep the last good policies");

@@ -303,26 +303,68 @@ fn kept(state: &Path, name: &str) -> bool {
     has("last-good.json", &format!("name: {name}")) && has("last-ruleset.json", name)
 }
 
+/// Mounts a file system on the policy directory, with the policies in it, for the controller that is started by it.
+fn on_a_mount(directory: &str) -> String {
+    format!(
+        "mount --make-rprivate /; cp {directory}/closed.yaml /run/closed.$$; mount -t tmpfs dockgate-lab {directory}
+         mv /run/closed.$$ {directory}/closed.yaml; exec \"$@\""
+    )
+}
+
 /// The mount below the policy directory goes away under the controller.
 fn vanished_mount(accidents: &mut Accidents) {
     let began = Instant::now();
     let directory = accidents.policies.path().to_owned();
-    let script = format!(
-        "mount --make-rprivate /; cp {directory}/closed.yaml /run/closed.$$; mount -t tmpfs dockgate-lab {directory}
-         mv /run/closed.$$ {directory}/closed.yaml; exec \"$@\""
-    );
-    accidents.start_by(&script, &[]);
+    accidents.start_by(&on_a_mount(&directory), &[]);
     let id = accidents.controller().process_id().to_string();
     // What was below the mount is a directory without policies.
-    fs::rename(format!("{directory}/closed.yaml"), format!("{directory}/../closed.yaml")).expect("files can be moved");
+    accidents.policies.remove("closed.yaml");
     accidents.lab.run(&["nsenter", "--mount", "--target", &id, "umount", "--lazy", &directory]);
-    thread::sleep(Duration::from_secs(2));
+    wait_for("the missing mount to be told", || accidents.problems().contains("on another file system than before"));
+    let noticed = Instant::now();
+    thread::sleep(Duration::from_secs(1));
+    assert!(!accidents.forbidden.lost_since(noticed).is_empty(), "nothing was probed");
     let passed = accidents.forbidden.passed_since(began);
-    fs::rename(format!("{directory}/../closed.yaml"), format!("{directory}/closed.yaml")).expect("files can be moved");
+    accidents.policies.save("closed.yaml", CLOSED);
     accidents.controller = None;
     accidents.start_controller();
     assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
     accidents.expect_order_since(began);
+}
+
+/// The controller is killed, as by a crash of the host, and when it starts again the mount is not there.
+fn missing_mount(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let directory = accidents.policies.path().to_owned();
+    accidents.start_by(&on_a_mount(&directory), &[]);
+    let state = accidents.controller().state().to_owned();
+    wait_for("the policies to be kept", || kept(&state, "closed"));
+    accidents.controller.take().expect("it was just started").crash();
+    accidents.policies.remove("closed.yaml");
+    for _ in 0..2 {
+        // The second start must not find that the first one has forgotten.
+        let controller = accidents.lab.dockgate(&accidents.arguments());
+        accidents.controller = Some(controller);
+        wait_for("the missing mount to be told", || accidents.problems().contains("is a mount missing?"));
+        let told = Instant::now();
+        wait_for("the kernel to hold the policies", || accidents.controller().document()["in_sync"] == true);
+        thread::sleep(Duration::from_secs(1));
+        assert!(!accidents.forbidden.lost_since(told).is_empty(), "nothing was probed");
+        let passed = accidents.forbidden.passed_since(began);
+        assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
+        let document = accidents.controller().document();
+        assert_eq!((&document["ready"], kept(&state, "closed")), (&false.into(), true), "{document:#}");
+        accidents.controller.take().expect("it was just started").crash();
+    }
+    // Whoever means it says so.
+    accidents.policies.save("none.yaml", "");
+    accidents.start_controller();
+    let confirmed = Instant::now();
+    wait_for("the policies to be gone", || !accidents.forbidden.passed_since(confirmed).is_empty());
+    accidents.policies.save("closed.yaml", CLOSED);
+    accidents.policies.remove("none.yaml");
+    wait_for("the policies to be back", || kept(&state, "closed") && accidents.problems() == "[]");
+    accidents.expect_order_since(Instant::now());
 }
 
 /// The wall clock jumps by years in both directions; timers and the engine's events must not care.
@@ -421,6 +463,7 @@ pub(crate) fn group() -> Group<Accidents> {
             ),
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
             scenario("a_vanished_mount_opens_nothing", "umount of the policy directory", vanished_mount),
+            scenario("a_missing_mount_opens_nothing", "kill, umount of the policy directory, start", missing_mount),
             scenario("clock_jumps_do_not_matter", "the wall clock jumps by ten years", clock_jumps),
             scenario("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
         ],
