@@ -102,6 +102,14 @@ pub enum Error {
     NoTrial(#[source] std::io::Error),
 }
 
+impl Error {
+    /// Whether the kernel was asked to hold something, and refused that for what it is. After any other failure nothing is
+    /// known about the ruleset.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Step { source, .. } if source.is_refusal())
+    }
+}
+
 /// One change of the kernel. Steps are executed in order; a crash between any two leaves a state that the next start
 /// repairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

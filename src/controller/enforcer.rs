@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use crate::compile::{self, OutOfReach, policies_of};
 use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
 use crate::inventory::{Container, Endpoint};
-use crate::policy::{Direction, PolicySet, Severity};
+use crate::policy::{Direction, PolicyKey, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row after which the policies are tried one by one. One failure can be somebody else's lock.
 const PATIENCE: u32 = 2;
+/// How long a policy that the kernel refused is closed before it is tried again: a module may have been loaded meanwhile.
+const REFUSAL_REST: Duration = Duration::from_secs(300);
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
 
@@ -70,6 +72,8 @@ pub(super) struct Enforcer {
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// When to try the policies again that the kernel refused.
+    reconsider_at: Option<Instant>,
     /// When to look for the ports of endpoints without one.
     poll_at: Option<Instant>,
     /// Endpoints without a port, each with the time since when.
@@ -108,7 +112,7 @@ impl Enforcer {
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
         let failed = self.retry_at.or(self.flows.retry_at);
-        let due = [(failed, Need::Observe), (self.poll_at, Need::Apply)];
+        let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
         due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
@@ -134,6 +138,7 @@ impl Enforcer {
         }
         let started = Instant::now();
         let reads_back = need != Need::Apply || !self.in_sync;
+        self.reconsider_refused(core, started);
         self.end_flows_of_former_owners(core);
         match self.attempt(core, need) {
             Ok(outcome) => {
@@ -158,9 +163,9 @@ impl Enforcer {
             }
             Err(failure) => {
                 self.failed(&failure);
-                // At the second failure, and ever more rarely after it.
+                // At the second failure, and ever more rarely after it. A lock that somebody holds would fail every trial.
                 let is_time = self.failures >= PATIENCE && self.failures.is_power_of_two();
-                if is_time && self.exclude_refused(core) {
+                if is_time && failure.is_refusal() && self.exclude_refused(core) {
                     self.enforce(core, Need::Observe, cause);
                 }
             }
@@ -311,23 +316,57 @@ impl Enforcer {
     /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
     /// any that were not known before.
     fn exclude_refused(&mut self, core: &mut Core) -> bool {
-        let Ok(kernel) = Kernel::open(self.options) else { return false };
         let Some(state) = core.policies() else { return false };
+        let policies = state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged());
+        let policies: Vec<PolicyKey> = policies.map(|policy| policy.key.clone()).collect();
+        let Some(refused) = self.try_each(core, &policies) else { return false };
+        if refused.is_empty() || !core.refuse(refused) {
+            return false;
+        }
+        self.reconsider_at = Some(Instant::now() + REFUSAL_REST);
+        true
+    }
+
+    /// Tries policies again that were refused, once they have been closed for a while. Those that the kernel takes by now
+    /// are in force again.
+    fn reconsider_refused(&mut self, core: &mut Core, now: Instant) {
+        if core.refused().is_empty() {
+            self.reconsider_at = None;
+        } else if self.reconsider_at.is_some_and(|at| at <= now) {
+            self.reconsider_at = Some(now + REFUSAL_REST);
+            let refused: Vec<PolicyKey> = core.refused().iter().cloned().collect();
+            if let Some(still) = self.try_each(core, &refused) {
+                core.refuse(still);
+            }
+        }
+    }
+
+    /// Those of the policies that the kernel refuses on their own; `None` when that cannot be found out.
+    fn try_each(&self, core: &Core, policies: &[PolicyKey]) -> Option<BTreeSet<PolicyKey>> {
+        let kernel = Kernel::open(self.options).ok()?;
+        let cannot_try = |error: &dataplane::Error| warn!(error = %chain(error), "policies cannot be tried one by one");
+        kernel.test_nothing().inspect_err(cannot_try).ok()?;
         let mut refused = BTreeSet::new();
-        for policy in state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged()) {
-            let Some(alone) = core.alone(&policy.key) else { continue };
+        for key in policies {
+            let Some(alone) = core.alone(key) else { continue };
             match kernel.test(&alone.ruleset) {
                 Ok(()) => {}
-                // Without a place to try, nothing is known about any policy.
-                Err(dataplane::Error::NoTrial(_)) => return false,
-                Err(reason) => {
-                    let reason = chain(&reason);
-                    error!(policy = %policy.key, place = %policy.location, %reason, "the kernel refuses this policy");
-                    refused.insert(policy.key.clone());
+                // Whatever made nothing fail just now may have made this fail, too.
+                Err(reason) if reason.is_refusal() && kernel.test_nothing().is_ok() => {
+                    let found = core.policies().into_iter().flat_map(|state| &state.policies.policies);
+                    let place =
+                        found.filter(|policy| policy.key == *key).map(|policy| policy.location.to_string()).next();
+                    let place = place.unwrap_or_default();
+                    error!(policy = %key, place, reason = %chain(&reason), "the kernel refuses this policy");
+                    refused.insert(key.clone());
+                }
+                Err(error) => {
+                    cannot_try(&error);
+                    return None;
                 }
             }
         }
-        !refused.is_empty() && core.refuse(refused)
+        Some(refused)
     }
 
     /// The whole status as of now.
@@ -487,6 +526,22 @@ mod tests {
         enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
         let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
         assert!(at > Instant::now() + LAST_PORT_POLL && need == Need::Observe);
+    }
+
+    #[test]
+    fn policies_that_were_refused_are_tried_again_after_a_while_and_stay_closed_until_they_are_taken() {
+        let mut core = Core::new(compile::Options::default(), Store::default());
+        let mut enforcer = Enforcer::default();
+        let key = PolicyKey { kind: crate::policy::PolicyKind::NetworkPolicy, namespace: None, name: "x".to_owned() };
+        assert!(core.refuse([key.clone()].into()));
+        let now = Instant::now();
+        enforcer.reconsider_at = Some(now + REFUSAL_REST);
+        assert_eq!(enforcer.retry(), Some((now + REFUSAL_REST, Need::Apply)));
+        enforcer.reconsider_refused(&mut core, now);
+        assert_eq!(enforcer.reconsider_at, Some(now + REFUSAL_REST), "it is too early");
+        core.refuse(BTreeSet::new());
+        enforcer.reconsider_refused(&mut core, now);
+        assert_eq!(enforcer.reconsider_at, None, "there is nothing to try again");
     }
 
     #[test]

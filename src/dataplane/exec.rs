@@ -77,6 +77,40 @@ pub enum Error {
     },
 }
 
+/// What the commands and the kernel say when it is not the input that is at fault.
+const NO_REFUSAL: [&str; 12] = [
+    "xtables lock",
+    "Resource temporarily unavailable",
+    "annot allocate memory",
+    "emory allocation problem",
+    "Out of memory",
+    "No buffer space available",
+    "No space left on device",
+    "Too many open files",
+    "Device or resource busy",
+    "Interrupted system call",
+    "Operation not permitted",
+    "Permission denied",
+];
+
+impl Error {
+    /// Whether a command, or the kernel by it, has judged its input and does not take it. A lock that another process
+    /// holds, too little memory, a command that was killed or does not answer say nothing about the input.
+    pub(super) fn is_refusal(&self) -> bool {
+        // The exit status does not tell: 4 is a lock that was not given, and with iptables-nft a rule that was refused.
+        let complaint = match self {
+            Error::Failed { status, complaint, line: Some(_), .. } if status.code().is_some() => complaint,
+            Error::Refused { complaint, .. } => complaint,
+            Error::Failed { .. }
+            | Error::Start { .. }
+            | Error::Timeout { .. }
+            | Error::Silent { .. }
+            | Error::Jump { .. } => return false,
+        };
+        !NO_REFUSAL.iter().any(|reason| complaint.contains(reason))
+    }
+}
+
 fn refused(line: Option<&str>) -> String {
     line.map(|line| format!(", in this line: {line}")).unwrap_or_default()
 }
@@ -228,6 +262,33 @@ mod tests {
         for part in ["sh -c", "exit status: 3", "Error occurred at line: 2", "in this line: two"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn only_what_was_judged_was_refused() {
+        for (script, input, refused) in [
+            ("echo 'iptables-restore: line 2 failed' >&2; exit 1", "one\ntwo\n", true),
+            ("echo 'line 2: RULE_APPEND failed (Invalid argument): rule in chain T' >&2; exit 4", "one\ntwo\n", true),
+            ("echo 'line 2: RULE_APPEND failed (No buffer space available)' >&2; exit 4", "one\ntwo\n", false),
+            ("echo 'Error occurred at line: 1' >&2; kill -9 $$", "one\n", false),
+            ("echo 'a fault in no line' >&2; exit 1", "one\n", false),
+            (
+                "echo \"Can't lock /x: Resource temporarily unavailable\" >&2
+                 echo 'Another app is currently holding the xtables lock. Stopped waiting after 10s.' >&2; exit 4",
+                "one\n",
+                false,
+            ),
+        ] {
+            let error = run("sh", &["-c", script], input).unwrap_err();
+            assert_eq!(error.is_refusal(), refused, "{error}");
+        }
+        let of_batch = |complaint: &str| Error::Refused { program: "ipset", complaint: complaint.to_owned() };
+        assert!(of_batch("Error in line 1: Syntax error").is_refusal());
+        assert!(!of_batch("Kernel error received: Cannot allocate memory").is_refusal());
+        let started = run("dockgate-no-such-command", &[], "").unwrap_err();
+        let limit = Duration::from_millis(10);
+        let late = run_within(limit, "sleep", &["60"], "").unwrap_err();
+        assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent { program: "nft" }.is_refusal());
     }
 
     #[test]

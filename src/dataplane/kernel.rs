@@ -20,7 +20,9 @@ use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AntiSpoofing, Chain, ChainName, Ruleset};
+use crate::ruleset::{
+    Action, AddressSet, AntiSpoofing, Chain, ChainName, Hook, Match, Rule, Ruleset, SetKind, SetName, Side,
+};
 
 /// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
 const RELEASE_LIMIT: Duration = Duration::from_millis(100);
@@ -286,6 +288,21 @@ impl Kernel {
             kernel.repair(&desired).map(drop)
         });
         trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))
+    }
+
+    /// As [`Kernel::test`], for a ruleset that no kernel refuses which can enforce anything: where this fails, a trial says
+    /// nothing about the ruleset that is tried.
+    pub fn test_nothing(&self) -> Result<(), Error> {
+        let mut nothing = Ruleset::default();
+        for family in Family::ALL {
+            let set = SetName::known(family);
+            let members = BTreeSet::new();
+            nothing.sets.insert(set.clone(), AddressSet { family, kind: SetKind::NetInterface, members });
+            let known = Match::Set { side: Side::Source, set, kind: SetKind::NetInterface, negated: false };
+            let rule = Rule { matches: vec![known], action: Action::Return, comment: "nothing".to_owned() };
+            nothing.chains.insert(family, [(ChainName::base(Hook::Forward), vec![rule])].into());
+        }
+        self.test(&nothing)
     }
 
     /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.

@@ -554,12 +554,14 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         });
         broken[3].comment = "default/culprit ingress[0]".to_owned();
         let told = |error: Error| {
+            assert!(error.is_refusal(), "{error:?}");
             let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
             let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
             assert!(text.contains("cannot change the IPv6 chains"), "{text}");
             assert!(text.contains("default/culprit ingress[0]"), "{text}");
         };
         told(kernel.test(&bad).unwrap_err());
+        kernel.test_nothing().expect("a kernel that can enforce");
         assert_same(&dump(variant), &held, "a test changes nothing");
         told(kernel.enforce(&bad).unwrap_err());
         kernel.test(&good).expect("a kernel that can enforce");
