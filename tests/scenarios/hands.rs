@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use crate::support::evidence::NOT_REPAIRED;
 use crate::support::sabotage::bridge_filters;
 use crate::support::world::{Policies, packet_filter, repair_limit, wait_for};
 use crate::support::{
-    Container, Controller, Engine, Lab, Namespace, Protection, Responder, Vigil, assert_by_packets, command,
+    Container, Controller, Engine, Iptables, Lab, Namespace, Options, Protection, Responder, Vigil, assert_by_packets,
+    command,
 };
 
 const PORT: u16 = 7000;
@@ -67,7 +69,6 @@ pub(crate) struct Hands {
     /// What was there before dockgate came.
     before: String,
     kept: Kept,
-    repairs: u64,
     lab: Lab,
 }
 
@@ -85,7 +86,7 @@ impl World for Hands {
 #[derive(Clone)]
 struct Kept {
     namespace: String,
-    tables: [String; 2],
+    tables: [(String, String); 2],
     sets: String,
     foreign: String,
 }
@@ -94,7 +95,10 @@ impl Kept {
     fn of(lab: &Lab) -> Kept {
         Kept {
             namespace: format!("--net=/run/netns/{}", lab.name()),
-            tables: ["iptables-save", "ip6tables-save"].map(|save| lab.run(&[save]) + "\n"),
+            tables: ["iptables", "ip6tables"].map(|family| {
+                let saved = lab.run(&[&lab.tool(&format!("{family}-save"))]) + "\n";
+                (lab.tool(&format!("{family}-restore")), saved)
+            }),
             sets: lab.run(&["ipset", "save"]) + "\n",
             foreign: lab.run(&["nft", "list", "table", "inet", "others"]) + "\n",
         }
@@ -104,12 +108,12 @@ impl Kept {
 /// Puts the packet filter back when a scenario ends, also by a panic.
 impl Drop for Kept {
     fn drop(&mut self) {
-        let [v4, v6] = &self.tables;
+        let [(restore_v4, v4), (restore_v6, v6)] = &self.tables;
         let foreign = format!("table inet others\ndelete table inet others\n{}", self.foreign);
         for (command, input) in [
             (&["ipset", "restore", "-exist"][..], &self.sets),
-            (&["iptables-restore"], v4),
-            (&["ip6tables-restore"], v6),
+            (&[restore_v4.as_str()], v4),
+            (&[restore_v6.as_str()], v6),
             (&["nft", "-f", "-"], &foreign),
         ] {
             let entered = [&["nsenter", &self.namespace], command].concat();
@@ -135,22 +139,28 @@ enum Then<'a> {
 impl Hands {
     /// With the default interval of ten seconds: what is repaired within one was notified.
     fn notified() -> Hands {
-        Hands::build("10s")
+        Hands::build("10s", Engine::Installed)
     }
 
     /// With a short interval: there are no notifications of sets.
     fn read_back() -> Hands {
-        Hands::build("400ms")
+        Hands::build("400ms", Engine::Installed)
     }
 
-    fn build(interval: &'static str) -> Hands {
-        let lab = Lab::start(Engine::Installed);
+    /// With the older iptables, of which the kernel notifies nobody.
+    fn legacy() -> Hands {
+        let variant = Some(Iptables::Legacy);
+        Hands::build("400ms", Options { variant, ..Options::default() })
+    }
+
+    fn build(interval: &'static str, engine: impl Into<Options>) -> Hands {
+        let lab = Lab::start(engine);
         lab.network("front", &["10.81.0.0/24", "2001:db8:81::/64"]);
         let id = lab.docker(&["network", "inspect", "--format", "{{.Id}}", "front"]);
         let start = |name: &str| lab.container(name).network("front").label("app", name).serve(&[PORT]).start();
         let [closed, open, peer] = ["closed", "open", "peer"].map(start);
         let server = Responder::start(lab.host(), &[PORT]);
-        lab.run(&["sh", "-ec", FOREIGN]);
+        script(&lab, FOREIGN);
         let before = foreign(&lab);
 
         let policies = Policies::new(&lab);
@@ -178,7 +188,7 @@ impl Hands {
         let allowed = Vigil::start(open.namespace(), &of(&peer));
         let kept = Kept::of(&lab);
         let bridge = format!("br-{}", &id[..12]);
-        let mut hands = Hands {
+        let hands = Hands {
             controller: Some(controller),
             forbidden,
             allowed,
@@ -189,10 +199,8 @@ impl Hands {
             bridge,
             before,
             kept,
-            repairs: 0,
             lab,
         };
-        hands.repairs = hands.count_repairs();
         assert_eq!(foreign(&hands.lab), hands.before, "dockgate's start changed foreign rules");
         hands.expect_quiet(Instant::now(), "before anything");
         hands
@@ -203,10 +211,12 @@ impl Hands {
     fn repairs_after(&mut self, change: &str, then: &Then) {
         let enforced = self.enforced();
         let before = foreign(&self.lab);
+        let repairs = self.settled_repairs();
+        let written = self.controller().written();
         let _undo = self.kept.clone();
         let limit = repair_limit();
         let began = Instant::now();
-        self.lab.run(&["sh", "-ec", change]);
+        script(&self.lab, change);
         while began.elapsed() < limit && !self.is_repaired(&enforced, then) {
             thread::sleep(Duration::from_millis(5));
         }
@@ -222,9 +232,8 @@ impl Hands {
         if !matches!(then, Then::Ours) {
             self.expect_open(change);
         }
-        wait_for("the repair to be counted", || self.count_repairs() > self.repairs);
-        self.repairs = self.count_repairs();
-        let log = self.controller().log();
+        wait_for("the repair to be counted", || self.count_repairs() > repairs);
+        let log = self.controller().log_since(written);
         assert!(log.contains("somebody changed our rules; repaired"), "the repair is not in the log:\n{log}");
         for (way, vigil) in &self.forbidden {
             let passed = vigil.passed_since(began);
@@ -286,6 +295,24 @@ impl Hands {
         controller.document()["kernel"]["repairs"].as_u64().expect("a number")
     }
 
+    /// The number of repairs, once it has ceased to grow: what a scenario before has put back is one more. 0 while the
+    /// controller is halted.
+    fn settled_repairs(&mut self) -> u64 {
+        if self.controller().is_halted() {
+            return 0;
+        }
+        let mut last = (self.count_repairs(), Instant::now());
+        // Longer than the pause between two read-backs, and than the interval where nothing is notified.
+        while last.1.elapsed() < Duration::from_millis(700) {
+            thread::sleep(Duration::from_millis(50));
+            let now = self.count_repairs();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+        last.0
+    }
+
     /// The name of a set of ours that starts so and has members.
     fn set(&self, prefix: &str) -> String {
         let saved = self.lab.run(&["ipset", "save"]);
@@ -296,11 +323,30 @@ impl Hands {
     }
 }
 
+/// Runs somebody's shell script on the host. Its `iptables` is the one that the engine uses.
+fn script(lab: &Lab, text: &str) {
+    let mut path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    if let Some(variant) = lab.options().variant {
+        let directory = lab.directory().join("commands");
+        fs::create_dir_all(&directory).expect("the laboratory's directory takes directories");
+        for command in
+            ["iptables", "ip6tables"].iter().flat_map(|family| ["", "-save", "-restore"].map(|verb| (family, verb)))
+        {
+            let (family, verb) = command;
+            // The program goes by the name that it is called by.
+            let target = format!("/usr/sbin/{family}-{}{verb}", variant.name());
+            let _made_before = symlink(target, directory.join(format!("{family}{verb}")));
+        }
+        path = format!("{}:{path}", directory.display());
+    }
+    lab.run(&["env", &format!("PATH={path}"), "sh", "-ec", text]);
+}
+
 /// Everything in the packet filter that is not ours, in order, without counters.
 fn foreign(lab: &Lab) -> String {
     let mut all = String::new();
     for save in ["iptables-save", "ip6tables-save"] {
-        for line in lab.run(&[save]).lines().filter(|line| !line.starts_with('#')) {
+        for line in lab.run(&[&lab.tool(save)]).lines().filter(|line| !line.starts_with('#')) {
             let is_ours = [":DG-", "-A DG-"].iter().any(|head| line.starts_with(head)) || line.contains("-j DG-");
             if !is_ours {
                 all += line.split(" [").next().unwrap_or(line);
@@ -479,12 +525,74 @@ fn come_and_go(hands: &mut Hands) {
     let mut controller = hands.lab.dockgate(&arguments);
     controller.wait_until_ready();
     hands.controller = Some(controller);
-    hands.repairs = 0;
     assert!(stopped.success() && cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
     assert_eq!(after, hands.before, "foreign rules have changed");
     assert!(!left.contains("DG-") && !left.contains("dg-"), "something of ours is left:\n{left}");
     assert_eq!(foreign(&hands.lab), hands.before, "foreign rules have changed");
     hands.expect_quiet(Instant::now(), "after a new start");
+}
+
+/// Whoever holds the lock of the older iptables keeps everybody else from changing a rule. That is no fault of a policy.
+fn hold_the_lock(hands: &mut Hands) {
+    const MORE: &str = "
+{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: more}, spec: {
+    selector: app == 'peer', ingress: [{action: Allow, source: {selector: app == 'open'}}]}}
+";
+    let lock = hands.lab.directory().join("xtables.lock");
+    let file = fs::File::create(&lock).expect("the laboratory's directory takes files");
+    let restart = |hands: &mut Hands, environment: &[(&str, &str)]| {
+        hands.controller = None;
+        let arguments = ["run", "--policies", &hands.policies.argument(), "--resync-interval", hands.interval];
+        let mut controller = hands.lab.dockgate_with(environment, &arguments);
+        controller.wait_until_ready();
+        hands.controller = Some(controller);
+    };
+    restart(hands, &[("XTABLES_LOCKFILE", &lock.to_string_lossy())]);
+    let written = hands.controller().written();
+    file.lock().expect("the file is ours");
+    let began = Instant::now();
+    hands.policies.save("more.yaml", MORE);
+    // Two failures of ten seconds, and what would be the trial of one policy.
+    while began.elapsed() < Duration::from_secs(33) {
+        hands.expect_quiet(Instant::now(), "while somebody holds the lock");
+    }
+    let log = hands.controller().log_since(written);
+    file.unlock().expect("the file is ours");
+    wait_for("the policy to be in force", || hands.controller().status().status.success());
+    let lost = hands.allowed.lost_since(began);
+    hands.policies.remove("more.yaml");
+    restart(hands, &[]);
+    assert!(log.matches("xtables lock").count() >= 1, "the lock was not in the way:\n{log}");
+    assert!(!log.contains("the kernel refuses this policy"), "{log}");
+    assert_eq!(lost, [], "allowed packets were lost");
+    hands.expect_quiet(began, "after the lock was held");
+}
+
+/// The older iptables.
+pub(crate) fn legacy_group() -> Group<Hands> {
+    Group {
+        name: "hands_legacy",
+        build: Hands::legacy,
+        scenarios: vec![
+            repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
+                hands.repairs_after(&both("-F"), &Then::Ours);
+            }),
+            repaired("a_flush_of_our_chain_is_repaired", "iptables -F DG-FORWARD", |hands| {
+                hands.repairs_after(&both("-F DG-FORWARD"), &Then::Same);
+            }),
+            repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
+                hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
+            }),
+            repaired("a_rule_above_ours_in_docker_user_goes_below", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
+                put_above(hands, "DOCKER-USER");
+            }),
+            repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
+            Scenario {
+                rests_on: &[],
+                ..repaired("a_lock_that_is_held_closes_nothing", "flock of the xtables lock", hold_the_lock)
+            },
+        ],
+    }
 }
 
 pub(crate) fn group() -> Group<Hands> {
