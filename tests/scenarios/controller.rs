@@ -2,8 +2,9 @@
 //! a true clock. One forbidden pair is probed all the time.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::scenario::{Group, Scenario, World};
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Lab, Vigil, assert_by_packets};
+use crate::support::{Container, Controller, Engine, Lab, Vigil, assert_by_packets, command};
 
 const PORT: u16 = 7000;
 
@@ -280,21 +281,79 @@ fn a_second_one(accidents: &mut Accidents) {
     accidents.expect_order_since(began);
 }
 
-/// `/dev/full` in the place of the file to be written: the kernel's own "no space left on device".
+/// A file system as state directory that gets full and stays so, also while the controller is killed and started again.
 fn no_space(accidents: &mut Accidents) {
     let began = Instant::now();
     let state = accidents.controller().state().to_owned();
-    let full = |name: &str| symlink("/dev/full", state.join(name)).expect("the state directory takes links");
-    full("last-good.json.new");
-    full("last-ruleset.json.new");
+    accidents.controller.take().expect("there is one between scenarios").crash();
+    let small = SmallDisk::mount(&state);
+    accidents.start_controller();
+    wait_for("everything to be kept", || kept(&state, "closed"));
+    small.fill();
     let more = CLOSED.replace("metadata: {name: closed}", "metadata: {name: renamed}");
     accidents.policies.save("closed.yaml", &more);
-    wait_for("the full disk to be told", || accidents.controller().log().contains("No space left on device"));
-    // It is tried again, and there is space now.
+    let is_told = |accidents: &Accidents| {
+        let document = accidents.controller.as_ref().expect("it was started").document();
+        let problems = document["problems"].to_string();
+        assert!(!problems.contains("cannot keep") || document["ready"] == false, "{document:#}");
+        let both = ["cannot keep the last good policies", "cannot keep the ruleset for the next boot"];
+        both.iter().all(|problem| problems.contains(problem)) && problems.contains("No space left on device")
+    };
+    wait_for("the full disk to be told", || is_told(accidents));
+    // It is tried again every second, and there is no more space than before.
+    thread::sleep(Duration::from_secs(2));
+    assert!(is_told(accidents), "the trouble is forgotten: {}", accidents.problems());
+
+    accidents.controller.take().expect("it was started").crash();
+    // Somebody else takes the little that is given free when the lock is written anew.
+    fs::write(state.join("lock"), "").expect("the file is ours");
+    small.fill();
+    let restored = accidents.lab.dockgate_output(&["restore", "--state-dir", &state.to_string_lossy()]);
+    let complaint = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert_eq!(restored.status.code(), Some(0), "the rules can be put back at boot: {complaint}");
+    accidents.controller = Some(accidents.lab.dockgate(&accidents.arguments()));
+    wait_for("the full disk to be told", || is_told(accidents));
+    wait_for("the kernel to hold the policies", || accidents.controller().document()["in_sync"] == true);
+    accidents.expect_order_since(began);
+
+    small.empty();
     wait_for("everything to be kept", || accidents.problems() == "[]" && kept(&state, "renamed"));
     accidents.policies.save("closed.yaml", CLOSED);
     wait_for("everything to be kept", || accidents.problems() == "[]" && kept(&state, "closed"));
+    accidents.controller = None;
+    drop(small);
+    accidents.start_controller();
     accidents.expect_order_since(began);
+}
+
+/// A file system of little size on a directory, until this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(on: &Path) -> SmallDisk {
+        command::run(&["mount", "-t", "tmpfs", "-o", "size=256k", "dockgate-lab", &on.to_string_lossy()]);
+        SmallDisk(on.to_owned())
+    }
+
+    fn fill(&self) {
+        let mut filler = fs::File::options().create(true).append(true).open(self.filler()).expect("an inode is free");
+        while filler.write(&[0; 512]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A controller that is left after a panic still has its lock there.
+        command::run(&["umount", "--lazy", &self.0.to_string_lossy()]);
+    }
 }
 
 /// Whether both files of the state directory are of the policy with this name.
