@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+mod refusal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use crate::compile::{self, OutOfReach, policies_of};
 use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
 use crate::inventory::{Container, Endpoint};
-use crate::policy::{Direction, PolicyKey, PolicySet, Severity};
+use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
@@ -31,8 +33,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row after which the policies are tried one by one. One failure can be somebody else's lock.
 const PATIENCE: u32 = 2;
-/// How long a policy that the kernel refused is closed before it is tried again: a module may have been loaded meanwhile.
-const REFUSAL_REST: Duration = Duration::from_secs(300);
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
 
@@ -63,6 +63,8 @@ pub(super) struct Enforcer {
     options: dataplane::Options,
     kernel: Option<Kernel>,
     in_sync: bool,
+    /// Whether a read-back has failed since the kernel last held the wanted ruleset.
+    read_back_failed: bool,
     account: KernelStatus,
     problems: Vec<String>,
     memory_trouble: Option<String>,
@@ -162,7 +164,7 @@ impl Enforcer {
                 self.keep_for_boot(core);
             }
             Err(failure) => {
-                self.failed(&failure);
+                self.failed(&failure, cause);
                 // At the second failure, and ever more rarely after it. A lock that somebody holds would fail every trial.
                 let is_time = self.failures >= PATIENCE && self.failures.is_power_of_two();
                 if is_time && failure.is_refusal() && self.exclude_refused(core) {
@@ -242,8 +244,9 @@ impl Enforcer {
     }
 
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
-        let repaired = cause == Cause::ReadBack && self.in_sync && outcome.drift;
-        if repaired {
+        // What a read-back was to repair is found by the try after it, whose cause is the failure.
+        let reads_back = (cause == Cause::ReadBack && self.in_sync) || std::mem::take(&mut self.read_back_failed);
+        if reads_back && outcome.drift {
             self.account.repairs += 1;
             warn!(steps = outcome.steps.len(), "somebody changed our rules; repaired");
         }
@@ -299,7 +302,8 @@ impl Enforcer {
         due
     }
 
-    fn failed(&mut self, failure: &dataplane::Error) {
+    fn failed(&mut self, failure: &dataplane::Error, cause: Cause) {
+        self.read_back_failed |= cause == Cause::ReadBack && self.in_sync;
         let text = chain(failure);
         if self.account.last_error.as_ref() != Some(&text) {
             error!(error = %text, "cannot bring the kernel in line; what was in force stays");
@@ -311,62 +315,6 @@ impl Enforcer {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + pause(self.failures));
         self.poll_at = None;
-    }
-
-    /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
-    /// any that were not known before.
-    fn exclude_refused(&mut self, core: &mut Core) -> bool {
-        let Some(state) = core.policies() else { return false };
-        let policies = state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged());
-        let policies: Vec<PolicyKey> = policies.map(|policy| policy.key.clone()).collect();
-        let Some(refused) = self.try_each(core, &policies) else { return false };
-        if refused.is_empty() || !core.refuse(refused) {
-            return false;
-        }
-        self.reconsider_at = Some(Instant::now() + REFUSAL_REST);
-        true
-    }
-
-    /// Tries policies again that were refused, once they have been closed for a while. Those that the kernel takes by now
-    /// are in force again.
-    fn reconsider_refused(&mut self, core: &mut Core, now: Instant) {
-        if core.refused().is_empty() {
-            self.reconsider_at = None;
-        } else if self.reconsider_at.is_some_and(|at| at <= now) {
-            self.reconsider_at = Some(now + REFUSAL_REST);
-            let refused: Vec<PolicyKey> = core.refused().iter().cloned().collect();
-            if let Some(still) = self.try_each(core, &refused) {
-                core.refuse(still);
-            }
-        }
-    }
-
-    /// Those of the policies that the kernel refuses on their own; `None` when that cannot be found out.
-    fn try_each(&self, core: &Core, policies: &[PolicyKey]) -> Option<BTreeSet<PolicyKey>> {
-        let kernel = Kernel::open(self.options).ok()?;
-        let cannot_try = |error: &dataplane::Error| warn!(error = %chain(error), "policies cannot be tried one by one");
-        kernel.test_nothing().inspect_err(cannot_try).ok()?;
-        let mut refused = BTreeSet::new();
-        for key in policies {
-            let Some(alone) = core.alone(key) else { continue };
-            match kernel.test(&alone.ruleset) {
-                Ok(()) => {}
-                // Whatever made nothing fail just now may have made this fail, too.
-                Err(reason) if reason.is_refusal() && kernel.test_nothing().is_ok() => {
-                    let found = core.policies().into_iter().flat_map(|state| &state.policies.policies);
-                    let place =
-                        found.filter(|policy| policy.key == *key).map(|policy| policy.location.to_string()).next();
-                    let place = place.unwrap_or_default();
-                    error!(policy = %key, place, reason = %chain(&reason), "the kernel refuses this policy");
-                    refused.insert(key.clone());
-                }
-                Err(error) => {
-                    cannot_try(&error);
-                    return None;
-                }
-            }
-        }
-        Some(refused)
     }
 
     /// The whole status as of now.
@@ -529,19 +477,27 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_were_refused_are_tried_again_after_a_while_and_stay_closed_until_they_are_taken() {
-        let mut core = Core::new(compile::Options::default(), Store::default());
-        let mut enforcer = Enforcer::default();
-        let key = PolicyKey { kind: crate::policy::PolicyKind::NetworkPolicy, namespace: None, name: "x".to_owned() };
-        assert!(core.refuse([key.clone()].into()));
-        let now = Instant::now();
-        enforcer.reconsider_at = Some(now + REFUSAL_REST);
-        assert_eq!(enforcer.retry(), Some((now + REFUSAL_REST, Need::Apply)));
-        enforcer.reconsider_refused(&mut core, now);
-        assert_eq!(enforcer.reconsider_at, Some(now + REFUSAL_REST), "it is too early");
-        core.refuse(BTreeSet::new());
-        enforcer.reconsider_refused(&mut core, now);
-        assert_eq!(enforcer.reconsider_at, None, "there is nothing to try again");
+    fn a_repair_is_counted_whether_or_not_its_first_try_failed() {
+        let drift = Outcome { drift: true, ..Outcome::default() };
+        let failure = || dataplane::Error::NoTrial(std::io::Error::other("a set has vanished"));
+        for (name, was_in_sync, causes, outcome, repairs) in [
+            ("at once", true, &[][..], &drift, 1),
+            ("at the second try", true, &[Cause::ReadBack], &drift, 1),
+            ("at the third try", true, &[Cause::ReadBack, Cause::Event], &drift, 1),
+            ("nothing to repair", true, &[Cause::ReadBack], &Outcome::default(), 0),
+            ("a change of our own that failed", true, &[Cause::Event], &drift, 0),
+            ("never in sync before", false, &[Cause::ReadBack], &drift, 0),
+        ] {
+            let mut enforcer = Enforcer { in_sync: was_in_sync, ..Enforcer::default() };
+            for cause in causes {
+                enforcer.failed(&failure(), *cause);
+            }
+            let cause = if causes.is_empty() { Cause::ReadBack } else { Cause::Event };
+            enforcer.succeeded(outcome, cause, Duration::ZERO);
+            assert_eq!(enforcer.account.repairs, repairs, "{name}");
+            enforcer.succeeded(&drift, Cause::Event, Duration::ZERO);
+            assert_eq!(enforcer.account.repairs, repairs, "{name}: it is counted once");
+        }
     }
 
     #[test]

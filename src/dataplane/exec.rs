@@ -18,6 +18,10 @@ use crate::net::Family;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Seconds that the iptables commands wait for the lock that they share with Docker.
 pub(super) const LOCK_WAIT: &str = "10";
+/// How often a listing is tried.
+const LIST_ATTEMPTS: u32 = 3;
+/// Pause before it is tried again.
+const LIST_PAUSE: Duration = Duration::from_millis(10);
 /// How often the end of a process that has closed its output is looked for.
 const END_POLL: Duration = Duration::from_micros(200);
 
@@ -157,6 +161,19 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
     run_within(LIMIT, program, arguments, input)
 }
 
+/// As [`run`], for a command that lists what somebody else may be changing. `iptables-nft-save` reads rules one by one and
+/// asks the kernel for the name of each rule's set, which may be gone by then: it fails, and the next try need not.
+pub(super) fn list(program: &str, arguments: &[&str]) -> Result<String, Error> {
+    let mut attempt = 1;
+    loop {
+        match run(program, arguments, "") {
+            Err(Error::Failed { .. }) if attempt < LIST_ATTEMPTS => thread::sleep(LIST_PAUSE),
+            done => return done,
+        }
+        attempt += 1;
+    }
+}
+
 fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
     let shown = || [&[program], arguments].concat().join(" ");
     let deadline = Instant::now() + limit;
@@ -289,6 +306,22 @@ mod tests {
         let limit = Duration::from_millis(10);
         let late = run_within(limit, "sleep", &["60"], "").unwrap_err();
         assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent { program: "nft" }.is_refusal());
+    }
+
+    #[test]
+    fn a_listing_that_fails_is_tried_again_but_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = directory.path().join("count");
+        // Fails as often as it is told to.
+        let script = "echo x >>\"$0\"; test $(wc -l <\"$0\") -gt $1 && echo listed";
+        let tries = |failures: &str| {
+            let _none_before = std::fs::remove_file(&count);
+            let outcome = list("sh", &["-c", script, &count.to_string_lossy(), failures]);
+            (outcome.ok(), std::fs::read_to_string(&count).unwrap().lines().count())
+        };
+        assert_eq!(tries("0"), (Some("listed\n".to_owned()), 1));
+        assert_eq!(tries("2"), (Some("listed\n".to_owned()), 3));
+        assert_eq!(tries("9"), (None, 3));
     }
 
     #[test]

@@ -95,17 +95,17 @@ impl Kernel {
         let mut state = State { without: preflight::without(self.variant), ..State::default() };
         for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
             let save = Commands::of(self.variant, family).save;
-            let saved = exec::run(save, &["-t", "filter"], "")?;
+            let saved = exec::list(save, &["-t", "filter"])?;
             chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
             // A table that does not exist is listed as an empty one when it is named.
             let empty = state.bare_tables.contains(&family) && !state.chains.contains_key(&family);
             // The full listing also fails for reasons that are in other tables.
-            let absent = || exec::run(save, &[], "").is_ok_and(|all| !chains::has_filter_table(&all));
+            let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_filter_table(&all));
             if empty && self.variant == Variant::Nft && absent() {
                 state.absent_tables.insert(family);
             }
         }
-        sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
+        sets::parse(&exec::list("ipset", &["save"])?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
         // What was missing may have been installed since.
         self.without_table = self.without_table.take().and_then(|_| preflight::without_table());
