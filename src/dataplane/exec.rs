@@ -11,6 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, gettid};
+
 use crate::dataplane::Variant;
 use crate::net::Family;
 
@@ -18,6 +21,10 @@ use crate::net::Family;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Seconds that the iptables commands wait for the lock that they share with Docker.
 pub(super) const LOCK_WAIT: &str = "10";
+/// How long commands are killed for that have not ended in time.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How often that is tried.
+const KILL_POLL: Duration = Duration::from_millis(10);
 /// How often a listing is tried.
 const LIST_ATTEMPTS: u32 = 3;
 /// Pause before it is tried again.
@@ -248,14 +255,45 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(hint).collect::<Vec<_>>().join("; ")
 }
 
-/// Runs work that may block, on a thread of its own: the `iptables` package has no time limits. `None` when it does not
-/// end in time. The thread is in the network namespace of its creator, as all children of a thread are.
+/// Runs work that waits for commands, on a thread of its own: the `iptables` package has no time limits, and lets its
+/// commands wait for their lock without end. `None` when it does not end in time; every command that it still runs is
+/// killed then, so that none gets the lock later and undoes what has been done meanwhile. The thread is in the network
+/// namespace of its creator, as all children of a thread are.
 pub(super) fn within_limit<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    within(LIMIT, work)
+}
+
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
+    let (name, named) = mpsc::channel();
     thread::spawn(move || {
+        let _ = name.send(gettid());
         let _ = sender.send(work());
     });
-    receiver.recv_timeout(LIMIT).ok()
+    let thread = named.recv().ok()?;
+    if let Ok(done) = receiver.recv_timeout(limit) {
+        return Some(done);
+    }
+    // After a command that was killed the work may begin another one.
+    let deadline = Instant::now() + KILL_LIMIT;
+    while Instant::now() < deadline {
+        kill_children(thread);
+        match receiver.recv_timeout(KILL_POLL) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            // It has failed, and says no more than that.
+            Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    None
+}
+
+/// Kills what a thread of ours has started and waits for.
+fn kill_children(thread: Pid) {
+    let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|id| id.parse().ok()) {
+        // It may have ended just now; its id is not given out again before all others have been.
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +307,28 @@ mod tests {
         let error = run_within(limit, "sleep", &["60"], "").unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_command_that_was_given_up_does_nothing_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let acted = |name: &str| directory.path().join(name).exists();
+        let path = directory.path().to_owned();
+        // The second command is what the work falls back to when the first one was killed.
+        let work = move || {
+            for name in ["first", "second"] {
+                let script = format!("sleep 1; touch {}", path.join(name).display());
+                let _ended = command("sh", &["-c", &script]).output();
+            }
+        };
+        within(LIMIT, work.clone()).unwrap();
+        assert!(acted("first") && acted("second"), "they act when they are left alone");
+        for name in ["first", "second"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        assert_eq!(within(Duration::from_millis(100), work), None);
+        thread::sleep(Duration::from_millis(2500));
+        assert!(!acted("first") && !acted("second"), "one has acted late");
     }
 
     #[test]
