@@ -10,6 +10,7 @@ pub mod boot;
 pub mod core;
 mod enforcer;
 mod memory;
+mod notices;
 mod pace;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, Unenforceabl
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
+use notices::{Heard, Notices};
 use pace::Pace;
 
 /// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
@@ -111,9 +113,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         return Err(missing.into());
     }
     // Before the kernel is first read: what changes after that is notified.
-    let kernel_watch = dataplane::watch().inspect_err(|error| {
-        warn!(%error, "the kernel does not notify us of changes; those of others are found by the periodic read-back alone");
-    });
+    let notices = Notices::new(dataplane::watch);
     let (status, status_reader) = watch::channel(Status::default());
     let control = tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
     let (changes_in, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
@@ -126,7 +126,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let enforcer = Enforcer::new(options.kernel, &options.state_directory);
     let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
-    let inputs = Inputs { files, changes, kernel: kernel_watch.ok(), control };
+    let inputs = Inputs { files, changes, notices, control };
     controller.run(inputs, signals).await
 }
 
@@ -164,8 +164,7 @@ async fn follow_engine(changes: mpsc::Sender<Change>) {
 struct Inputs {
     files: mpsc::Receiver<Result<Vec<SourceFile>, files::Error>>,
     changes: mpsc::Receiver<Change>,
-    /// `None` when the kernel does not notify us of changes.
-    kernel: Option<mpsc::Receiver<dataplane::Notice>>,
+    notices: Notices,
     /// The server of the control socket, which ends only by a fault.
     control: JoinHandle<()>,
 }
@@ -253,10 +252,6 @@ impl Controller {
                     need
                 }
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
-                notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
-                    cause = Cause::ReadBack;
-                    heed(notice, &mut inputs.kernel, &mut pace)
-                }
                 () = sleep_until(pace.links_due()), if pace.links_due().is_some() => {
                     cause = Cause::ReadBack;
                     pace.links_read();
@@ -273,8 +268,13 @@ impl Controller {
                     cause = Cause::ReadBack;
                     Need::Observe
                 }
+                heard = inputs.notices.next() => {
+                    cause = Cause::ReadBack;
+                    heed(heard, &mut pace)
+                }
                 _ = alive.tick() => Need::Nothing,
             };
+            self.enforcer.set_watch_trouble(inputs.notices.trouble());
             // The work is short and blocks: processes of iptables and ipset.
             let (began, applied) = (Instant::now(), self.enforcer.applied());
             let before = is_poll.then(|| self.enforcer.told());
@@ -376,18 +376,10 @@ impl Controller {
     }
 }
 
-/// What the kernel's notification asks for at once; what can wait is put down. Without any more of them the kernel is read
-/// back: something may have changed unheard.
-fn heed(
-    notice: Option<dataplane::Notice>,
-    notices: &mut Option<mpsc::Receiver<dataplane::Notice>>,
-    pace: &mut Pace,
-) -> Need {
-    let Some(notice) = notice else {
-        error!("the kernel's notifications have ended; the periodic read-back goes on");
-        *notices = None;
-        return Need::Observe;
-    };
+/// What the kernel's notification asks for at once; what can wait is put down. Where something may have changed unheard the
+/// kernel is read back.
+fn heed(heard: Heard, pace: &mut Pace) -> Need {
+    let Heard::Notice(notice) = heard else { return Need::Observe };
     if notice.rules {
         pace.noticed(Instant::now());
     }
@@ -395,13 +387,6 @@ fn heed(
         pace.links_noticed(Instant::now());
     }
     Need::Nothing
-}
-
-async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
-    match receiver {
-        Some(receiver) => receiver.recv().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Logs each endpoint that policy cannot reach once, when it appears or when policies select it anew.

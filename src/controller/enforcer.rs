@@ -68,6 +68,7 @@ pub(super) struct Enforcer {
     account: KernelStatus,
     problems: Vec<String>,
     memory_trouble: Option<String>,
+    watch_trouble: Option<String>,
     state_directory: PathBuf,
     /// What is kept for the next boot.
     kept: Option<Kept>,
@@ -126,6 +127,11 @@ impl Enforcer {
     /// Why the last good policies could not be kept, if so.
     pub(super) fn set_memory_trouble(&mut self, trouble: Option<String>) {
         self.memory_trouble = trouble;
+    }
+
+    /// Why the kernel does not notify us of changes, if so.
+    pub(super) fn set_watch_trouble(&mut self, trouble: Option<&str>) {
+        self.watch_trouble = trouble.map(str::to_owned);
     }
 
     /// Whether the last good policies could not be kept.
@@ -332,6 +338,7 @@ impl Enforcer {
         problems.extend(trouble_with_reach(&endpoints));
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
+        problems.extend(self.watch_trouble.clone());
         let of_flows = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
         problems.extend(self.flows.trouble.as_ref().map(of_flows));
         problems.extend(self.problems.iter().cloned());
