@@ -212,14 +212,18 @@ impl Controller {
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         let mut reload = Reload::None;
         let mut pace = Pace::default();
+        let mut changes_wait = false;
         loop {
             let retry = self.enforcer.retry();
             let read_back = pace.due();
             let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
             let mut is_poll = false;
+            let mut takes_changes = false;
             let need = tokio::select! {
-                // Signals first, then containers: an address is worth more than an edit.
+                // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
+                // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
+                // stream of changes or notices that never ends keeps nothing from its turn.
                 biased;
                 _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
                 _ = signals.terminate.recv() => break,
@@ -232,8 +236,9 @@ impl Controller {
                     let _ = self.reread.try_send(());
                     Need::Nothing
                 }
-                change = inputs.changes.recv() => {
+                change = inputs.changes.recv(), if !changes_wait => {
                     let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
+                    takes_changes = true;
                     self.take_changes(change, &mut inputs.changes)
                 }
                 files = inputs.files.recv() => {
@@ -273,7 +278,13 @@ impl Controller {
                     heed(heard, &mut pace)
                 }
                 _ = alive.tick() => Need::Nothing,
+                // Nothing else is waiting.
+                () = std::future::ready(()), if changes_wait => {
+                    changes_wait = false;
+                    continue;
+                }
             };
+            changes_wait = takes_changes;
             self.enforcer.set_watch_trouble(inputs.notices.trouble());
             // The work is short and blocks: processes of iptables and ipset.
             let (began, applied) = (Instant::now(), self.enforcer.applied());
@@ -413,6 +424,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::inventory::NetworkId;
 
     const POLICY: &str = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {}}";
 
@@ -438,6 +450,56 @@ mod tests {
             }
             assert_eq!(store.is_ok(), starts, "{name}");
         }
+    }
+
+    /// A stream of changes that never ends, as seen from the loop: a hundred batches of them are waiting.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_of_changes_keeps_nothing_else_from_its_turn() {
+        const BATCHES: usize = 100;
+        let root = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            policies: root.path().to_owned(),
+            state_directory: root.path().to_owned(),
+            compile: compile::Options::default(),
+            resync_interval: Duration::from_secs(3600),
+            debounce: Duration::from_millis(50),
+            kernel: dataplane::Options::default(),
+            accepted_out_of_reach: BTreeSet::new(),
+        };
+        let (changes_in, changes) = mpsc::channel(BATCHES * CHANGES_IN_FLIGHT);
+        for _ in 0..BATCHES * CHANGES_IN_FLIGHT {
+            changes_in.try_send(Change::NetworkGone(NetworkId("x".to_owned()))).expect("there is space");
+        }
+        let (files_in, files) = mpsc::channel(1);
+        files_in.try_send(Ok(vec![SourceFile::new(Path::new("x.yaml"), POLICY)])).expect("there is space");
+        let (notice_in, notice) = mpsc::channel(1);
+        notice_in.try_send(dataplane::Notice { rules: true, links: true }).expect("there is space");
+        let mut notice = Some(notice);
+        let notices = Notices::new(move || notice.take().ok_or_else(|| std::io::Error::other("once only")));
+
+        let (status, mut seen) = watch::channel(Status::default());
+        let (waiting_in, waiting) = tokio::sync::oneshot::channel();
+        let control = tokio::spawn(async move {
+            let of_policy = |status: &Status| status.policies.files == 1;
+            seen.wait_for(of_policy).await.expect("the loop runs");
+            // Closed, it is the end of the kernel's notifications; it is told once the notice was heard.
+            drop(notice_in);
+            seen.wait_for(|status| status.problems.iter().any(|problem| problem.contains("have ended")))
+                .await
+                .expect("the loop runs");
+            let _ = waiting_in.send(changes_in.max_capacity() - changes_in.capacity());
+            std::mem::forget(changes_in);
+        });
+        let core = Core::new(options.compile.clone(), Store::default());
+        let enforcer = Enforcer::new(options.kernel, root.path());
+        let (reread, _requests) = mpsc::channel(1);
+        let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
+        let inputs = Inputs { files, changes, notices, control };
+        let signals = Signals::install().expect("signals can be waited for");
+        let ended = controller.run(inputs, signals).await;
+        assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
+        let waiting = waiting.await.expect("it was sent");
+        assert!(waiting > BATCHES / 2 * CHANGES_IN_FLIGHT, "only {waiting} changes were still waiting");
     }
 
     #[test]
