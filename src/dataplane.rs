@@ -54,6 +54,16 @@ pub enum Variant {
     Legacy,
 }
 
+impl Variant {
+    /// The one that Docker has not chosen.
+    fn other(self) -> Variant {
+        match self {
+            Variant::Nft => Variant::Legacy,
+            Variant::Legacy => Variant::Nft,
+        }
+    }
+}
+
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

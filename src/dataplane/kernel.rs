@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
-use crate::dataplane::plan::{plan, plan_sets};
+use crate::dataplane::plan::{plan, plan_sets, removal};
 use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
@@ -56,6 +56,8 @@ pub struct Kernel {
     /// Why there can be no table against spoofing, if so.
     without_table: Option<String>,
     sightings: port::Sightings,
+    /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
+    came_over: bool,
     mirror: Option<Mirror>,
 }
 
@@ -81,6 +83,7 @@ impl Kernel {
             nft: Nft::default(),
             without_table,
             sightings: port::Sightings::default(),
+            came_over: true,
             mirror: None,
         }
     }
@@ -92,19 +95,7 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = State { without: preflight::without(self.variant), ..State::default() };
-        for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(self.variant, *family)) {
-            let save = Commands::of(self.variant, family).save;
-            let saved = exec::list(save, &["-t", "filter"])?;
-            chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
-            // A table that does not exist is listed as an empty one when it is named.
-            let empty = state.bare_tables.contains(&family) && !state.chains.contains_key(&family);
-            // The full listing also fails for reasons that are in other tables.
-            let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_filter_table(&all));
-            if empty && self.variant == Variant::Nft && absent() {
-                state.absent_tables.insert(family);
-            }
-        }
+        let mut state = observe_rules(self.variant)?;
         sets::parse(&exec::list("ipset", &["save"])?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
         // What was missing may have been installed since.
@@ -183,7 +174,28 @@ impl Kernel {
         let table_is_ours = believed.is_some_and(|table| table == observed.table);
         let outcome = self.carry_out(&observed, desired)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
-        Ok(Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome })
+        let outcome = Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome };
+        if !self.leave_other_variant()? {
+            return Ok(outcome);
+        }
+        // Sets that the other variant's rules used can be destroyed now.
+        let again = self.repair(desired)?;
+        Ok(Outcome { steps: [outcome.steps, again.steps].concat(), problems: again.problems, drift: outcome.drift })
+    }
+
+    /// Removes what the other variant holds of ours, once this one holds all of it: it would go on to judge packets by what
+    /// was known then. Returns whether there was anything. A table that cannot be read holds nothing of ours that anybody
+    /// could have put there with iptables.
+    fn leave_other_variant(&mut self) -> Result<bool, Error> {
+        if !std::mem::take(&mut self.came_over) {
+            return Ok(false);
+        }
+        let other = self.variant.other();
+        let Some(held) = observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else { return Ok(false) };
+        let steps = removal(&held);
+        let mut kernel = Kernel { came_over: false, ..Kernel::new(other, self.without_table.clone()) };
+        kernel.apply(&steps)?;
+        Ok(!steps.is_empty())
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
@@ -307,7 +319,7 @@ impl Kernel {
 
     /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.
     fn for_trial(&self) -> Kernel {
-        Kernel::new(self.variant, self.without_table.clone())
+        Kernel { came_over: false, ..Kernel::new(self.variant, self.without_table.clone()) }
     }
 
     fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
@@ -374,6 +386,24 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// What the filter tables of a variant hold of ours.
+fn observe_rules(variant: Variant) -> Result<State, Error> {
+    let mut state = State { without: preflight::without(variant), ..State::default() };
+    for family in Family::ALL.into_iter().filter(|family| preflight::may_have_filter_table(variant, *family)) {
+        let save = Commands::of(variant, family).save;
+        let saved = exec::list(save, &["-t", "filter"])?;
+        chains::parse(family, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+        // A table that does not exist is listed as an empty one when it is named.
+        let empty = state.bare_tables.contains(&family) && !state.chains.contains_key(&family);
+        // The full listing also fails for reasons that are in other tables.
+        let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_filter_table(&all));
+        if empty && variant == Variant::Nft && absent() {
+            state.absent_tables.insert(family);
+        }
+    }
+    Ok(state)
 }
 
 /// Our table against spoofing, if there is one.
