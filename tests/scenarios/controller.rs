@@ -1,18 +1,24 @@
 //! Accidents of the controller itself: killed at every step, started twice, without disk, directory, file descriptors or
 //! a true clock. One forbidden pair is probed all the time.
 
+mod disk;
+mod relay;
+mod wrappers;
+
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::scenario::{Group, Scenario, World};
 use crate::support::world::{Policies, packet_filter, wait_for};
-use crate::support::{Container, Controller, Engine, Lab, Vigil, assert_by_packets, command};
+use crate::support::{Container, Controller, Engine, Lab, Protection, Vigil, assert_by_packets};
+
+use disk::SmallDisk;
+use relay::Relay;
+use wrappers::Wrappers;
 
 const PORT: u16 = 7000;
 
@@ -40,6 +46,18 @@ impl World for Accidents {
 
     fn controller(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("every scenario leaves a controller behind")
+    }
+
+    /// A scenario that has failed ends in the middle: without a controller, or with other policies.
+    fn end_sabotage(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.crash();
+        }
+        for entry in fs::read_dir(self.policies.path()).expect("the policy directory can be read").flatten() {
+            fs::remove_file(entry.path()).expect("the policy directory holds files");
+        }
+        self.policies.save("closed.yaml", CLOSED);
+        self.start_controller();
     }
 }
 
@@ -88,12 +106,17 @@ impl Accidents {
 
     /// Nothing forbidden has passed since a moment, what is allowed does, and the kernel holds what a fresh compile says.
     fn expect_order_since(&self, began: Instant) {
+        self.expect_closed_since(began);
         wait_for("the kernel to be in order", || {
             let plan = self.lab.dockgate_output(&["plan", "--policies", self.policies.path()]);
             plan.status.code() == Some(0)
         });
         let settled = Instant::now();
         wait_for("what is allowed to pass", || !self.allowed.passed_since(settled).is_empty());
+        self.expect_closed_since(began);
+    }
+
+    fn expect_closed_since(&self, began: Instant) {
         assert!(self.forbidden.sent() > 0, "nothing was probed");
         let passed = self.forbidden.passed_since(began);
         assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
@@ -131,7 +154,7 @@ fn killed_between_nothing_and_a_policy(accidents: &mut Accidents) {
 fn killed_between_two_policies(accidents: &mut Accidents) {
     let began = Instant::now();
     let kills = kill_everywhere(accidents, |accidents, there| {
-        assert_eq!(accidents.forbidden.passed_since(began), [], "forbidden packets have passed");
+        accidents.expect_closed_since(began);
         accidents.policies.save("closed.yaml", if there { STRICTER } else { CLOSED });
     });
     assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
@@ -211,62 +234,6 @@ fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents,
     kills
 }
 
-/// Commands in the place of the real ones that carry out one change of the kernel after the other and kill who ordered
-/// them, before or after one of them, when its number has come. What only reads is not counted.
-struct Wrappers {
-    directory: PathBuf,
-}
-
-impl Wrappers {
-    const SCRIPT: &str = r#"#!/bin/sh
-step() {
-    read -r left <"LEFT"
-    echo $((left - 1)) >"LEFT"
-    if [ "$left" -eq 1 ]; then
-        read -r name <"/proc/$PPID/comm"
-        [ "$name" != dockgate ] || kill -9 "$PPID"
-        exit 1
-    fi
-}
-name=${0##*/}
-case "$name $*" in
-    "ipset -") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null; done ;;
-    "nft -i") while read -r line; do step; "/usr/sbin/$name" "$line" </dev/null; done ;;
-    *-save\ *|*\ -S*|*\ -C\ *|*--version*|*--check*|"ipset save"*|"ipset list"*|"nft list"*|"nft -j list"*)
-        exec "/usr/sbin/$name" "$@" ;;
-    *) step; "/usr/sbin/$name" "$@"; result=$?; step; exit $result ;;
-esac
-"#;
-
-    fn new(lab: &Lab) -> Wrappers {
-        let wrappers = Wrappers { directory: lab.directory().join("wrappers") };
-        fs::create_dir_all(&wrappers.directory).expect("the laboratory's directory takes directories");
-        wrappers.kill_at(0);
-        let script = Wrappers::SCRIPT.replace("LEFT", &wrappers.left().to_string_lossy());
-        let families = ["iptables", "ip6tables"];
-        let iptables = families.iter().flat_map(|name| ["nft", "nft-restore"].map(|verb| format!("{name}-{verb}")));
-        for name in iptables.chain(["ipset", "nft"].map(str::to_owned)) {
-            let file = wrappers.directory.join(name);
-            fs::write(&file, &script).expect("the laboratory's directory takes files");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("the file is ours");
-        }
-        wrappers
-    }
-
-    /// The number of the step to kill at, from 1; 0 for none.
-    fn kill_at(&self, step: usize) {
-        fs::write(self.left(), format!("{step}\n")).expect("the laboratory's directory takes files");
-    }
-
-    fn left(&self) -> PathBuf {
-        self.directory.join("left")
-    }
-
-    fn path(&self) -> String {
-        format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.display())
-    }
-}
-
 /// Another state directory is no way to a second controller of the same rules.
 fn a_second_one(accidents: &mut Accidents) {
     let began = Instant::now();
@@ -279,6 +246,54 @@ fn a_second_one(accidents: &mut Accidents) {
         assert!(said.contains("another controller enforces policy in this network namespace"), "{said}");
     }
     accidents.expect_order_since(began);
+
+    // At once, on one state directory and on two: exactly one of them lives, and it does the work.
+    for round in 0..6 {
+        accidents.controller.take().expect("there is one between rounds").crash();
+        let state = ["state", "beside"][round % 2];
+        let run = ["run", "--policies", accidents.policies.path(), "--resync-interval", "1s"];
+        // Neither has begun when the other is there: that takes longer than to make a process.
+        let mut two = ["state", state].map(|state| accidents.lab.dockgate_on(state, &run));
+        wait_for("one of two to be refused", || two.iter_mut().any(|one| one.ended().is_some()));
+        let ended = two.iter_mut().position(|one| one.ended().is_some()).expect("one has ended");
+        let [first, second] = two;
+        let (mut refused, mut lives) = if ended == 0 { (first, second) } else { (second, first) };
+        assert_eq!(refused.ended().and_then(|status| status.code()), Some(2), "{}", refused.log());
+        lives.wait_until_ready();
+        assert!(lives.ended().is_none(), "both have ended:\n{}", lives.log());
+        accidents.expect_order_since(began);
+        accidents.controller = Some(lives);
+    }
+    accidents.controller.take().expect("the one that lives").crash();
+    accidents.start_controller();
+}
+
+/// What another version of dockgate would have left in the kernel: chains and sets of other names, and rules with other
+/// hashes, which hold all the same.
+const OTHER_VERSION: &str = r"
+    renamed() { sed -E 's/dg:[a-z0-9]+/dg:before0000/; s/DG-in-/DG-xn-/g; s/DG-to-/DG-tx-/g; s/dg-([46])-in-/dg-\1-xn-/g'; }
+    ipset save | grep -E ' dg-[46]-in-' | renamed | ipset restore
+    for f in iptables ip6tables; do $f-save -t filter | renamed | $f-restore; done
+    for set in $(ipset list -n | grep -E '^dg-[46]-in-'); do ipset destroy $set; done
+";
+
+/// The controller of another version has ended, and this one begins with what it has left.
+fn upgraded(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let before = packet_filter(&accidents.lab);
+    accidents.controller.take().expect("there is one between scenarios").crash();
+    accidents.lab.run(&["sh", "-ec", OTHER_VERSION]);
+    let other = packet_filter(&accidents.lab);
+    for name in ["DG-xn-", "DG-tx-", "dg-4-xn-", "dg-6-xn-", "dg:before0000"] {
+        assert!(other.contains(name), "there is no {name}:\n{other}");
+    }
+    assert!(!other.contains("dg-4-in-") && !other.contains("DG-in-"), "something has kept its name:\n{other}");
+    let enough = accidents.forbidden.sent() + 20;
+    wait_for("probes of what the other version left", || accidents.forbidden.sent() >= enough);
+    accidents.start_controller();
+    accidents.expect_order_since(began);
+    let after = packet_filter(&accidents.lab);
+    assert_eq!(after, before, "something of the other version is left");
 }
 
 /// A file system as state directory that gets full and stays so, also while the controller is killed and started again.
@@ -326,36 +341,6 @@ fn no_space(accidents: &mut Accidents) {
     accidents.expect_order_since(began);
 }
 
-/// A file system of little size on a directory, until this is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(on: &Path) -> SmallDisk {
-        command::run(&["mount", "-t", "tmpfs", "-o", "size=256k", "dockgate-lab", &on.to_string_lossy()]);
-        SmallDisk(on.to_owned())
-    }
-
-    fn fill(&self) {
-        let mut filler = fs::File::options().create(true).append(true).open(self.filler()).expect("an inode is free");
-        while filler.write(&[0; 512]).is_ok() {}
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.filler()).expect("it was filled");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A controller that is left after a panic still has its lock there.
-        command::run(&["umount", "--lazy", &self.0.to_string_lossy()]);
-    }
-}
-
 /// Whether both files of the state directory are of the policy with this name.
 fn kept(state: &Path, name: &str) -> bool {
     let has = |file: &str, text: &str| fs::read_to_string(state.join(file)).is_ok_and(|found| found.contains(text));
@@ -383,11 +368,10 @@ fn vanished_mount(accidents: &mut Accidents) {
     let noticed = Instant::now();
     thread::sleep(Duration::from_secs(1));
     assert!(!accidents.forbidden.lost_since(noticed).is_empty(), "nothing was probed");
-    let passed = accidents.forbidden.passed_since(began);
+    accidents.expect_closed_since(began);
     accidents.policies.save("closed.yaml", CLOSED);
     accidents.controller = None;
     accidents.start_controller();
-    assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
     accidents.expect_order_since(began);
 }
 
@@ -409,8 +393,7 @@ fn missing_mount(accidents: &mut Accidents) {
         wait_for("the kernel to hold the policies", || accidents.controller().document()["in_sync"] == true);
         thread::sleep(Duration::from_secs(1));
         assert!(!accidents.forbidden.lost_since(told).is_empty(), "nothing was probed");
-        let passed = accidents.forbidden.passed_since(began);
-        assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
+        accidents.expect_closed_since(began);
         let document = accidents.controller().document();
         assert_eq!((&document["ready"], kept(&state, "closed")), (&false.into(), true), "{document:#}");
         accidents.controller.take().expect("it was just started").crash();
@@ -426,14 +409,18 @@ fn missing_mount(accidents: &mut Accidents) {
     accidents.expect_order_since(Instant::now());
 }
 
-/// The wall clock jumps by years in both directions; timers and the engine's events must not care.
+/// The wall clock jumps by years in both directions; timers and the engine's events must not care. It is read only when the
+/// controller connects to the engine: from then on it wants the events.
 fn clock_jumps(accidents: &mut Accidents) {
     let began = Instant::now();
     let library = accidents.lab.run(&["sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]);
     let file = accidents.lab.directory().join("clock");
     let set = |offset: &str| fs::write(&file, offset).expect("the laboratory's directory takes files");
     set("+0");
+    let relay = Relay::start(accidents.lab.directory().join("relay.sock"), accidents.lab.docker_host());
+    let address = relay.address();
     let environment = [
+        ("DOCKER_HOST", address.as_str()),
         ("LD_PRELOAD", library.as_str()),
         ("FAKETIME_TIMESTAMP_FILE", &file.to_string_lossy()),
         ("FAKETIME_NO_CACHE", "1"),
@@ -442,6 +429,11 @@ fn clock_jumps(accidents: &mut Accidents) {
     accidents.start_by("exec \"$@\"", &environment);
     for (number, offset) in ["+3650d", "-3650d", "+0"].into_iter().enumerate() {
         set(offset);
+        let written = accidents.controller().written();
+        assert!(relay.cut() > 0, "the controller has a connection for the engine's events");
+        wait_for("the controller to connect anew", || {
+            accidents.controller().log_since(written).contains("listed the Docker engine")
+        });
         // New containers are classified, and lost again.
         let name = format!("late{number}");
         let late = accidents.lab.container(&name).network("front").label("app", "late").start();
@@ -498,8 +490,16 @@ fn flood(accidents: &mut Accidents) {
 }
 
 pub(crate) fn group() -> Group<Accidents> {
-    let scenario =
-        |name, accident, run| Scenario { name, path: "same bridge", family: "both", accident, rests_on: &[], run };
+    // What holds while there is no controller, or one that cannot do its work, are the rules that it wrote before.
+    let scenario = |name, accident, run| Scenario {
+        name,
+        path: "same bridge",
+        family: "both",
+        accident,
+        rests_on: &[Protection::Rules("end of tier")],
+        run,
+    };
+    let without_mutation = |name, accident, run| Scenario { rests_on: &[], ..scenario(name, accident, run) };
     Group {
         name: "controller",
         build: Accidents::build,
@@ -510,21 +510,22 @@ pub(crate) fn group() -> Group<Accidents> {
                 "kill -9 at every step of an apply",
                 killed_between_two_policies,
             ),
-            scenario(
+            without_mutation(
                 "killed_between_two_sets_of_endpoints_it_opens_nothing",
                 "kill -9 at every step of an apply",
                 killed_between_two_sets_of_endpoints,
             ),
-            scenario(
+            without_mutation(
                 "killed_between_nothing_and_a_policy_it_is_repaired",
                 "kill -9 at every step of an apply",
                 killed_between_nothing_and_a_policy,
             ),
+            scenario("upgraded_it_opens_nothing", "a start on the rules of another version", upgraded),
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
             scenario("a_vanished_mount_opens_nothing", "umount of the policy directory", vanished_mount),
             scenario("a_missing_mount_opens_nothing", "kill, umount of the policy directory, start", missing_mount),
             scenario("clock_jumps_do_not_matter", "the wall clock jumps by ten years", clock_jumps),
-            scenario("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
+            without_mutation("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
         ],
     }
 }
