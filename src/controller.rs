@@ -229,11 +229,8 @@ impl Controller {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => {
-                    info!("reading the policies again on request");
-                    self.notifier.reloading();
+                    self.ask_for_policies();
                     reload = Reload::Asked;
-                    // A full queue means that a request is waiting already.
-                    let _ = self.reread.try_send(());
                     Need::Nothing
                 }
                 change = inputs.changes.recv(), if !changes_wait => {
@@ -312,6 +309,13 @@ impl Controller {
         self.notifier.stopping();
         info!("ending; the rules stay in force");
         Ok(())
+    }
+
+    fn ask_for_policies(&self) {
+        info!("reading the policies again on request");
+        self.notifier.reloading();
+        // A full queue means that a request is waiting already.
+        let _ = self.reread.try_send(());
     }
 
     /// Takes a change and those that wait behind it, so that a burst is applied at once.
