@@ -2,6 +2,7 @@
 //! a true clock. One forbidden pair is probed all the time.
 
 mod disk;
+mod refusal;
 mod relay;
 mod wrappers;
 
@@ -519,6 +520,11 @@ pub(crate) fn group() -> Group<Accidents> {
                 "killed_between_nothing_and_a_policy_it_is_repaired",
                 "kill -9 at every step of an apply",
                 killed_between_nothing_and_a_policy,
+            ),
+            without_mutation(
+                "a_refused_policy_is_closed_and_no_other",
+                "the kernel refuses one policy",
+                refusal::refused,
             ),
             scenario("upgraded_it_opens_nothing", "a start on the rules of another version", upgraded),
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
