@@ -10,6 +10,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -453,10 +454,12 @@ fn clock_jumps(accidents: &mut Accidents) {
     accidents.expect_order_since(began);
 }
 
-/// More containers than the controller has file descriptors, created and removed as fast as the engine can.
+/// More containers than the controller has file descriptors, created and removed as fast as the engine can, and started
+/// as long as there is time: a start takes the engine some ten times as long as all the rest. Some of them are probed.
 fn flood(accidents: &mut Accidents) {
     const THREADS: usize = 6;
     const EACH: usize = 50;
+    const TIME: Duration = Duration::from_secs(40);
     let began = Instant::now();
     accidents.start_by("ulimit -n 64; exec \"$@\"", &[]);
     let before = packet_filter(&accidents.lab);
@@ -465,23 +468,48 @@ fn flood(accidents: &mut Accidents) {
         fs::read_dir(format!("/proc/{id}/fd")).expect("the controller runs").count()
     };
     let open = descriptors(accidents);
+    // Addresses that the engine gives to new containers, whoever has them at the moment.
+    let addresses: Vec<SocketAddr> = (5..5 + 2 * THREADS)
+        .flat_map(|host| [format!("10.84.0.{host}"), format!("2001:db8:84::{host:x}")])
+        .map(|address| SocketAddr::new(address.parse().expect("an address"), PORT))
+        .collect();
+    let late = Vigil::start(accidents.containers[1].namespace(), &addresses);
     let lab = &accidents.lab;
+    let (started, probed) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
     thread::scope(|scope| {
         for number in 0..THREADS {
             scope.spawn(move || {
                 let name = format!("flood{number}");
-                for round in 0..EACH {
+                for _ in 0..EACH {
+                    let in_time = began.elapsed() < TIME;
+                    if in_time && number % 2 == 0 {
+                        // This one answers.
+                        let one = lab.container(&name).network("front").label("app", "closed").serve(&[PORT]).start();
+                        thread::sleep(Duration::from_millis(100));
+                        one.remove();
+                        probed.fetch_add(1, Ordering::Relaxed);
+                        started.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
                     let create = ["create", "--network", "front", "--label", "app=closed", "--name", &name];
                     lab.docker(&[&create[..], &["busybox", "sleep", "1000"]].concat());
-                    // A start takes the engine some ten times as long as all the rest.
-                    if round % 10 == 0 {
+                    if in_time {
                         lab.docker(&["start", &name]);
+                        started.fetch_add(1, Ordering::Relaxed);
                     }
                     lab.docker(&["rm", "--force", &name]);
                 }
             });
         }
     });
+    let passed_to = late.passed_since(began);
+    let sent = late.sent();
+    drop(late);
+    let [number_started, number_probed] = [started, probed].map(|number| number.load(Ordering::Relaxed));
+    println!("{number_started} of {} containers were started, {number_probed} probed", THREADS * EACH);
+    assert!(number_started >= 20 && number_probed >= 3, "only {number_started} and {number_probed}");
+    assert!(sent > 0, "nothing was probed");
+    assert_by_packets!(passed_to.is_empty(), "forbidden packets have passed to new containers: {passed_to:?}");
     wait_for("everything to be as before", || packet_filter(&accidents.lab) == before);
     wait_for("every descriptor to be closed", || descriptors(accidents) <= open + 4);
     assert!(accidents.controller().ended().is_none(), "the controller lives");
