@@ -80,6 +80,11 @@ impl World for Hands {
     fn controller(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("every scenario leaves a controller behind")
     }
+
+    /// With the switches of bridges, which the next scenario relies on.
+    fn in_force(&self) -> String {
+        self.enforced()
+    }
 }
 
 /// The packet filter as it is with dockgate in force, to be put back whole.
@@ -296,19 +301,20 @@ impl Hands {
     }
 
     /// The number of repairs, once it has ceased to grow: what a scenario before has put back is one more. 0 while the
-    /// controller is halted.
+    /// controller is halted and says nothing.
     fn settled_repairs(&mut self) -> u64 {
-        if self.controller().is_halted() {
-            return 0;
-        }
-        let mut last = (self.count_repairs(), Instant::now());
+        let mut last = (0, Instant::now());
         // Longer than the pause between two read-backs, and than the interval where nothing is notified.
         while last.1.elapsed() < Duration::from_millis(700) {
-            thread::sleep(Duration::from_millis(50));
-            let now = self.count_repairs();
+            // It may have been sent the signal a moment ago, and not be halted yet.
+            if self.controller().is_halted() {
+                return 0;
+            }
+            let Some(now) = self.controller().document()["kernel"]["repairs"].as_u64() else { return 0 };
             if now != last.0 {
                 last = (now, Instant::now());
             }
+            thread::sleep(Duration::from_millis(50));
         }
         last.0
     }
