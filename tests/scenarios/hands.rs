@@ -8,6 +8,10 @@
 
 #![expect(clippy::print_stderr, reason = "how long a way was open is worth knowing")]
 
+mod legacy;
+mod switches;
+mod ufw;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
@@ -20,9 +24,10 @@ use crate::support::evidence::NOT_REPAIRED;
 use crate::support::sabotage::bridge_filters;
 use crate::support::world::{Policies, packet_filter, repair_limit, wait_for};
 use crate::support::{
-    Container, Controller, Engine, Iptables, Lab, Namespace, Options, Protection, Responder, Vigil, assert_by_packets,
-    command,
+    Container, Controller, Engine, Iptables, Lab, Options, Protection, Responder, Vigil, assert_by_packets, command,
 };
+
+pub(crate) use legacy::legacy_group;
 
 const PORT: u16 = 7000;
 
@@ -445,81 +450,6 @@ fn restore_of_old(hands: &mut Hands) {
     hands.repairs_after(&change, &Then::Same);
 }
 
-/// The namespace's switch for bridges to be filtered, which is on again when this goes.
-struct Switch(Namespace);
-
-impl Switch {
-    fn set(&self, value: &str) {
-        for family in ["iptables", "ip6tables"] {
-            self.0.set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), value);
-        }
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        self.set("1");
-    }
-}
-
-/// The kernel filters a bridge while the bridge's own switch or the namespace's is on.
-fn switch_bridge_off(hands: &mut Hands) {
-    let undo = Switch(hands.lab.host().clone());
-    undo.set("0");
-    let off = format!("ip link set {} type bridge nf_call_iptables 0 nf_call_ip6tables 0", hands.bridge);
-    hands.repairs_after(&off, &Then::Same);
-}
-
-/// The namespace's switch is another one than the bridge's; a hardening script turns it off.
-fn switch_namespace_off(hands: &mut Hands) {
-    let undo = Switch(hands.lab.host().clone());
-    let began = Instant::now();
-    undo.set("0");
-    hands.expect_quiet(began, "without the namespace's switch");
-}
-
-/// Debian's ufw with its files copied, so that the machine's own stay as they are.
-fn enable_and_disable_ufw(hands: &mut Hands) {
-    const SCRIPT: &str = r#"
-        files=$1
-        mount --make-rprivate /
-        rm -rf "$files"; mkdir -p "$files/run"
-        for path in /etc/ufw /lib/ufw /etc/default/ufw; do
-            mkdir -p "$files$(dirname $path)"
-            cp -a "$path" "$files$path"
-            mount --bind "$files$path" "$path"
-        done
-        mount --bind "$files/run" /run
-        # It would set sysctls of its own choice.
-        sed 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw >"$files/default"
-        cat "$files/default" >/etc/default/ufw
-        shift
-        for action; do ufw $action; done
-        umount /run
-    "#;
-    let files = hands.lab.directory().join("ufw");
-    let files = files.to_string_lossy();
-    let ufw = |lab: &Lab, actions: &[&str]| {
-        let command = ["unshare", "--mount", "sh", "-euc", SCRIPT, "ufw", &files];
-        lab.run(&[&command[..], actions].concat())
-    };
-    let before = foreign(&hands.lab);
-    let _undo = hands.kept.clone();
-    let began = Instant::now();
-    ufw(&hands.lab, &["allow 22/tcp", "allow 7000", "--force enable"]);
-    assert!(foreign(&hands.lab).contains("ufw-user-input"), "ufw is in force");
-    let own = |text: &str| text.lines().filter(|line| !line.contains("ufw")).map(str::to_owned).collect::<Vec<_>>();
-    // It drops what is forwarded, and the older engine has no rules of its own for IPv6.
-    hands.expect_closed(began, "while ufw came");
-    let policies = |lines: Vec<String>| lines.into_iter().filter(|line| !line.starts_with(':')).collect::<Vec<_>>();
-    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's coming changed other rules");
-    let began = Instant::now();
-    ufw(&hands.lab, &["--force enable", "disable"]);
-    hands.expect_quiet(began, "while ufw went");
-    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's going changed other rules");
-    assert_eq!(hands.plan().status.code(), Some(0), "nothing is left to be done");
-}
-
 /// Everything that dockgate does, and nothing of anyone else's is touched.
 fn come_and_go(hands: &mut Hands) {
     let controller = hands.controller.take().expect("every scenario leaves a controller behind");
@@ -536,69 +466,6 @@ fn come_and_go(hands: &mut Hands) {
     assert!(!left.contains("DG-") && !left.contains("dg-"), "something of ours is left:\n{left}");
     assert_eq!(foreign(&hands.lab), hands.before, "foreign rules have changed");
     hands.expect_quiet(Instant::now(), "after a new start");
-}
-
-/// Whoever holds the lock of the older iptables keeps everybody else from changing a rule. That is no fault of a policy.
-fn hold_the_lock(hands: &mut Hands) {
-    const MORE: &str = "
-{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: more}, spec: {
-    selector: app == 'peer', ingress: [{action: Allow, source: {selector: app == 'open'}}]}}
-";
-    let lock = hands.lab.directory().join("xtables.lock");
-    let file = fs::File::create(&lock).expect("the laboratory's directory takes files");
-    let restart = |hands: &mut Hands, environment: &[(&str, &str)]| {
-        hands.controller = None;
-        let arguments = ["run", "--policies", &hands.policies.argument(), "--resync-interval", hands.interval];
-        let mut controller = hands.lab.dockgate_with(environment, &arguments);
-        controller.wait_until_ready();
-        hands.controller = Some(controller);
-    };
-    restart(hands, &[("XTABLES_LOCKFILE", &lock.to_string_lossy())]);
-    let written = hands.controller().written();
-    file.lock().expect("the file is ours");
-    let began = Instant::now();
-    hands.policies.save("more.yaml", MORE);
-    // Two failures of ten seconds, and what would be the trial of one policy.
-    while began.elapsed() < Duration::from_secs(33) {
-        hands.expect_quiet(Instant::now(), "while somebody holds the lock");
-    }
-    let log = hands.controller().log_since(written);
-    file.unlock().expect("the file is ours");
-    wait_for("the policy to be in force", || hands.controller().status().status.success());
-    let lost = hands.allowed.lost_since(began);
-    hands.policies.remove("more.yaml");
-    restart(hands, &[]);
-    assert!(log.matches("xtables lock").count() >= 1, "the lock was not in the way:\n{log}");
-    assert!(!log.contains("the kernel refuses this policy"), "{log}");
-    assert_eq!(lost, [], "allowed packets were lost");
-    hands.expect_quiet(began, "after the lock was held");
-}
-
-/// The older iptables.
-pub(crate) fn legacy_group() -> Group<Hands> {
-    Group {
-        name: "hands_legacy",
-        build: Hands::legacy,
-        scenarios: vec![
-            repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
-                hands.repairs_after(&both("-F"), &Then::Ours);
-            }),
-            repaired("a_flush_of_our_chain_is_repaired", "iptables -F DG-FORWARD", |hands| {
-                hands.repairs_after(&both("-F DG-FORWARD"), &Then::Same);
-            }),
-            repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
-                hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
-            }),
-            repaired("a_rule_above_ours_in_docker_user_goes_below", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
-                put_above(hands, "DOCKER-USER");
-            }),
-            repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
-            Scenario {
-                rests_on: &[],
-                ..repaired("a_lock_that_is_held_closes_nothing", "flock of the xtables lock", hold_the_lock)
-            },
-        ],
-    }
 }
 
 pub(crate) fn group() -> Group<Hands> {
@@ -654,18 +521,18 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
                 hands.repairs_after("nft flush ruleset", &Then::Ours);
             }),
-            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switch_bridge_off),
+            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switches::bridge_off),
             Scenario {
                 rests_on: &[],
                 ..repaired(
                     "the_namespaces_switch_opens_nothing",
                     "sysctl bridge-nf-call-iptables=0",
-                    switch_namespace_off,
+                    switches::namespace_off,
                 )
             },
             Scenario {
                 rests_on: &[],
-                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", enable_and_disable_ufw)
+                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", ufw::enable_and_disable)
             },
             Scenario {
                 rests_on: &[],
