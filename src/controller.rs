@@ -10,6 +10,7 @@ pub mod boot;
 pub mod core;
 mod enforcer;
 mod memory;
+mod notices;
 mod pace;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, Unenforceabl
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
+use notices::{Heard, Notices};
 use pace::Pace;
 
 /// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
@@ -103,15 +105,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let lock = Lock::acquire(&options.state_directory)?;
     let _namespace = NamespaceLock::acquire()?;
     let store = first_policies(&options.policies, memory::recall(&options.state_directory)?)?;
+    let (reread, reread_requests) = mpsc::channel(1);
+    let files = files::watch(&options.policies, store.paths(), options.debounce, reread_requests);
     let core = Core::new(options.compile.clone(), store);
     // What is missing will not come by itself; anything else may be the engine's, which need not be up yet.
     if let Err(missing @ dataplane::Error::Missing(_)) = Kernel::open(options.kernel) {
         return Err(missing.into());
     }
     // Before the kernel is first read: what changes after that is notified.
-    let kernel_watch = dataplane::watch().inspect_err(|error| {
-        warn!(%error, "the kernel does not notify us of changes; those of others are found by the periodic read-back alone");
-    });
+    let notices = Notices::new(dataplane::watch);
     let (status, status_reader) = watch::channel(Status::default());
     let control = tokio::spawn(telemetry::serve(telemetry::bind(&lock)?, status_reader));
     let (changes_in, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
@@ -120,13 +122,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
         Ok(_) | Err(docker::Error::NoSocket { .. }) => tokio::spawn(follow_engine(changes_in)),
         Err(error) => return Err(error.into()),
     };
-    let (reread, reread_requests) = mpsc::channel(1);
-    let files = files::watch(&options.policies, options.debounce, reread_requests);
     info!(policies = %options.policies.display(), state = %options.state_directory.display(), "started");
     let signals = Signals::install().map_err(Error::Signals)?;
     let enforcer = Enforcer::new(options.kernel, &options.state_directory);
     let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
-    let inputs = Inputs { files, changes, kernel: kernel_watch.ok(), control };
+    let inputs = Inputs { files, changes, notices, control };
     controller.run(inputs, signals).await
 }
 
@@ -164,8 +164,7 @@ async fn follow_engine(changes: mpsc::Sender<Change>) {
 struct Inputs {
     files: mpsc::Receiver<Result<Vec<SourceFile>, files::Error>>,
     changes: mpsc::Receiver<Change>,
-    /// `None` when the kernel does not notify us of changes.
-    kernel: Option<mpsc::Receiver<dataplane::Notice>>,
+    notices: Notices,
     /// The server of the control socket, which ends only by a fault.
     control: JoinHandle<()>,
 }
@@ -213,28 +212,30 @@ impl Controller {
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         let mut reload = Reload::None;
         let mut pace = Pace::default();
+        let mut changes_wait = false;
         loop {
             let retry = self.enforcer.retry();
             let read_back = pace.due();
             let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
             let mut is_poll = false;
+            let mut takes_changes = false;
             let need = tokio::select! {
-                // Signals first, then containers: an address is worth more than an edit.
+                // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
+                // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
+                // stream of changes or notices that never ends keeps nothing from its turn.
                 biased;
                 _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => {
-                    info!("reading the policies again on request");
-                    self.notifier.reloading();
+                    self.ask_for_policies();
                     reload = Reload::Asked;
-                    // A full queue means that a request is waiting already.
-                    let _ = self.reread.try_send(());
                     Need::Nothing
                 }
-                change = inputs.changes.recv() => {
+                change = inputs.changes.recv(), if !changes_wait => {
                     let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
+                    takes_changes = true;
                     self.take_changes(change, &mut inputs.changes)
                 }
                 files = inputs.files.recv() => {
@@ -253,10 +254,6 @@ impl Controller {
                     need
                 }
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
-                notice = next(inputs.kernel.as_mut()), if inputs.kernel.is_some() => {
-                    cause = Cause::ReadBack;
-                    heed(notice, &mut inputs.kernel, &mut pace)
-                }
                 () = sleep_until(pace.links_due()), if pace.links_due().is_some() => {
                     cause = Cause::ReadBack;
                     pace.links_read();
@@ -273,8 +270,19 @@ impl Controller {
                     cause = Cause::ReadBack;
                     Need::Observe
                 }
+                heard = inputs.notices.next() => {
+                    cause = Cause::ReadBack;
+                    heed(heard, &mut pace)
+                }
                 _ = alive.tick() => Need::Nothing,
+                // Nothing else is waiting.
+                () = std::future::ready(()), if changes_wait => {
+                    changes_wait = false;
+                    continue;
+                }
             };
+            changes_wait = takes_changes;
+            self.enforcer.set_watch_trouble(inputs.notices.trouble());
             // The work is short and blocks: processes of iptables and ipset.
             let (began, applied) = (Instant::now(), self.enforcer.applied());
             let before = is_poll.then(|| self.enforcer.told());
@@ -301,6 +309,13 @@ impl Controller {
         self.notifier.stopping();
         info!("ending; the rules stay in force");
         Ok(())
+    }
+
+    fn ask_for_policies(&self) {
+        info!("reading the policies again on request");
+        self.notifier.reloading();
+        // A full queue means that a request is waiting already.
+        let _ = self.reread.try_send(());
     }
 
     /// Takes a change and those that wait behind it, so that a burst is applied at once.
@@ -333,8 +348,12 @@ impl Controller {
         need
     }
 
-    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them.
+    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them. A directory that
+    /// cannot be read changes nothing of them.
     fn remember(&mut self) {
+        if self.core.policies().is_none_or(|state| state.unreadable.is_some()) {
+            return;
+        }
         let kept = memory::keep(&self.options.state_directory, self.core.store());
         if let Err(error) = &kept {
             error!(error = %telemetry::chain(error), "cannot keep the last good policies");
@@ -372,18 +391,10 @@ impl Controller {
     }
 }
 
-/// What the kernel's notification asks for at once; what can wait is put down. Without any more of them the kernel is read
-/// back: something may have changed unheard.
-fn heed(
-    notice: Option<dataplane::Notice>,
-    notices: &mut Option<mpsc::Receiver<dataplane::Notice>>,
-    pace: &mut Pace,
-) -> Need {
-    let Some(notice) = notice else {
-        error!("the kernel's notifications have ended; the periodic read-back goes on");
-        *notices = None;
-        return Need::Observe;
-    };
+/// What the kernel's notification asks for at once; what can wait is put down. Where something may have changed unheard the
+/// kernel is read back.
+fn heed(heard: Heard, pace: &mut Pace) -> Need {
+    let Heard::Notice(notice) = heard else { return Need::Observe };
     if notice.rules {
         pace.noticed(Instant::now());
     }
@@ -391,13 +402,6 @@ fn heed(
         pace.links_noticed(Instant::now());
     }
     Need::Nothing
-}
-
-async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
-    match receiver {
-        Some(receiver) => receiver.recv().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Logs each endpoint that policy cannot reach once, when it appears or when policies select it anew.
@@ -424,6 +428,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::inventory::NetworkId;
 
     const POLICY: &str = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {}}";
 
@@ -449,6 +454,56 @@ mod tests {
             }
             assert_eq!(store.is_ok(), starts, "{name}");
         }
+    }
+
+    /// A stream of changes that never ends, as seen from the loop: a hundred batches of them are waiting.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_of_changes_keeps_nothing_else_from_its_turn() {
+        const BATCHES: usize = 100;
+        let root = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            policies: root.path().to_owned(),
+            state_directory: root.path().to_owned(),
+            compile: compile::Options::default(),
+            resync_interval: Duration::from_secs(3600),
+            debounce: Duration::from_millis(50),
+            kernel: dataplane::Options::default(),
+            accepted_out_of_reach: BTreeSet::new(),
+        };
+        let (changes_in, changes) = mpsc::channel(BATCHES * CHANGES_IN_FLIGHT);
+        for _ in 0..BATCHES * CHANGES_IN_FLIGHT {
+            changes_in.try_send(Change::NetworkGone(NetworkId("x".to_owned()))).expect("there is space");
+        }
+        let (files_in, files) = mpsc::channel(1);
+        files_in.try_send(Ok(vec![SourceFile::new(Path::new("x.yaml"), POLICY)])).expect("there is space");
+        let (notice_in, notice) = mpsc::channel(1);
+        notice_in.try_send(dataplane::Notice { rules: true, links: true }).expect("there is space");
+        let mut notice = Some(notice);
+        let notices = Notices::new(move || notice.take().ok_or_else(|| std::io::Error::other("once only")));
+
+        let (status, mut seen) = watch::channel(Status::default());
+        let (waiting_in, waiting) = tokio::sync::oneshot::channel();
+        let control = tokio::spawn(async move {
+            let of_policy = |status: &Status| status.policies.files == 1;
+            seen.wait_for(of_policy).await.expect("the loop runs");
+            // Closed, it is the end of the kernel's notifications; it is told once the notice was heard.
+            drop(notice_in);
+            seen.wait_for(|status| status.problems.iter().any(|problem| problem.contains("have ended")))
+                .await
+                .expect("the loop runs");
+            let _ = waiting_in.send(changes_in.max_capacity() - changes_in.capacity());
+            std::mem::forget(changes_in);
+        });
+        let core = Core::new(options.compile.clone(), Store::default());
+        let enforcer = Enforcer::new(options.kernel, root.path());
+        let (reread, _requests) = mpsc::channel(1);
+        let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
+        let inputs = Inputs { files, changes, notices, control };
+        let signals = Signals::install().expect("signals can be waited for");
+        let ended = controller.run(inputs, signals).await;
+        assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
+        let waiting = waiting.await.expect("it was sent");
+        assert!(waiting > BATCHES / 2 * CHANGES_IN_FLIGHT, "only {waiting} changes were still waiting");
     }
 
     #[test]

@@ -56,6 +56,16 @@ pub enum Variant {
     Legacy,
 }
 
+impl Variant {
+    /// The one that Docker has not chosen.
+    fn other(self) -> Variant {
+        match self {
+            Variant::Nft => Variant::Legacy,
+            Variant::Legacy => Variant::Nft,
+        }
+    }
+}
+
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -102,6 +112,14 @@ pub enum Error {
     /// A ruleset could not be tried, which says nothing about it.
     #[error("cannot make a network namespace to try rules in")]
     NoTrial(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether the kernel was asked to hold something, and refused that for what it is. After any other failure nothing is
+    /// known about the ruleset.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Step { source, .. } if source.is_refusal())
+    }
 }
 
 /// One change of the kernel. Steps are executed in order; a crash between any two leaves a state that the next start

@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+mod refusal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -61,15 +63,20 @@ pub(super) struct Enforcer {
     options: dataplane::Options,
     kernel: Option<Kernel>,
     in_sync: bool,
+    /// Whether a read-back has failed since the kernel last held the wanted ruleset.
+    read_back_failed: bool,
     account: KernelStatus,
     problems: Vec<String>,
     memory_trouble: Option<String>,
+    watch_trouble: Option<String>,
     state_directory: PathBuf,
     /// What is kept for the next boot.
     kept: Option<Kept>,
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// When to try the policies again that the kernel refused.
+    reconsider_at: Option<Instant>,
     /// When to look for the ports of endpoints without one.
     poll_at: Option<Instant>,
     /// Endpoints without a port, each with the time since when.
@@ -108,7 +115,7 @@ impl Enforcer {
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
         let failed = self.retry_at.or(self.flows.retry_at);
-        let due = [(failed, Need::Observe), (self.poll_at, Need::Apply)];
+        let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
         due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
@@ -120,6 +127,11 @@ impl Enforcer {
     /// Why the last good policies could not be kept, if so.
     pub(super) fn set_memory_trouble(&mut self, trouble: Option<String>) {
         self.memory_trouble = trouble;
+    }
+
+    /// Why the kernel does not notify us of changes, if so.
+    pub(super) fn set_watch_trouble(&mut self, trouble: Option<&str>) {
+        self.watch_trouble = trouble.map(str::to_owned);
     }
 
     /// Whether the last good policies could not be kept.
@@ -134,6 +146,7 @@ impl Enforcer {
         }
         let started = Instant::now();
         let reads_back = need != Need::Apply || !self.in_sync;
+        self.reconsider_refused(core, started);
         self.end_flows_of_former_owners(core);
         match self.attempt(core, need) {
             Ok(outcome) => {
@@ -157,10 +170,10 @@ impl Enforcer {
                 self.keep_for_boot(core);
             }
             Err(failure) => {
-                self.failed(&failure);
-                // At the second failure, and ever more rarely after it.
+                self.failed(&failure, cause);
+                // At the second failure, and ever more rarely after it. A lock that somebody holds would fail every trial.
                 let is_time = self.failures >= PATIENCE && self.failures.is_power_of_two();
-                if is_time && self.exclude_refused(core) {
+                if is_time && failure.is_refusal() && self.exclude_refused(core) {
                     self.enforce(core, Need::Observe, cause);
                 }
             }
@@ -237,8 +250,9 @@ impl Enforcer {
     }
 
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
-        let repaired = cause == Cause::ReadBack && self.in_sync && outcome.drift;
-        if repaired {
+        // What a read-back was to repair is found by the try after it, whose cause is the failure.
+        let reads_back = (cause == Cause::ReadBack && self.in_sync) || std::mem::take(&mut self.read_back_failed);
+        if reads_back && outcome.drift {
             self.account.repairs += 1;
             warn!(steps = outcome.steps.len(), "somebody changed our rules; repaired");
         }
@@ -294,7 +308,8 @@ impl Enforcer {
         due
     }
 
-    fn failed(&mut self, failure: &dataplane::Error) {
+    fn failed(&mut self, failure: &dataplane::Error, cause: Cause) {
+        self.read_back_failed |= cause == Cause::ReadBack && self.in_sync;
         let text = chain(failure);
         if self.account.last_error.as_ref() != Some(&text) {
             error!(error = %text, "cannot bring the kernel in line; what was in force stays");
@@ -306,28 +321,6 @@ impl Enforcer {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + pause(self.failures));
         self.poll_at = None;
-    }
-
-    /// Finds the policies that the kernel refuses on their own and has them closed instead. Returns whether there are
-    /// any that were not known before.
-    fn exclude_refused(&mut self, core: &mut Core) -> bool {
-        let Ok(kernel) = Kernel::open(self.options) else { return false };
-        let Some(state) = core.policies() else { return false };
-        let mut refused = BTreeSet::new();
-        for policy in state.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged()) {
-            let Some(alone) = core.alone(&policy.key) else { continue };
-            match kernel.test(&alone.ruleset) {
-                Ok(()) => {}
-                // Without a place to try, nothing is known about any policy.
-                Err(dataplane::Error::NoTrial(_)) => return false,
-                Err(reason) => {
-                    let reason = chain(&reason);
-                    error!(policy = %policy.key, place = %policy.location, %reason, "the kernel refuses this policy");
-                    refused.insert(policy.key.clone());
-                }
-            }
-        }
-        !refused.is_empty() && core.refuse(refused)
     }
 
     /// The whole status as of now.
@@ -345,6 +338,7 @@ impl Enforcer {
         problems.extend(trouble_with_reach(&endpoints));
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
+        problems.extend(self.watch_trouble.clone());
         let of_flows = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
         problems.extend(self.flows.trouble.as_ref().map(of_flows));
         problems.extend(self.problems.iter().cloned());
@@ -487,6 +481,30 @@ mod tests {
         enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
         let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
         assert!(at > Instant::now() + LAST_PORT_POLL && need == Need::Observe);
+    }
+
+    #[test]
+    fn a_repair_is_counted_whether_or_not_its_first_try_failed() {
+        let drift = Outcome { drift: true, ..Outcome::default() };
+        let failure = || dataplane::Error::NoTrial(std::io::Error::other("a set has vanished"));
+        for (name, was_in_sync, causes, outcome, repairs) in [
+            ("at once", true, &[][..], &drift, 1),
+            ("at the second try", true, &[Cause::ReadBack], &drift, 1),
+            ("at the third try", true, &[Cause::ReadBack, Cause::Event], &drift, 1),
+            ("nothing to repair", true, &[Cause::ReadBack], &Outcome::default(), 0),
+            ("a change of our own that failed", true, &[Cause::Event], &drift, 0),
+            ("never in sync before", false, &[Cause::ReadBack], &drift, 0),
+        ] {
+            let mut enforcer = Enforcer { in_sync: was_in_sync, ..Enforcer::default() };
+            for cause in causes {
+                enforcer.failed(&failure(), *cause);
+            }
+            let cause = if causes.is_empty() { Cause::ReadBack } else { Cause::Event };
+            enforcer.succeeded(outcome, cause, Duration::ZERO);
+            assert_eq!(enforcer.account.repairs, repairs, "{name}");
+            enforcer.succeeded(&drift, Cause::Event, Duration::ZERO);
+            assert_eq!(enforcer.account.repairs, repairs, "{name}: it is counted once");
+        }
     }
 
     #[test]

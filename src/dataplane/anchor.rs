@@ -44,7 +44,7 @@ fn attempt(
     let complaint = match within_limit(move || work(&iptables, &jump)) {
         Some(Ok(())) => return Ok(()),
         Some(Err(complaint)) => complaint,
-        None => "it does not end".to_owned(),
+        None => "it did not end in time and was killed".to_owned(),
     };
     Err(Error::Jump { command, complaint: complaint.trim().to_owned() })
 }

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::render::HASH_MARK;
 use crate::dataplane::state::{DOCKER_USER, Jump, State};
-use crate::net::InterfaceName;
+use crate::net::{Family, InterfaceName};
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
 /// Chains by which Docker is recognised, over all engine versions that have an iptables backend.
-const DOCKER_CHAINS: [&str; 3] = ["DOCKER", DOCKER_USER, "DOCKER-FORWARD"];
+const DOCKER_CHAINS: [&str; 2] = ["DOCKER", "DOCKER-FORWARD"];
 
 /// Why the text of `iptables-save` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +26,18 @@ pub enum Error {
     Truncated(Xtable),
 }
 
-/// Whether the listing has chains of Docker's.
+/// Whether the listing has chains of Docker's, or rules in the chain that Docker leaves to others. That chain alone says
+/// nothing: before the engine starts we make it ourselves, and the engine may use the other variant by then.
 pub(super) fn has_docker(saved: &str) -> bool {
-    saved.lines().any(|line| chain_head(line).is_some_and(|name| DOCKER_CHAINS.contains(&name)))
+    let is_rule_of_others = |line: &str| {
+        let rule = line.strip_prefix("-A ").map(words).unwrap_or_default();
+        rule.first().is_some_and(|chain| chain == DOCKER_USER)
+            && rule[1..] != ["-j", "RETURN"]
+            && Jump::recognise((Family::V4, Xtable::Filter), DOCKER_USER, &rule[1..]).is_none()
+    };
+    saved
+        .lines()
+        .any(|line| chain_head(line).is_some_and(|name| DOCKER_CHAINS.contains(&name)) || is_rule_of_others(line))
 }
 
 /// Whether the listing has this table at all.
@@ -172,7 +181,6 @@ fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Family;
 
     const FILTER: Place = (Family::V4, Xtable::Filter);
 
@@ -182,6 +190,22 @@ mod tests {
             format!("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:OUTPUT ACCEPT [0:0]\n{lines}\nCOMMIT\n");
         parse(FILTER, &saved, &mut state).unwrap();
         state
+    }
+
+    #[test]
+    fn the_chain_that_is_made_at_boot_is_no_sign_of_docker() {
+        let made = ":DOCKER-USER - [0:0]\n-A DOCKER-USER -m comment --comment \"dockgate:1\" -j DG-FORWARD\n";
+        for (name, lines, docker) in [
+            ("nothing", String::new(), false),
+            ("ours", made.to_owned(), false),
+            ("with the engine's own end", format!("{made}-A DOCKER-USER -j RETURN\n"), false),
+            ("with a rule of somebody's", format!("{made}-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n"), true),
+            ("with a rule that looks like ours", format!("{made}-A DOCKER-USER -j DG-FORWARD\n"), true),
+            ("with the engine's chains", format!(":DOCKER - [0:0]\n{made}"), true),
+            ("a newer engine", ":DOCKER-FORWARD - [0:0]\n".to_owned(), true),
+        ] {
+            assert_eq!(has_docker(&format!("*filter\n:INPUT ACCEPT [0:0]\n{lines}COMMIT\n")), docker, "{name}");
+        }
     }
 
     #[test]

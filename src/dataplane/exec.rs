@@ -11,6 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, gettid};
+
 use crate::dataplane::Variant;
 use crate::net::Family;
 
@@ -18,6 +21,14 @@ use crate::net::Family;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Seconds that the iptables commands wait for the lock that they share with Docker.
 pub(super) const LOCK_WAIT: &str = "10";
+/// How long commands are killed for that have not ended in time.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How often that is tried.
+const KILL_POLL: Duration = Duration::from_millis(10);
+/// How often a listing is tried.
+const LIST_ATTEMPTS: u32 = 3;
+/// Pause before it is tried again.
+const LIST_PAUSE: Duration = Duration::from_millis(10);
 /// How often the end of a process that has closed its output is looked for.
 const END_POLL: Duration = Duration::from_micros(200);
 
@@ -77,6 +88,40 @@ pub enum Error {
     },
 }
 
+/// What the commands and the kernel say when it is not the input that is at fault.
+const NO_REFUSAL: [&str; 12] = [
+    "xtables lock",
+    "Resource temporarily unavailable",
+    "annot allocate memory",
+    "emory allocation problem",
+    "Out of memory",
+    "No buffer space available",
+    "No space left on device",
+    "Too many open files",
+    "Device or resource busy",
+    "Interrupted system call",
+    "Operation not permitted",
+    "Permission denied",
+];
+
+impl Error {
+    /// Whether a command, or the kernel by it, has judged its input and does not take it. A lock that another process
+    /// holds, too little memory, a command that was killed or does not answer say nothing about the input.
+    pub(super) fn is_refusal(&self) -> bool {
+        // The exit status does not tell: 4 is a lock that was not given, and with iptables-nft a rule that was refused.
+        let complaint = match self {
+            Error::Failed { status, complaint, line: Some(_), .. } if status.code().is_some() => complaint,
+            Error::Refused { complaint, .. } => complaint,
+            Error::Failed { .. }
+            | Error::Start { .. }
+            | Error::Timeout { .. }
+            | Error::Silent { .. }
+            | Error::Jump { .. } => return false,
+        };
+        !NO_REFUSAL.iter().any(|reason| complaint.contains(reason))
+    }
+}
+
 fn refused(line: Option<&str>) -> String {
     line.map(|line| format!(", in this line: {line}")).unwrap_or_default()
 }
@@ -121,6 +166,19 @@ pub(super) fn command(program: &str, arguments: &[&str]) -> Command {
 /// Runs a command to its end and returns what it printed.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
     run_within(LIMIT, program, arguments, input)
+}
+
+/// As [`run`], for a command that lists what somebody else may be changing. `iptables-nft-save` reads rules one by one and
+/// asks the kernel for the name of each rule's set, which may be gone by then: it fails, and the next try need not.
+pub(super) fn list(program: &str, arguments: &[&str]) -> Result<String, Error> {
+    let mut attempt = 1;
+    loop {
+        match run(program, arguments, "") {
+            Err(Error::Failed { .. }) if attempt < LIST_ATTEMPTS => thread::sleep(LIST_PAUSE),
+            done => return done,
+        }
+        attempt += 1;
+    }
 }
 
 fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
@@ -197,14 +255,45 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(hint).collect::<Vec<_>>().join("; ")
 }
 
-/// Runs work that may block, on a thread of its own: the `iptables` package has no time limits. `None` when it does not
-/// end in time. The thread is in the network namespace of its creator, as all children of a thread are.
+/// Runs work that waits for commands, on a thread of its own: the `iptables` package has no time limits, and lets its
+/// commands wait for their lock without end. `None` when it does not end in time; every command that it still runs is
+/// killed then, so that none gets the lock later and undoes what has been done meanwhile. The thread is in the network
+/// namespace of its creator, as all children of a thread are.
 pub(super) fn within_limit<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    within(LIMIT, work)
+}
+
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
+    let (name, named) = mpsc::channel();
     thread::spawn(move || {
+        let _ = name.send(gettid());
         let _ = sender.send(work());
     });
-    receiver.recv_timeout(LIMIT).ok()
+    let thread = named.recv().ok()?;
+    if let Ok(done) = receiver.recv_timeout(limit) {
+        return Some(done);
+    }
+    // After a command that was killed the work may begin another one.
+    let deadline = Instant::now() + KILL_LIMIT;
+    while Instant::now() < deadline {
+        kill_children(thread);
+        match receiver.recv_timeout(KILL_POLL) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            // It has failed, and says no more than that.
+            Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    None
+}
+
+/// Kills what a thread of ours has started and waits for.
+fn kill_children(thread: Pid) {
+    let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|id| id.parse().ok()) {
+        // It may have ended just now; its id is not given out again before all others have been.
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +310,28 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_was_given_up_does_nothing_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let acted = |name: &str| directory.path().join(name).exists();
+        let path = directory.path().to_owned();
+        // The second command is what the work falls back to when the first one was killed.
+        let work = move || {
+            for name in ["first", "second"] {
+                let script = format!("sleep 1; touch {}", path.join(name).display());
+                let _ended = command("sh", &["-c", &script]).output();
+            }
+        };
+        within(LIMIT, work.clone()).unwrap();
+        assert!(acted("first") && acted("second"), "they act when they are left alone");
+        for name in ["first", "second"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        assert_eq!(within(Duration::from_millis(100), work), None);
+        thread::sleep(Duration::from_millis(2500));
+        assert!(!acted("first") && !acted("second"), "one has acted late");
+    }
+
+    #[test]
     fn a_failure_carries_command_status_and_complaint() {
         let error =
             run("sh", &["-c", "echo 'Error occurred at line: 2' >&2; exit 3"], "one\ntwo\nthree\n").unwrap_err();
@@ -228,6 +339,49 @@ mod tests {
         for part in ["sh -c", "exit status: 3", "Error occurred at line: 2", "in this line: two"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn only_what_was_judged_was_refused() {
+        for (script, input, refused) in [
+            ("echo 'iptables-restore: line 2 failed' >&2; exit 1", "one\ntwo\n", true),
+            ("echo 'line 2: RULE_APPEND failed (Invalid argument): rule in chain T' >&2; exit 4", "one\ntwo\n", true),
+            ("echo 'line 2: RULE_APPEND failed (No buffer space available)' >&2; exit 4", "one\ntwo\n", false),
+            ("echo 'Error occurred at line: 1' >&2; kill -9 $$", "one\n", false),
+            ("echo 'a fault in no line' >&2; exit 1", "one\n", false),
+            (
+                "echo \"Can't lock /x: Resource temporarily unavailable\" >&2
+                 echo 'Another app is currently holding the xtables lock. Stopped waiting after 10s.' >&2; exit 4",
+                "one\n",
+                false,
+            ),
+        ] {
+            let error = run("sh", &["-c", script], input).unwrap_err();
+            assert_eq!(error.is_refusal(), refused, "{error}");
+        }
+        let of_batch = |complaint: &str| Error::Refused { program: "ipset", complaint: complaint.to_owned() };
+        assert!(of_batch("Error in line 1: Syntax error").is_refusal());
+        assert!(!of_batch("Kernel error received: Cannot allocate memory").is_refusal());
+        let started = run("dockgate-no-such-command", &[], "").unwrap_err();
+        let limit = Duration::from_millis(10);
+        let late = run_within(limit, "sleep", &["60"], "").unwrap_err();
+        assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent { program: "nft" }.is_refusal());
+    }
+
+    #[test]
+    fn a_listing_that_fails_is_tried_again_but_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = directory.path().join("count");
+        // Fails as often as it is told to.
+        let script = "echo x >>\"$0\"; test $(wc -l <\"$0\") -gt $1 && echo listed";
+        let tries = |failures: &str| {
+            let _none_before = std::fs::remove_file(&count);
+            let outcome = list("sh", &["-c", script, &count.to_string_lossy(), failures]);
+            (outcome.ok(), std::fs::read_to_string(&count).unwrap().lines().count())
+        };
+        assert_eq!(tries("0"), (Some("listed\n".to_owned()), 1));
+        assert_eq!(tries("2"), (Some("listed\n".to_owned()), 3));
+        assert_eq!(tries("9"), (None, 3));
     }
 
     #[test]

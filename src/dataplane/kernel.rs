@@ -16,12 +16,14 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::place::{Place, Xtable, places};
-use crate::dataplane::plan::{plan, plan_sets};
+use crate::dataplane::plan::{plan, plan_sets, removal};
 use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AntiSpoofing, Chain, ChainName, Ruleset};
+use crate::ruleset::{
+    Action, AddressSet, AntiSpoofing, Chain, ChainName, Hook, Match, Rule, Ruleset, SetKind, SetName, Side,
+};
 
 /// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
 const RELEASE_LIMIT: Duration = Duration::from_millis(100);
@@ -59,6 +61,8 @@ pub struct Kernel {
     sightings: port::Sightings,
     /// Whether ports may have come or gone since they were read.
     ports_moved: bool,
+    /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
+    came_over: bool,
     mirror: Option<Mirror>,
 }
 
@@ -86,6 +90,7 @@ impl Kernel {
             without_sctp: false,
             sightings: port::Sightings::default(),
             ports_moved: false,
+            came_over: true,
             mirror: None,
         }
     }
@@ -97,21 +102,8 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = State { without: preflight::without(self.variant), ..State::default() };
-        for place in places().filter(|place| preflight::may_have_table(self.variant, *place)) {
-            let (family, table) = place;
-            let save = Commands::of(self.variant, family).save;
-            let saved = exec::run(save, &["-t", table.name()], "")?;
-            chains::parse(place, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
-            // A table that does not exist is listed as an empty one when it is named.
-            let empty = state.bare_tables.contains(&place) && !state.chains.contains_key(&place);
-            // The full listing also fails for reasons that are in other tables.
-            let absent = || exec::run(save, &[], "").is_ok_and(|all| !chains::has_table(&all, table));
-            if empty && self.variant == Variant::Nft && absent() {
-                state.absent_tables.insert(place);
-            }
-        }
-        sets::parse(&exec::run("ipset", &["save"], "")?, &mut state);
+        let mut state = observe_rules(self.variant)?;
+        sets::parse(&exec::list("ipset", &["save"])?, &mut state);
         state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
         // What was missing may have been installed since.
         self.without_table = self.without_table.take().and_then(|_| preflight::without_table());
@@ -231,7 +223,28 @@ impl Kernel {
         self.read_ports(&mut observed, desired)?;
         let outcome = self.carry_out(&observed, desired)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
-        Ok(Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome })
+        let outcome = Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome };
+        if !self.leave_other_variant()? {
+            return Ok(outcome);
+        }
+        // Sets that the other variant's rules used can be destroyed now.
+        let again = self.repair(desired)?;
+        Ok(Outcome { steps: [outcome.steps, again.steps].concat(), problems: again.problems, drift: outcome.drift })
+    }
+
+    /// Removes what the other variant holds of ours, once this one holds all of it: it would go on to judge packets by what
+    /// was known then. Returns whether there was anything. A table that cannot be read holds nothing of ours that anybody
+    /// could have put there with iptables.
+    fn leave_other_variant(&mut self) -> Result<bool, Error> {
+        if !std::mem::take(&mut self.came_over) {
+            return Ok(false);
+        }
+        let other = self.variant.other();
+        let Some(held) = observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else { return Ok(false) };
+        let steps = removal(&held);
+        let mut kernel = Kernel { came_over: false, ..Kernel::new(other, self.without_table.clone()) };
+        kernel.apply(&steps)?;
+        Ok(!steps.is_empty())
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
@@ -343,9 +356,25 @@ impl Kernel {
         trial.join().unwrap_or_else(|_| Err(Error::NoTrial(std::io::Error::other("the trial panicked"))))
     }
 
+    /// As [`Kernel::test`], for a ruleset that no kernel refuses which can enforce anything: where this fails, a trial says
+    /// nothing about the ruleset that is tried.
+    pub fn test_nothing(&self) -> Result<(), Error> {
+        let mut nothing = Ruleset::default();
+        for family in Family::ALL {
+            let set = SetName::known(family);
+            let members = BTreeSet::new();
+            nothing.sets.insert(set.clone(), AddressSet { family, kind: SetKind::NetInterface, members });
+            let known = Match::Set { side: Side::Source, set, kind: SetKind::NetInterface, negated: false };
+            let rule = Rule { matches: vec![known], action: Action::Return, comment: "nothing".to_owned() };
+            nothing.chains.insert(family, [(ChainName::base(Hook::Forward), vec![rule])].into());
+        }
+        self.test(&nothing)
+    }
+
     /// One that knows nothing yet but what this machine lacks: that is no fault of a ruleset.
     fn for_trial(&self) -> Kernel {
-        Kernel { without_sctp: self.without_sctp, ..Kernel::new(self.variant, self.without_table.clone()) }
+        let without_sctp = self.without_sctp;
+        Kernel { came_over: false, without_sctp, ..Kernel::new(self.variant, self.without_table.clone()) }
     }
 
     fn execute(&mut self, step: &Step, problems: &mut Vec<Problem>) -> Result<(), exec::Error> {
@@ -417,6 +446,25 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// What the filter tables of a variant hold of ours.
+fn observe_rules(variant: Variant) -> Result<State, Error> {
+    let mut state = State { without: preflight::without(variant), ..State::default() };
+    for place in places().filter(|place| preflight::may_have_table(variant, *place)) {
+        let (family, table) = place;
+        let save = Commands::of(variant, family).save;
+        let saved = exec::list(save, &["-t", table.name()])?;
+        chains::parse(place, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+        // A table that does not exist is listed as an empty one when it is named.
+        let empty = state.bare_tables.contains(&place) && !state.chains.contains_key(&place);
+        // The full listing also fails for reasons that are in other tables.
+        let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_table(&all, table));
+        if empty && variant == Variant::Nft && absent() {
+            state.absent_tables.insert(place);
+        }
+    }
+    Ok(state)
 }
 
 /// Our table against spoofing, if there is one.

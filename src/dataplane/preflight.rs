@@ -106,6 +106,11 @@ pub(super) fn may_have_table(variant: Variant, (family, table): Place) -> bool {
     fs::read_to_string(tables).is_ok_and(|names| names.lines().any(|name| name == table.name()))
 }
 
+/// Whether the commands of a variant are there.
+pub(super) fn has_commands(variant: Variant) -> bool {
+    Family::ALL.into_iter().flat_map(|family| Commands::of(variant, family).names()).all(in_path)
+}
+
 fn default_variant() -> Result<Variant, Error> {
     let missing = || Missing::Command { command: "iptables".to_owned(), package: "iptables" };
     if !in_path("iptables") {

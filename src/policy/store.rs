@@ -55,6 +55,11 @@ impl Store {
         &self.former
     }
 
+    /// The files of which a version is known.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.good.keys().chain(self.former.iter().map(|(path, _)| path))
+    }
+
     /// Whether no good version of any file is known.
     pub fn is_empty(&self) -> bool {
         self.good.is_empty() && self.former.is_empty()
@@ -71,7 +76,7 @@ impl Store {
         let good: Vec<SourceFile> = self.good.iter().map(|(path, text)| SourceFile::new(path, text)).collect();
         let former: Vec<SourceFile> = self.former.iter().map(|(path, text)| SourceFile::new(path, text)).collect();
         let (loaded, _) = load_with_former(&good, &former);
-        let held: BTreeSet<&PathBuf> = self.good.keys().chain(self.former.iter().map(|(path, _)| path)).collect();
+        let held: BTreeSet<&PathBuf> = self.paths().collect();
         Update {
             policies: loaded.policies,
             diagnostics: loaded.diagnostics,

@@ -77,7 +77,10 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(path)(source)),
         }
-        write_pid(&mut file).map_err(unusable(path))?;
+        // It only tells a second one whose the lock is. A disk that is full must not keep policy from being enforced.
+        if let Err(error) = write_pid(&mut file) {
+            tracing::warn!(path = %path.display(), %error, "cannot note in the lock whose it is");
+        }
         Ok(Lock { directory: directory.to_owned(), _file: file })
     }
 
@@ -122,8 +125,9 @@ fn unusable(path: &Path) -> impl Fn(io::Error) -> LockError {
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
+    // No id is longer, whatever has been put there.
     let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
 
@@ -159,6 +163,17 @@ mod tests {
             std::fs::read_to_string(lock.directory().join(LOCK_FILE)).unwrap(),
             format!("{}\n", std::process::id())
         );
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nobody_from_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", directory.path().join(LOCK_FILE)).unwrap();
+        let lock = Lock::acquire(directory.path()).unwrap();
+        let error = Lock::acquire_existing(directory.path()).unwrap_err();
+        assert!(matches!(error, LockError::Held { pid: None, .. }), "{error}");
+        drop(lock);
+        assert!(Lock::acquire_existing(directory.path()).unwrap().is_some());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod namespace;
 mod notices;
 mod sctp;
 mod spoof;
+mod variant;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -524,31 +525,6 @@ fn a_bridge_with_the_spanning_tree_protocol_is_told_of() {
 }
 
 #[test]
-fn the_variant_is_the_one_that_holds_dockers_chains() {
-    let detected = |prepare: &str| {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        in_namespace(move || {
-            sh(prepare);
-            let before = sh("cat /proc/net/ip_tables_names; nft list tables");
-            sender
-                .send(Kernel::open(Options::default()).map(|kernel| kernel.variant()))
-                .expect("a kernel that can enforce");
-            assert_eq!(sh("cat /proc/net/ip_tables_names; nft list tables"), before, "looking creates no table");
-        });
-        receiver.recv().expect("a kernel that can enforce")
-    };
-    let nft = "iptables-nft -N DOCKER-USER; ";
-    let legacy = "iptables-legacy -N DOCKER; ";
-    let legacy_ipv6 = "ip6tables-legacy -N DOCKER-FORWARD; ";
-    assert_eq!(detected(nft).expect("a kernel that can enforce"), Variant::Nft);
-    assert_eq!(detected(legacy).expect("a kernel that can enforce"), Variant::Legacy);
-    assert_eq!(detected(legacy_ipv6).expect("a kernel that can enforce"), Variant::Legacy);
-    assert!(matches!(detected(&format!("{nft}{legacy_ipv6}")), Err(Error::BothVariants)));
-    let plain = if sh("iptables --version").contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
-    assert_eq!(detected("").expect("a kernel that can enforce"), plain);
-}
-
-#[test]
 fn a_table_that_iptables_cannot_show_is_an_error() {
     in_namespace(|| {
         sh("nft add table ip filter; nft add chain ip filter x; nft add rule ip filter x meta mark set 5");
@@ -584,12 +560,14 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         });
         broken[3].comment = "default/culprit ingress[0]".to_owned();
         let told = |error: Error| {
+            assert!(error.is_refusal(), "{error:?}");
             let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
             let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
             assert!(text.contains("cannot change the IPv6 chains"), "{text}");
             assert!(text.contains("default/culprit ingress[0]"), "{text}");
         };
         told(kernel.test(&bad).unwrap_err());
+        kernel.test_nothing().expect("a kernel that can enforce");
         assert_same(&dump(variant), &held, "a test changes nothing");
         told(kernel.enforce(&bad).unwrap_err());
         kernel.test(&good).expect("a kernel that can enforce");

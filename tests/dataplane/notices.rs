@@ -40,7 +40,6 @@ fn changes_by_other_hands_are_notified_and_no_others() {
         kernel(Variant::Nft).repair(&World::default().ruleset()).expect("a kernel that can enforce");
         // The kernel does not notify of settings of a link that is down, which carries no packets.
         sh("ip link set br-a up");
-        let mut notices = watch().expect("this kernel notifies");
         for (change, expected) in [
             ("iptables-nft -t mangle -F DG-FORWARD", Some(RULES)),
             ("iptables-nft -F DG-INPUT", Some(RULES)),
@@ -61,6 +60,8 @@ fn changes_by_other_hands_are_notified_and_no_others() {
             ("ip link del v0", None),
             ("ip link del br-b", Some(LINKS)),
         ] {
+            // Anew for each: what is notified of one change is no other's, however late it is read.
+            let mut notices = watch().expect("this kernel notifies");
             sh(change);
             let patience = Duration::from_millis(if expected.is_some() { 5000 } else { 300 });
             // The kernel tells of a lost carrier once a second at most.

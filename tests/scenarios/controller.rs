@@ -1,11 +1,16 @@
 //! Accidents of the controller itself: killed at every step, started twice, without disk, directory, file descriptors or
 //! a true clock. One forbidden pair is probed all the time.
 
+mod disk;
+mod refusal;
+mod relay;
+mod wrappers;
+
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +20,10 @@ use crate::scenario::{Group, Scenario, World};
 use crate::support::frame::mac_of;
 use crate::support::world::{Policies, packet_filter, rules, wait_for};
 use crate::support::{Container, Controller, Engine, Lab, Protection, Vigil, assert_by_packets};
+
+use disk::SmallDisk;
+use relay::Relay;
+use wrappers::Wrappers;
 
 const PORT: u16 = 7000;
 
@@ -42,6 +51,18 @@ impl World for Accidents {
 
     fn controller(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("every scenario leaves a controller behind")
+    }
+
+    /// A scenario that has failed ends in the middle: without a controller, or with other policies.
+    fn end_sabotage(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.crash();
+        }
+        for entry in fs::read_dir(self.policies.path()).expect("the policy directory can be read").flatten() {
+            fs::remove_file(entry.path()).expect("the policy directory holds files");
+        }
+        self.policies.save("closed.yaml", CLOSED);
+        self.start_controller();
     }
 }
 
@@ -90,12 +111,17 @@ impl Accidents {
 
     /// Nothing forbidden has passed since a moment, what is allowed does, and the kernel holds what a fresh compile says.
     fn expect_order_since(&self, began: Instant) {
+        self.expect_closed_since(began);
         wait_for("the kernel to be in order", || {
             let plan = self.lab.dockgate_output(&["plan", "--policies", self.policies.path()]);
             plan.status.code() == Some(0)
         });
         let settled = Instant::now();
         wait_for("what is allowed to pass", || !self.allowed.passed_since(settled).is_empty());
+        self.expect_closed_since(began);
+    }
+
+    fn expect_closed_since(&self, began: Instant) {
         assert!(self.forbidden.sent() > 0, "nothing was probed");
         let passed = self.forbidden.passed_since(began);
         assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
@@ -133,7 +159,7 @@ fn killed_between_nothing_and_a_policy(accidents: &mut Accidents) {
 fn killed_between_two_policies(accidents: &mut Accidents) {
     let began = Instant::now();
     let kills = kill_everywhere(accidents, |accidents, there| {
-        assert_eq!(accidents.forbidden.passed_since(began), [], "forbidden packets have passed");
+        accidents.expect_closed_since(began);
         accidents.policies.save("closed.yaml", if there { STRICTER } else { CLOSED });
     });
     assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
@@ -240,62 +266,6 @@ fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents,
     kills
 }
 
-/// Commands in the place of the real ones that carry out one change of the kernel after the other and kill who ordered
-/// them, before or after one of them, when its number has come. What only reads is not counted.
-struct Wrappers {
-    directory: PathBuf,
-}
-
-impl Wrappers {
-    const SCRIPT: &str = r#"#!/bin/sh
-step() {
-    read -r left <"LEFT"
-    echo $((left - 1)) >"LEFT"
-    if [ "$left" -eq 1 ]; then
-        read -r name <"/proc/$PPID/comm"
-        [ "$name" != dockgate ] || kill -9 "$PPID"
-        exit 1
-    fi
-}
-name=${0##*/}
-case "$name $*" in
-    "ipset -") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null; done ;;
-    "nft -i") while read -r line; do step; "/usr/sbin/$name" "$line" </dev/null; done ;;
-    *-save\ *|*\ -S*|*\ -C\ *|*--version*|*--check*|"ipset save"*|"ipset list"*|"nft list"*|"nft -j list"*)
-        exec "/usr/sbin/$name" "$@" ;;
-    *) step; "/usr/sbin/$name" "$@"; result=$?; step; exit $result ;;
-esac
-"#;
-
-    fn new(lab: &Lab) -> Wrappers {
-        let wrappers = Wrappers { directory: lab.directory().join("wrappers") };
-        fs::create_dir_all(&wrappers.directory).expect("the laboratory's directory takes directories");
-        wrappers.kill_at(0);
-        let script = Wrappers::SCRIPT.replace("LEFT", &wrappers.left().to_string_lossy());
-        let families = ["iptables", "ip6tables"];
-        let iptables = families.iter().flat_map(|name| ["nft", "nft-restore"].map(|verb| format!("{name}-{verb}")));
-        for name in iptables.chain(["ipset", "nft"].map(str::to_owned)) {
-            let file = wrappers.directory.join(name);
-            fs::write(&file, &script).expect("the laboratory's directory takes files");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("the file is ours");
-        }
-        wrappers
-    }
-
-    /// The number of the step to kill at, from 1; 0 for none.
-    fn kill_at(&self, step: usize) {
-        fs::write(self.left(), format!("{step}\n")).expect("the laboratory's directory takes files");
-    }
-
-    fn left(&self) -> PathBuf {
-        self.directory.join("left")
-    }
-
-    fn path(&self) -> String {
-        format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.display())
-    }
-}
-
 /// Another state directory is no way to a second controller of the same rules.
 fn a_second_one(accidents: &mut Accidents) {
     let began = Instant::now();
@@ -308,22 +278,98 @@ fn a_second_one(accidents: &mut Accidents) {
         assert!(said.contains("another controller enforces policy in this network namespace"), "{said}");
     }
     accidents.expect_order_since(began);
+
+    // At once, on one state directory and on two: exactly one of them lives, and it does the work.
+    for round in 0..6 {
+        accidents.controller.take().expect("there is one between rounds").crash();
+        let state = ["state", "beside"][round % 2];
+        let run = ["run", "--policies", accidents.policies.path(), "--resync-interval", "1s"];
+        // Neither has begun when the other is there: that takes longer than to make a process.
+        let mut two = ["state", state].map(|state| accidents.lab.dockgate_on(state, &run));
+        wait_for("one of two to be refused", || two.iter_mut().any(|one| one.ended().is_some()));
+        let ended = two.iter_mut().position(|one| one.ended().is_some()).expect("one has ended");
+        let [first, second] = two;
+        let (mut refused, mut lives) = if ended == 0 { (first, second) } else { (second, first) };
+        assert_eq!(refused.ended().and_then(|status| status.code()), Some(2), "{}", refused.log());
+        lives.wait_until_ready();
+        assert!(lives.ended().is_none(), "both have ended:\n{}", lives.log());
+        accidents.expect_order_since(began);
+        accidents.controller = Some(lives);
+    }
+    accidents.controller.take().expect("the one that lives").crash();
+    accidents.start_controller();
 }
 
-/// `/dev/full` in the place of the file to be written: the kernel's own "no space left on device".
+/// What another version of dockgate would have left in the kernel: chains and sets of other names, and rules with other
+/// hashes, which hold all the same.
+const OTHER_VERSION: &str = r"
+    renamed() { sed -E 's/dg:[a-z0-9]+/dg:before0000/; s/DG-in-/DG-xn-/g; s/DG-to-/DG-tx-/g; s/dg-([46])-in-/dg-\1-xn-/g'; }
+    ipset save | grep -E ' dg-[46]-in-' | renamed | ipset restore
+    for f in iptables ip6tables; do for t in mangle filter; do $f-save -t $t | renamed | $f-restore; done; done
+    for set in $(ipset list -n | grep -E '^dg-[46]-in-'); do ipset destroy $set; done
+";
+
+/// The controller of another version has ended, and this one begins with what it has left.
+fn upgraded(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let before = packet_filter(&accidents.lab);
+    accidents.controller.take().expect("there is one between scenarios").crash();
+    accidents.lab.run(&["sh", "-ec", OTHER_VERSION]);
+    let other = packet_filter(&accidents.lab);
+    for name in ["DG-xn-", "DG-tx-", "dg-4-xn-", "dg-6-xn-", "dg:before0000"] {
+        assert!(other.contains(name), "there is no {name}:\n{other}");
+    }
+    assert!(!other.contains("dg-4-in-") && !other.contains("DG-in-"), "something has kept its name:\n{other}");
+    let enough = accidents.forbidden.sent() + 20;
+    wait_for("probes of what the other version left", || accidents.forbidden.sent() >= enough);
+    accidents.start_controller();
+    accidents.expect_order_since(began);
+    let after = packet_filter(&accidents.lab);
+    assert_eq!(after, before, "something of the other version is left");
+}
+
+/// A file system as state directory that gets full and stays so, also while the controller is killed and started again.
 fn no_space(accidents: &mut Accidents) {
     let began = Instant::now();
     let state = accidents.controller().state().to_owned();
-    let full = |name: &str| symlink("/dev/full", state.join(name)).expect("the state directory takes links");
-    full("last-good.json.new");
-    full("last-ruleset.json.new");
+    accidents.controller.take().expect("there is one between scenarios").crash();
+    let small = SmallDisk::mount(&state);
+    accidents.start_controller();
+    wait_for("everything to be kept", || kept(&state, "closed"));
+    small.fill();
     let more = CLOSED.replace("metadata: {name: closed}", "metadata: {name: renamed}");
     accidents.policies.save("closed.yaml", &more);
-    wait_for("the full disk to be told", || accidents.controller().log().contains("No space left on device"));
-    // It is tried again, and there is space now.
+    let is_told = |accidents: &Accidents| {
+        let document = accidents.controller.as_ref().expect("it was started").document();
+        let problems = document["problems"].to_string();
+        assert!(!problems.contains("cannot keep") || document["ready"] == false, "{document:#}");
+        let both = ["cannot keep the last good policies", "cannot keep the ruleset for the next boot"];
+        both.iter().all(|problem| problems.contains(problem)) && problems.contains("No space left on device")
+    };
+    wait_for("the full disk to be told", || is_told(accidents));
+    // It is tried again every second, and there is no more space than before.
+    thread::sleep(Duration::from_secs(2));
+    assert!(is_told(accidents), "the trouble is forgotten: {}", accidents.problems());
+
+    accidents.controller.take().expect("it was started").crash();
+    // Somebody else takes the little that is given free when the lock is written anew.
+    fs::write(state.join("lock"), "").expect("the file is ours");
+    small.fill();
+    let restored = accidents.lab.dockgate_output(&["restore", "--state-dir", &state.to_string_lossy()]);
+    let complaint = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert_eq!(restored.status.code(), Some(0), "the rules can be put back at boot: {complaint}");
+    accidents.controller = Some(accidents.lab.dockgate(&accidents.arguments()));
+    wait_for("the full disk to be told", || is_told(accidents));
+    wait_for("the kernel to hold the policies", || accidents.controller().document()["in_sync"] == true);
+    accidents.expect_order_since(began);
+
+    small.empty();
     wait_for("everything to be kept", || accidents.problems() == "[]" && kept(&state, "renamed"));
     accidents.policies.save("closed.yaml", CLOSED);
     wait_for("everything to be kept", || accidents.problems() == "[]" && kept(&state, "closed"));
+    accidents.controller = None;
+    drop(small);
+    accidents.start_controller();
     accidents.expect_order_since(began);
 }
 
@@ -333,36 +379,80 @@ fn kept(state: &Path, name: &str) -> bool {
     has("last-good.json", &format!("name: {name}")) && has("last-ruleset.json", name)
 }
 
+/// Mounts a file system on the policy directory, with the policies in it, for the controller that is started by it.
+fn on_a_mount(directory: &str) -> String {
+    format!(
+        "mount --make-rprivate /; cp {directory}/closed.yaml /run/closed.$$; mount -t tmpfs dockgate-lab {directory}
+         mv /run/closed.$$ {directory}/closed.yaml; exec \"$@\""
+    )
+}
+
 /// The mount below the policy directory goes away under the controller.
 fn vanished_mount(accidents: &mut Accidents) {
     let began = Instant::now();
     let directory = accidents.policies.path().to_owned();
-    let script = format!(
-        "mount --make-rprivate /; cp {directory}/closed.yaml /run/closed.$$; mount -t tmpfs dockgate-lab {directory}
-         mv /run/closed.$$ {directory}/closed.yaml; exec \"$@\""
-    );
-    accidents.start_by(&script, &[]);
+    accidents.start_by(&on_a_mount(&directory), &[]);
     let id = accidents.controller().process_id().to_string();
     // What was below the mount is a directory without policies.
-    fs::rename(format!("{directory}/closed.yaml"), format!("{directory}/../closed.yaml")).expect("files can be moved");
+    accidents.policies.remove("closed.yaml");
     accidents.lab.run(&["nsenter", "--mount", "--target", &id, "umount", "--lazy", &directory]);
-    thread::sleep(Duration::from_secs(2));
-    let passed = accidents.forbidden.passed_since(began);
-    fs::rename(format!("{directory}/../closed.yaml"), format!("{directory}/closed.yaml")).expect("files can be moved");
+    wait_for("the missing mount to be told", || accidents.problems().contains("on another file system than before"));
+    let noticed = Instant::now();
+    thread::sleep(Duration::from_secs(1));
+    assert!(!accidents.forbidden.lost_since(noticed).is_empty(), "nothing was probed");
+    accidents.expect_closed_since(began);
+    accidents.policies.save("closed.yaml", CLOSED);
     accidents.controller = None;
     accidents.start_controller();
-    assert_by_packets!(passed.is_empty(), "forbidden packets have passed: {passed:?}");
     accidents.expect_order_since(began);
 }
 
-/// The wall clock jumps by years in both directions; timers and the engine's events must not care.
+/// The controller is killed, as by a crash of the host, and when it starts again the mount is not there.
+fn missing_mount(accidents: &mut Accidents) {
+    let began = Instant::now();
+    let directory = accidents.policies.path().to_owned();
+    accidents.start_by(&on_a_mount(&directory), &[]);
+    let state = accidents.controller().state().to_owned();
+    wait_for("the policies to be kept", || kept(&state, "closed"));
+    accidents.controller.take().expect("it was just started").crash();
+    accidents.policies.remove("closed.yaml");
+    for _ in 0..2 {
+        // The second start must not find that the first one has forgotten.
+        let controller = accidents.lab.dockgate(&accidents.arguments());
+        accidents.controller = Some(controller);
+        wait_for("the missing mount to be told", || accidents.problems().contains("is a mount missing?"));
+        let told = Instant::now();
+        wait_for("the kernel to hold the policies", || accidents.controller().document()["in_sync"] == true);
+        thread::sleep(Duration::from_secs(1));
+        assert!(!accidents.forbidden.lost_since(told).is_empty(), "nothing was probed");
+        accidents.expect_closed_since(began);
+        let document = accidents.controller().document();
+        assert_eq!((&document["ready"], kept(&state, "closed")), (&false.into(), true), "{document:#}");
+        accidents.controller.take().expect("it was just started").crash();
+    }
+    // Whoever means it says so.
+    accidents.policies.save("none.yaml", "");
+    accidents.start_controller();
+    let confirmed = Instant::now();
+    wait_for("the policies to be gone", || !accidents.forbidden.passed_since(confirmed).is_empty());
+    accidents.policies.save("closed.yaml", CLOSED);
+    accidents.policies.remove("none.yaml");
+    wait_for("the policies to be back", || kept(&state, "closed") && accidents.problems() == "[]");
+    accidents.expect_order_since(Instant::now());
+}
+
+/// The wall clock jumps by years in both directions; timers and the engine's events must not care. It is read only when the
+/// controller connects to the engine: from then on it wants the events.
 fn clock_jumps(accidents: &mut Accidents) {
     let began = Instant::now();
     let library = accidents.lab.run(&["sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]);
     let file = accidents.lab.directory().join("clock");
     let set = |offset: &str| fs::write(&file, offset).expect("the laboratory's directory takes files");
     set("+0");
+    let relay = Relay::start(accidents.lab.directory().join("relay.sock"), accidents.lab.docker_host());
+    let address = relay.address();
     let environment = [
+        ("DOCKER_HOST", address.as_str()),
         ("LD_PRELOAD", library.as_str()),
         ("FAKETIME_TIMESTAMP_FILE", &file.to_string_lossy()),
         ("FAKETIME_NO_CACHE", "1"),
@@ -371,6 +461,11 @@ fn clock_jumps(accidents: &mut Accidents) {
     accidents.start_by("exec \"$@\"", &environment);
     for (number, offset) in ["+3650d", "-3650d", "+0"].into_iter().enumerate() {
         set(offset);
+        let written = accidents.controller().written();
+        assert!(relay.cut() > 0, "the controller has a connection for the engine's events");
+        wait_for("the controller to connect anew", || {
+            accidents.controller().log_since(written).contains("listed the Docker engine")
+        });
         // New containers are classified, and lost again.
         let name = format!("late{number}");
         let late = accidents.lab.container(&name).network("front").label("app", "late").start();
@@ -389,10 +484,12 @@ fn clock_jumps(accidents: &mut Accidents) {
     accidents.expect_order_since(began);
 }
 
-/// More containers than the controller has file descriptors, created and removed as fast as the engine can.
+/// More containers than the controller has file descriptors, created and removed as fast as the engine can, and started
+/// as long as there is time: a start takes the engine some ten times as long as all the rest. Some of them are probed.
 fn flood(accidents: &mut Accidents) {
     const THREADS: usize = 6;
     const EACH: usize = 50;
+    const TIME: Duration = Duration::from_secs(40);
     let began = Instant::now();
     accidents.start_by("ulimit -n 64; exec \"$@\"", &[]);
     let before = packet_filter(&accidents.lab);
@@ -401,23 +498,48 @@ fn flood(accidents: &mut Accidents) {
         fs::read_dir(format!("/proc/{id}/fd")).expect("the controller runs").count()
     };
     let open = descriptors(accidents);
+    // Addresses that the engine gives to new containers, whoever has them at the moment.
+    let addresses: Vec<SocketAddr> = (5..5 + 2 * THREADS)
+        .flat_map(|host| [format!("10.84.0.{host}"), format!("2001:db8:84::{host:x}")])
+        .map(|address| SocketAddr::new(address.parse().expect("an address"), PORT))
+        .collect();
+    let late = Vigil::start(accidents.containers[1].namespace(), &addresses);
     let lab = &accidents.lab;
+    let (started, probed) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
     thread::scope(|scope| {
         for number in 0..THREADS {
             scope.spawn(move || {
                 let name = format!("flood{number}");
-                for round in 0..EACH {
+                for _ in 0..EACH {
+                    let in_time = began.elapsed() < TIME;
+                    if in_time && number % 2 == 0 {
+                        // This one answers.
+                        let one = lab.container(&name).network("front").label("app", "closed").serve(&[PORT]).start();
+                        thread::sleep(Duration::from_millis(100));
+                        one.remove();
+                        probed.fetch_add(1, Ordering::Relaxed);
+                        started.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
                     let create = ["create", "--network", "front", "--label", "app=closed", "--name", &name];
                     lab.docker(&[&create[..], &["busybox", "sleep", "1000"]].concat());
-                    // A start takes the engine some ten times as long as all the rest.
-                    if round % 10 == 0 {
+                    if in_time {
                         lab.docker(&["start", &name]);
+                        started.fetch_add(1, Ordering::Relaxed);
                     }
                     lab.docker(&["rm", "--force", &name]);
                 }
             });
         }
     });
+    let passed_to = late.passed_since(began);
+    let sent = late.sent();
+    drop(late);
+    let [number_started, number_probed] = [started, probed].map(|number| number.load(Ordering::Relaxed));
+    println!("{number_started} of {} containers were started, {number_probed} probed", THREADS * EACH);
+    assert!(number_started >= 20 && number_probed >= 3, "only {number_started} and {number_probed}");
+    assert!(sent > 0, "nothing was probed");
+    assert_by_packets!(passed_to.is_empty(), "forbidden packets have passed to new containers: {passed_to:?}");
     wait_for("everything to be as before", || packet_filter(&accidents.lab) == before);
     wait_for("every descriptor to be closed", || descriptors(accidents) <= open + 4);
     assert!(accidents.controller().ended().is_none(), "the controller lives");
@@ -462,8 +584,16 @@ fn first_of_a_network(accidents: &mut Accidents) {
 }
 
 pub(crate) fn group() -> Group<Accidents> {
-    let scenario =
-        |name, accident, run| Scenario { name, path: "same bridge", family: "both", accident, rests_on: &[], run };
+    // What holds while there is no controller, or one that cannot do its work, are the rules that it wrote before.
+    let scenario = |name, accident, run| Scenario {
+        name,
+        path: "same bridge",
+        family: "both",
+        accident,
+        rests_on: &[Protection::Rules("end of tier")],
+        run,
+    };
+    let without_mutation = |name, accident, run| Scenario { rests_on: &[], ..scenario(name, accident, run) };
     Group {
         name: "controller",
         build: Accidents::build,
@@ -474,18 +604,25 @@ pub(crate) fn group() -> Group<Accidents> {
                 "kill -9 at every step of an apply",
                 killed_between_two_policies,
             ),
-            scenario(
+            without_mutation(
                 "killed_between_two_sets_of_endpoints_it_opens_nothing",
                 "kill -9 at every step of an apply",
                 killed_between_two_sets_of_endpoints,
             ),
-            scenario(
+            without_mutation(
                 "killed_between_nothing_and_a_policy_it_is_repaired",
                 "kill -9 at every step of an apply",
                 killed_between_nothing_and_a_policy,
             ),
+            without_mutation(
+                "a_refused_policy_is_closed_and_no_other",
+                "the kernel refuses one policy",
+                refusal::refused,
+            ),
+            scenario("upgraded_it_opens_nothing", "a start on the rules of another version", upgraded),
             scenario("a_full_disk_changes_no_rule", "no space in the state directory", no_space),
             scenario("a_vanished_mount_opens_nothing", "umount of the policy directory", vanished_mount),
+            scenario("a_missing_mount_opens_nothing", "kill, umount of the policy directory, start", missing_mount),
             scenario("clock_jumps_do_not_matter", "the wall clock jumps by ten years", clock_jumps),
             Scenario {
                 rests_on: &[Protection::Controller],
@@ -495,7 +632,7 @@ pub(crate) fn group() -> Group<Accidents> {
                     first_of_a_network,
                 )
             },
-            scenario("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
+            without_mutation("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
         ],
     }
 }

@@ -8,8 +8,13 @@
 
 #![expect(clippy::print_stderr, reason = "how long a way was open is worth knowing")]
 
+mod legacy;
+mod switches;
+mod ufw;
+
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +24,10 @@ use crate::support::evidence::NOT_REPAIRED;
 use crate::support::sabotage::bridge_filters;
 use crate::support::world::{Policies, packet_filter, repair_limit, wait_for};
 use crate::support::{
-    Container, Controller, Engine, Lab, Namespace, Protection, Responder, Vigil, assert_by_packets, command,
+    Container, Controller, Engine, Iptables, Lab, Options, Protection, Responder, Vigil, assert_by_packets, command,
 };
+
+pub(crate) use legacy::legacy_group;
 
 const PORT: u16 = 7000;
 
@@ -67,7 +74,6 @@ pub(crate) struct Hands {
     /// What was there before dockgate came.
     before: String,
     kept: Kept,
-    repairs: u64,
     lab: Lab,
 }
 
@@ -79,13 +85,18 @@ impl World for Hands {
     fn controller(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("every scenario leaves a controller behind")
     }
+
+    /// With the switches of bridges, which the next scenario relies on.
+    fn in_force(&self) -> String {
+        self.enforced()
+    }
 }
 
 /// The packet filter as it is with dockgate in force, to be put back whole.
 #[derive(Clone)]
 struct Kept {
     namespace: String,
-    tables: [String; 2],
+    tables: [(String, String); 2],
     sets: String,
     foreign: String,
 }
@@ -94,7 +105,10 @@ impl Kept {
     fn of(lab: &Lab) -> Kept {
         Kept {
             namespace: format!("--net=/run/netns/{}", lab.name()),
-            tables: ["iptables-save", "ip6tables-save"].map(|save| lab.run(&[save]) + "\n"),
+            tables: ["iptables", "ip6tables"].map(|family| {
+                let saved = lab.run(&[&lab.tool(&format!("{family}-save"))]) + "\n";
+                (lab.tool(&format!("{family}-restore")), saved)
+            }),
             sets: lab.run(&["ipset", "save"]) + "\n",
             foreign: lab.run(&["nft", "list", "table", "inet", "others"]) + "\n",
         }
@@ -104,12 +118,12 @@ impl Kept {
 /// Puts the packet filter back when a scenario ends, also by a panic.
 impl Drop for Kept {
     fn drop(&mut self) {
-        let [v4, v6] = &self.tables;
+        let [(restore_v4, v4), (restore_v6, v6)] = &self.tables;
         let foreign = format!("table inet others\ndelete table inet others\n{}", self.foreign);
         for (command, input) in [
             (&["ipset", "restore", "-exist"][..], &self.sets),
-            (&["iptables-restore"], v4),
-            (&["ip6tables-restore"], v6),
+            (&[restore_v4.as_str()], v4),
+            (&[restore_v6.as_str()], v6),
             (&["nft", "-f", "-"], &foreign),
         ] {
             let entered = [&["nsenter", &self.namespace], command].concat();
@@ -135,22 +149,28 @@ enum Then<'a> {
 impl Hands {
     /// With the default interval of ten seconds: what is repaired within one was notified.
     fn notified() -> Hands {
-        Hands::build("10s")
+        Hands::build("10s", Engine::Installed)
     }
 
     /// With a short interval: there are no notifications of sets.
     fn read_back() -> Hands {
-        Hands::build("400ms")
+        Hands::build("400ms", Engine::Installed)
     }
 
-    fn build(interval: &'static str) -> Hands {
-        let lab = Lab::start(Engine::Installed);
+    /// With the older iptables, of which the kernel notifies nobody.
+    fn legacy() -> Hands {
+        let variant = Some(Iptables::Legacy);
+        Hands::build("400ms", Options { variant, ..Options::default() })
+    }
+
+    fn build(interval: &'static str, engine: impl Into<Options>) -> Hands {
+        let lab = Lab::start(engine);
         lab.network("front", &["10.81.0.0/24", "2001:db8:81::/64"]);
         let id = lab.docker(&["network", "inspect", "--format", "{{.Id}}", "front"]);
         let start = |name: &str| lab.container(name).network("front").label("app", name).serve(&[PORT]).start();
         let [closed, open, peer] = ["closed", "open", "peer"].map(start);
         let server = Responder::start(lab.host(), &[PORT]);
-        lab.run(&["sh", "-ec", FOREIGN]);
+        script(&lab, FOREIGN);
         let before = foreign(&lab);
 
         let policies = Policies::new(&lab);
@@ -178,7 +198,7 @@ impl Hands {
         let allowed = Vigil::start(open.namespace(), &of(&peer));
         let kept = Kept::of(&lab);
         let bridge = format!("br-{}", &id[..12]);
-        let mut hands = Hands {
+        let hands = Hands {
             controller: Some(controller),
             forbidden,
             allowed,
@@ -189,10 +209,8 @@ impl Hands {
             bridge,
             before,
             kept,
-            repairs: 0,
             lab,
         };
-        hands.repairs = hands.count_repairs();
         assert_eq!(foreign(&hands.lab), hands.before, "dockgate's start changed foreign rules");
         hands.expect_quiet(Instant::now(), "before anything");
         hands
@@ -203,10 +221,12 @@ impl Hands {
     fn repairs_after(&mut self, change: &str, then: &Then) {
         let enforced = self.enforced();
         let before = foreign(&self.lab);
+        let repairs = self.settled_repairs();
+        let written = self.controller().written();
         let _undo = self.kept.clone();
         let limit = repair_limit();
         let began = Instant::now();
-        self.lab.run(&["sh", "-ec", change]);
+        script(&self.lab, change);
         while began.elapsed() < limit && !self.is_repaired(&enforced, then) {
             thread::sleep(Duration::from_millis(5));
         }
@@ -222,9 +242,8 @@ impl Hands {
         if !matches!(then, Then::Ours) {
             self.expect_open(change);
         }
-        wait_for("the repair to be counted", || self.count_repairs() > self.repairs);
-        self.repairs = self.count_repairs();
-        let log = self.controller().log();
+        wait_for("the repair to be counted", || self.count_repairs() > repairs);
+        let log = self.controller().log_since(written);
         assert!(log.contains("somebody changed our rules; repaired"), "the repair is not in the log:\n{log}");
         for (way, vigil) in &self.forbidden {
             let passed = vigil.passed_since(began);
@@ -286,6 +305,25 @@ impl Hands {
         controller.document()["kernel"]["repairs"].as_u64().expect("a number")
     }
 
+    /// The number of repairs, once it has ceased to grow: what a scenario before has put back is one more. 0 while the
+    /// controller is halted and says nothing.
+    fn settled_repairs(&mut self) -> u64 {
+        let mut last = (0, Instant::now());
+        // Longer than the pause between two read-backs, and than the interval where nothing is notified.
+        while last.1.elapsed() < Duration::from_millis(700) {
+            // It may have been sent the signal a moment ago, and not be halted yet.
+            if self.controller().is_halted() {
+                return 0;
+            }
+            let Some(now) = self.controller().document()["kernel"]["repairs"].as_u64() else { return 0 };
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        last.0
+    }
+
     /// The name of a set of ours that starts so and has members.
     fn set(&self, prefix: &str) -> String {
         let saved = self.lab.run(&["ipset", "save"]);
@@ -296,11 +334,30 @@ impl Hands {
     }
 }
 
+/// Runs somebody's shell script on the host. Its `iptables` is the one that the engine uses.
+fn script(lab: &Lab, text: &str) {
+    let mut path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    if let Some(variant) = lab.options().variant {
+        let directory = lab.directory().join("commands");
+        fs::create_dir_all(&directory).expect("the laboratory's directory takes directories");
+        for command in
+            ["iptables", "ip6tables"].iter().flat_map(|family| ["", "-save", "-restore"].map(|verb| (family, verb)))
+        {
+            let (family, verb) = command;
+            // The program goes by the name that it is called by.
+            let target = format!("/usr/sbin/{family}-{}{verb}", variant.name());
+            let _made_before = symlink(target, directory.join(format!("{family}{verb}")));
+        }
+        path = format!("{}:{path}", directory.display());
+    }
+    lab.run(&["env", &format!("PATH={path}"), "sh", "-ec", text]);
+}
+
 /// Everything in the packet filter that is not ours, in order, without counters.
 fn foreign(lab: &Lab) -> String {
     let mut all = String::new();
     for save in ["iptables-save", "ip6tables-save"] {
-        for line in lab.run(&[save]).lines().filter(|line| !line.starts_with('#')) {
+        for line in lab.run(&[&lab.tool(save)]).lines().filter(|line| !line.starts_with('#')) {
             let is_ours = [":DG-", "-A DG-"].iter().any(|head| line.starts_with(head)) || line.contains("-j DG-");
             if !is_ours {
                 all += line.split(" [").next().unwrap_or(line);
@@ -410,81 +467,6 @@ fn restore_of_old(hands: &mut Hands) {
     hands.repairs_after(&change, &Then::Same);
 }
 
-/// The namespace's switch for bridges to be filtered, which is on again when this goes.
-struct Switch(Namespace);
-
-impl Switch {
-    fn set(&self, value: &str) {
-        for family in ["iptables", "ip6tables"] {
-            self.0.set_sysctl(&format!("net.bridge.bridge-nf-call-{family}"), value);
-        }
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        self.set("1");
-    }
-}
-
-/// The kernel filters a bridge while the bridge's own switch or the namespace's is on.
-fn switch_bridge_off(hands: &mut Hands) {
-    let undo = Switch(hands.lab.host().clone());
-    undo.set("0");
-    let off = format!("ip link set {} type bridge nf_call_iptables 0 nf_call_ip6tables 0", hands.bridge);
-    hands.repairs_after(&off, &Then::Same);
-}
-
-/// The namespace's switch is another one than the bridge's; a hardening script turns it off.
-fn switch_namespace_off(hands: &mut Hands) {
-    let undo = Switch(hands.lab.host().clone());
-    let began = Instant::now();
-    undo.set("0");
-    hands.expect_quiet(began, "without the namespace's switch");
-}
-
-/// Debian's ufw with its files copied, so that the machine's own stay as they are.
-fn enable_and_disable_ufw(hands: &mut Hands) {
-    const SCRIPT: &str = r#"
-        files=$1
-        mount --make-rprivate /
-        rm -rf "$files"; mkdir -p "$files/run"
-        for path in /etc/ufw /lib/ufw /etc/default/ufw; do
-            mkdir -p "$files$(dirname $path)"
-            cp -a "$path" "$files$path"
-            mount --bind "$files$path" "$path"
-        done
-        mount --bind "$files/run" /run
-        # It would set sysctls of its own choice.
-        sed 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw >"$files/default"
-        cat "$files/default" >/etc/default/ufw
-        shift
-        for action; do ufw $action; done
-        umount /run
-    "#;
-    let files = hands.lab.directory().join("ufw");
-    let files = files.to_string_lossy();
-    let ufw = |lab: &Lab, actions: &[&str]| {
-        let command = ["unshare", "--mount", "sh", "-euc", SCRIPT, "ufw", &files];
-        lab.run(&[&command[..], actions].concat())
-    };
-    let before = foreign(&hands.lab);
-    let _undo = hands.kept.clone();
-    let began = Instant::now();
-    ufw(&hands.lab, &["allow 22/tcp", "allow 7000", "--force enable"]);
-    assert!(foreign(&hands.lab).contains("ufw-user-input"), "ufw is in force");
-    let own = |text: &str| text.lines().filter(|line| !line.contains("ufw")).map(str::to_owned).collect::<Vec<_>>();
-    // It drops what is forwarded, and the older engine has no rules of its own for IPv6.
-    hands.expect_closed(began, "while ufw came");
-    let policies = |lines: Vec<String>| lines.into_iter().filter(|line| !line.starts_with(':')).collect::<Vec<_>>();
-    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's coming changed other rules");
-    let began = Instant::now();
-    ufw(&hands.lab, &["--force enable", "disable"]);
-    hands.expect_quiet(began, "while ufw went");
-    assert_eq!(policies(own(&foreign(&hands.lab))), policies(own(&before)), "ufw's going changed other rules");
-    assert_eq!(hands.plan().status.code(), Some(0), "nothing is left to be done");
-}
-
 /// Everything that dockgate does, and nothing of anyone else's is touched.
 fn come_and_go(hands: &mut Hands) {
     let controller = hands.controller.take().expect("every scenario leaves a controller behind");
@@ -496,7 +478,6 @@ fn come_and_go(hands: &mut Hands) {
     let mut controller = hands.lab.dockgate(&arguments);
     controller.wait_until_ready();
     hands.controller = Some(controller);
-    hands.repairs = 0;
     assert!(stopped.success() && cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
     assert_eq!(after, hands.before, "foreign rules have changed");
     assert!(!left.contains("DG-") && !left.contains("dg-"), "something of ours is left:\n{left}");
@@ -564,18 +545,18 @@ pub(crate) fn group() -> Group<Hands> {
             repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
                 hands.repairs_after("nft flush ruleset", &Then::Ours);
             }),
-            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switch_bridge_off),
+            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switches::bridge_off),
             Scenario {
                 rests_on: &[],
                 ..repaired(
                     "the_namespaces_switch_opens_nothing",
                     "sysctl bridge-nf-call-iptables=0",
-                    switch_namespace_off,
+                    switches::namespace_off,
                 )
             },
             Scenario {
                 rests_on: &[],
-                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", enable_and_disable_ufw)
+                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", ufw::enable_and_disable)
             },
             Scenario {
                 rests_on: &[],

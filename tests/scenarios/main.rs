@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         controller::group().trials(&board),
         hands::group().trials(&board),
         hands::read_back_group().trials(&board),
+        hands::legacy_group().trials(&board),
         spoof::group().trials(&board),
         engine::group().trials(&board),
         engine::live_group().trials(&board),

@@ -83,6 +83,17 @@ impl Controller {
         tail(&self.log, 200)
     }
 
+    /// How much it and controllers before it have written.
+    pub(crate) fn written(&self) -> usize {
+        std::fs::metadata(&self.log).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0))
+    }
+
+    /// What was written since there was so much.
+    pub(crate) fn log_since(&self, written: usize) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(written..).unwrap_or_default()).into_owned()
+    }
+
     /// Whether it was sent SIGSTOP and not SIGCONT since.
     pub(crate) fn is_halted(&self) -> bool {
         // `PID (COMMAND) STATE ...`; the command of ours has no parenthesis.

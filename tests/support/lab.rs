@@ -237,6 +237,16 @@ impl Lab {
         Controller::start(command, state, self.claim.directory().join("dockgate.log"))
     }
 
+    /// As [`Lab::dockgate`], on another state directory of this name.
+    pub(crate) fn dockgate_on(&self, state: &str, arguments: &[&str]) -> Controller {
+        let directory = self.claim.directory();
+        let mut command = Command::new("nsenter");
+        command.arg(self.enter()).arg(env!("CARGO_BIN_EXE_dockgate")).args(arguments);
+        command.arg("--state-dir").arg(directory.join(state));
+        command.env("DOCKER_HOST", self.docker_host()).env(MARK, self.claim.name());
+        Controller::start(command, directory.join(state), directory.join("dockgate.log"))
+    }
+
     /// As [`Lab::dockgate`], on the outside host: the engine's bridges are not there.
     pub(crate) fn dockgate_outside(&self, arguments: &[&str]) -> Controller {
         let state = self.claim.directory().join("outside");

@@ -25,10 +25,13 @@ pub(super) struct Scan {
     pub(super) files: Result<Vec<SourceFile>, Error>,
     /// Real paths of the directories to watch; those known so far after an error.
     pub(super) directories: BTreeSet<PathBuf>,
+    /// The file system of each directory that was walked, by the path to name it by; `None` when it was another one after
+    /// the walk than before.
+    pub(super) file_systems: BTreeMap<PathBuf, Option<u64>>,
 }
 
 /// The file system that a path is on; `None` when that cannot be told.
-pub(super) fn file_system(path: &Path) -> Option<u64> {
+fn file_system(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.dev())
 }
 
@@ -40,7 +43,7 @@ pub(super) fn scan(paths: &[PathBuf]) -> Scan {
         let files = paths.iter().try_for_each(|path| walk.root(path)).map(|()| walk.files());
         let vanished = matches!(&files, Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound);
         if !vanished || attempt == ATTEMPTS {
-            return Scan { files, directories: walk.directories };
+            return Scan { files, directories: walk.directories, file_systems: walk.file_systems };
         }
         attempt += 1;
     }
@@ -53,6 +56,7 @@ struct Walk {
     /// Links that lead nowhere.
     dangling: Vec<SourceFile>,
     directories: BTreeSet<PathBuf>,
+    file_systems: BTreeMap<PathBuf, Option<u64>>,
     /// Real paths of the directories that are being walked, so that links in a circle end.
     open: Vec<PathBuf>,
 }
@@ -71,6 +75,7 @@ impl Walk {
         }
         self.directories.insert(real.clone());
         self.open.push(real);
+        let before = file_system(path);
         let entries = fs::read_dir(path).map_err(|source| failed(path, source))?;
         for entry in entries {
             let name = entry.map_err(|source| failed(path, source))?.file_name();
@@ -79,6 +84,7 @@ impl Walk {
             }
         }
         self.open.pop();
+        self.file_systems.insert(path.to_owned(), before.filter(|before| file_system(path) == Some(*before)));
         Ok(())
     }
 

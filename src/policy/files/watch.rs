@@ -1,9 +1,11 @@
 //! A policy directory, sent whenever it changes.
 //!
-//! Input: the directory, and the wish to read it again. Output: its whole content each time it differs.
+//! Input: the directory, what it held in an earlier run, and the wish to read it again. Output: its whole content each
+//! time it differs.
 //! The kernel's notifications make it quick; a slow poll makes it sure, since network filesystems send none, watches run
 //! out, and a directory that is replaced takes its watch with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +24,13 @@ const PATIENCE: u32 = 10;
 /// Walks until the directories to watch are the ones that are watched.
 const SETTLE_ATTEMPTS: u32 = 5;
 
+/// Said of a directory that was emptied while we looked.
+const OTHER_FILE_SYSTEM: &str = "it is empty, and on another file system than before: is it unmounted? If its policies \
+    are to go, put an empty file `none.yaml` there, or remove the directory if it is not the policy directory itself";
+/// Said of a directory that was emptied while nobody looked.
+const OTHER_RUN: &str = "it is empty, and was not when the controller last ran: is a mount missing? If its policies are to \
+    go, put an empty file `none.yaml` there, or remove the directory if it is not the policy directory itself";
+
 type Content = Result<Vec<SourceFile>, Error>;
 
 /// Watches a directory: sends its whole content once at the start and again after every change, once no further change
@@ -29,11 +38,21 @@ type Content = Result<Vec<SourceFile>, Error>;
 /// error, and again as content when it is back. Ends when the receiver is dropped. A message on `reread` reads and sends
 /// again at once, changed or not.
 ///
+/// `earlier` are the files that an earlier run found. A directory that held some of them, is there and holds none may be
+/// the place of a mount that has not come: that is an error until it holds a file or is gone. While the watch runs, a
+/// directory may be emptied, unless it is on another file system then.
+///
 /// Must be called within a tokio runtime.
-pub fn watch(directory: &Path, debounce: Duration, reread: mpsc::Receiver<()>) -> mpsc::Receiver<Content> {
+pub fn watch<'a>(
+    directory: &Path,
+    earlier: impl IntoIterator<Item = &'a PathBuf>,
+    debounce: Duration,
+    reread: mpsc::Receiver<()>,
+) -> mpsc::Receiver<Content> {
     let (sender, receiver) = mpsc::channel(1);
     let (waker, events) = mpsc::channel(1);
-    let watching = Watching { paths: vec![directory.to_owned()], waker, watcher: None, file_system: None };
+    let known = above(directory, earlier).map(|directory| (directory.to_owned(), None)).collect();
+    let watching = Watching { directory: directory.to_owned(), waker, watcher: None, known };
     tokio::spawn(run(watching, events, debounce, reread, sender));
     receiver
 }
@@ -102,13 +121,20 @@ fn describe(error: &Error) -> String {
     format!("{error}: {source}")
 }
 
+/// The directories from `top` on down in or below which the files are.
+fn above<'a>(top: &Path, files: impl IntoIterator<Item = &'a PathBuf>) -> impl Iterator<Item = &'a Path> {
+    let parents = files.into_iter().flat_map(|file| file.ancestors().skip(1));
+    parents.filter(move |directory| directory.starts_with(top))
+}
+
 struct Watching {
-    paths: Vec<PathBuf>,
+    directory: PathBuf,
     waker: mpsc::Sender<()>,
     /// `None` where the kernel gives no notifications; then only the poll finds changes.
     watcher: Option<RecommendedWatcher>,
-    /// The file system on which files were found the last time.
-    file_system: Option<u64>,
+    /// The directories in or below which files were found the last time, each with its file system; `None` when that is
+    /// not known, as of those of an earlier run.
+    known: BTreeMap<PathBuf, Option<u64>>,
 }
 
 impl Watching {
@@ -134,21 +160,27 @@ impl Watching {
         (self, content)
     }
 
-    /// Walks, and takes a directory that is empty all at once and on another file system for one whose mount has gone:
-    /// what is below a mount point says nothing about policies.
+    /// Walks, and takes a directory that has lost all its files and is not surely on the same file system as before for one
+    /// whose mount has gone: what is below a mount point says nothing about policies.
     fn scan(&mut self) -> scan::Scan {
-        let on = |paths: &[PathBuf]| paths.first().and_then(|path| scan::file_system(path));
-        let before = on(&self.paths);
-        let mut scan = scan::scan(&self.paths);
-        let after = on(&self.paths);
+        let mut scan = scan::scan(std::slice::from_ref(&self.directory));
         let Ok(files) = &scan.files else { return scan };
-        if !files.is_empty() {
-            if before == after {
-                self.file_system = after;
+        let mut found = BTreeMap::new();
+        for directory in above(&self.directory, files.iter().map(|file| &file.path)) {
+            let on = scan.file_systems.get(directory).copied().flatten();
+            found.insert(directory.to_owned(), on.or_else(|| self.known.get(directory).copied().flatten()));
+        }
+        let unsure = self.known.iter().find(|(directory, before)| {
+            // One that is not there was removed.
+            let now = scan.file_systems.get(*directory);
+            !found.contains_key(*directory) && now.is_some_and(|now| now.is_none() || now != *before)
+        });
+        match unsure {
+            Some((directory, before)) => {
+                let source = std::io::Error::other(if before.is_some() { OTHER_FILE_SYSTEM } else { OTHER_RUN });
+                scan.files = Err(Error::Read { path: directory.clone(), source });
             }
-        } else if self.file_system.is_some_and(|known| [before, after] != [Some(known); 2]) {
-            let source = std::io::Error::other("it is empty, and on another file system than before: is it unmounted?");
-            scan.files = Err(Error::Read { path: self.paths[0].clone(), source });
+            None => self.known = found,
         }
         scan
     }

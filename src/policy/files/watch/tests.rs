@@ -16,10 +16,16 @@ struct Watched {
 impl Watched {
     /// Watches `below` a new directory after `prepare` has filled it.
     fn start(below: &str, prepare: impl FnOnce(&Path)) -> Watched {
+        Watched::start_again(below, &[], prepare)
+    }
+
+    /// As [`Watched::start`], after a run that has found files at these places.
+    fn start_again(below: &str, earlier: &[&str], prepare: impl FnOnce(&Path)) -> Watched {
         let directory = tempfile::tempdir().expect("a directory");
         prepare(directory.path());
+        let earlier: Vec<PathBuf> = earlier.iter().map(|file| directory.path().join(file)).collect();
         let (reread, requests) = mpsc::channel(1);
-        let changes = watch(&directory.path().join(below), DEBOUNCE, requests);
+        let changes = watch(&directory.path().join(below), &earlier, DEBOUNCE, requests);
         Watched { directory, changes, reread }
     }
 
@@ -135,6 +141,54 @@ async fn a_directory_that_vanishes_is_an_error_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_run_found_does_not_go_with_a_mount_that_does_not_come() {
+    let make = |below: &'static str| move |root: &Path| fs::create_dir_all(root.join(below)).expect("directories");
+    for (earlier, below, confirmation) in [
+        ("policies/a.yaml", "policies", "policies/none.yaml"),
+        ("policies/sub/a.yaml", "policies/sub", "policies/none.yaml"),
+        ("policies/sub/deeper/a.yaml", "policies/sub", "policies/sub/none.yaml"),
+    ] {
+        let mut watched = Watched::start_again("policies", &[earlier], make(below));
+        let error = watched.next().await.expect_err("it may be the place of a mount");
+        assert!(describe(&error).contains("none.yaml"), "the way out is told: {}", describe(&error));
+        write(&watched.path().join(confirmation), "");
+        if below.starts_with("policies/sub") && confirmation == "policies/none.yaml" {
+            // Beside the place of the mount it says nothing; that has to be removed.
+            let error = watched.next().await.expect_err("it may still be the place of a mount");
+            assert!(describe(&error).contains("policies/sub"), "{}", describe(&error));
+            fs::remove_dir(watched.path().join(below)).expect("a removal");
+        }
+        watched.holds(&[""]).await;
+        // From now on the directory is looked at, and may be emptied.
+        fs::remove_file(watched.path().join(confirmation)).expect("a removal");
+        watched.holds(&[]).await;
+    }
+    let mut watched = Watched::start_again("policies", &["policies/a.yaml", "policies/sub/b.yaml"], |root| {
+        write(&root.join("policies/c.yaml"), "one");
+    });
+    watched.holds(&["one"]).await;
+}
+
+#[tokio::test]
+async fn a_directory_of_another_file_system_that_vanishes_takes_no_policy_with_it() {
+    // A link in the place of a mount: the file system behind the name is another one, and nobody need be root.
+    let shared = tempfile::tempdir_in("/dev/shm").expect("a directory on another file system");
+    write(&shared.path().join("deeper/a.yaml"), "one");
+    let mut watched = Watched::start("", |root| {
+        write(&root.join("b.yaml"), "two");
+        symlink(shared.path(), root.join("sub")).expect("links can be made");
+    });
+    watched.holds(&["two", "one"]).await;
+    let link = watched.path().join("sub");
+    let empty = watched.path().join(".empty");
+    fs::create_dir(&empty).expect("directories can be made");
+    swap_link(&link, ".empty");
+    watched.is_gone().await;
+    fs::remove_file(&link).expect("a removal");
+    watched.holds(&["two"]).await;
+}
+
+#[tokio::test]
 async fn a_directory_that_does_not_exist_yet_is_waited_for() {
     let mut watched = Watched::start("not/yet", |_| ());
     watched.is_gone().await;
@@ -167,7 +221,7 @@ async fn a_wish_to_read_again_is_answered_without_a_change() {
 async fn the_watch_goes_on_without_a_sender_of_wishes_and_ends_with_its_receiver() {
     let directory = tempfile::tempdir().expect("a directory");
     let (reread, requests) = mpsc::channel(1);
-    let mut changes = watch(directory.path(), DEBOUNCE, requests);
+    let mut changes = watch(directory.path(), [], DEBOUNCE, requests);
     assert!(timeout(DEADLINE, changes.recv()).await.expect("in time").expect("content").is_ok());
     drop(reread);
     write(&directory.path().join("a.yaml"), "one");
@@ -175,6 +229,6 @@ async fn the_watch_goes_on_without_a_sender_of_wishes_and_ends_with_its_receiver
     assert_eq!(files.len(), 1);
 
     let (reread, requests) = mpsc::channel(1);
-    drop(watch(directory.path(), DEBOUNCE, requests));
+    drop(watch(directory.path(), [], DEBOUNCE, requests));
     timeout(DEADLINE, reread.closed()).await.expect("the watch ends");
 }
