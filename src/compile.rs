@@ -167,15 +167,12 @@ pub fn out_of_reach<'a>(policies: &'a PolicySet, inventory: &'a Inventory) -> Ve
     found
 }
 
-/// Networks on which the engine itself has endpoints that are no containers: the steps of a build, and what carries the
-/// traffic of overlay networks to the outside. They may look empty and be in use.
-const OF_THE_ENGINE: [&str; 2] = ["bridge", "docker_gwbridge"];
-
 /// The networks on which a policy is in force, with their classes, by network name.
 ///
 /// An endpoint counts as soon as it is known, address or not: so the gate of a network is closed before its first
 /// container has an address. As long as nobody is on a network, any policy may select whoever comes first, so that its gate
-/// is closed, too: that is in nobody's way, and holds when dockgate is late or does not run at that moment.
+/// is closed, too, and is when dockgate is late or does not run at that moment. Not so where others may be on the bridge
+/// whom the engine does not list: see [`Network::has_own_bridge`].
 fn governed_networks<'a>(
     policies: &'a PolicySet,
     inventory: &'a Inventory,
@@ -184,7 +181,7 @@ fn governed_networks<'a>(
     let mut by_network: BTreeMap<_, (&'a Network, Vec<&'a Endpoint<'a>>)> = BTreeMap::new();
     let mut empty: BTreeMap<_, &'a Network> = BTreeMap::new();
     if policies.policies.iter().any(|policy| !policy.key.kind.is_staged()) {
-        let of_containers = inventory.networks.values().filter(|network| !OF_THE_ENGINE.contains(&&*network.name));
+        let of_containers = inventory.networks.values().filter(|network| network.has_own_bridge());
         empty.extend(of_containers.map(|network| (&network.id, network)));
     }
     for Candidate { endpoint, .. } in candidates {

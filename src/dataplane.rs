@@ -153,6 +153,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it changes rules by `iptables-restore`.
+    fn is_rules(&self) -> bool {
+        matches!(self, Step::Restore { .. })
+    }
+
     /// What the step is for, after "cannot".
     fn purpose(&self) -> String {
         match self {

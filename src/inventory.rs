@@ -73,6 +73,16 @@ pub struct Network {
     pub internal: bool,
 }
 
+impl Network {
+    /// Whether its bridge is one that the engine has made and named for it. A bridge with a name of somebody's choice can be
+    /// this host's way to its LAN; on that of the default network are the steps of builds, and on `docker_gwbridge` what
+    /// carries overlay networks to the outside.
+    pub fn has_own_bridge(&self) -> bool {
+        let id = self.id.0.get(..12).unwrap_or(&self.id.0);
+        self.bridge.as_ref().is_some_and(|bridge| bridge.as_str().strip_prefix("br-") == Some(id))
+    }
+}
+
 /// A published port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PublishedPort {
@@ -97,7 +107,7 @@ pub struct NamedPort {
     pub port: u16,
 }
 
-/// Why a container's traffic on a network cannot be policed from this host's filter table.
+/// Why a container's traffic on a network cannot be policed by this host's packet filter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Unenforceable {
     /// `--network host`: it has no address of its own.

@@ -171,7 +171,7 @@ pub struct AddressSet {
     pub members: BTreeSet<Member>,
 }
 
-/// Where packets are seen (design: the netfilter hooks of the filter table).
+/// Where packets are seen: a hook of netfilter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// Container to container, to the outside, from the outside.

@@ -234,6 +234,11 @@ impl Enforcer {
             error!(error = %text, "flows that policy forbids may stay open");
         }
         self.flows.trouble = Some(text);
+        if matches!(error, conntrack::Error::Elsewhere { .. }) {
+            // To try again soon would find the same; the next read-back judges them again.
+            (self.flows.failures, self.flows.retry_at) = (0, None);
+            return;
+        }
         self.flows.failures = self.flows.failures.saturating_add(1);
         self.flows.retry_at = Some(Instant::now() + pause(self.flows.failures));
     }

@@ -4,7 +4,7 @@
 //! where it enters its bridge, before netfilter's other hooks and before the bridge learns from it, so it covers what is
 //! bridged, what is routed and what is meant for this host, and needs no bridge netfilter.
 //!
-//! The gate in the filter table binds an address to its network; this table binds it to its endpoint: to one port and one
+//! The gate in the packet filter binds an address to its network; this table binds it to its endpoint: to one port and one
 //! MAC address, on governed networks and, for those whom rules name, on others. An endpoint has one port and a port one endpoint, from the moment of its start on: what the inside of
 //! the port calls itself later changes nothing. An endpoint whose port is not found is closed.
 

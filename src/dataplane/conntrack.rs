@@ -103,10 +103,7 @@ pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
     };
     let mut ended = Vec::new();
     let (mut elsewhere, condemned): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|entry| entry.is_elsewhere);
-    let mut outcome = match elsewhere.len() {
-        0 => Ok(()),
-        flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0).flow) }),
-    };
+    let mut outcome = Ok(());
     for Entry { flow, family, name, .. } in condemned {
         let body = [&[family, 0, 0, 0], name.as_slice()].concat();
         match socket.request(CT_DELETE, &body, |_, _| {}) {
@@ -116,7 +113,11 @@ pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
             Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
         }
     }
-    (ended, outcome)
+    let left = match elsewhere.len() {
+        0 => Ok(()),
+        flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0).flow) }),
+    };
+    (ended, outcome.and(left))
 }
 
 fn condemned(socket: &Netlink, mut judge: impl FnMut(&Flow) -> bool) -> io::Result<Vec<Entry>> {

@@ -175,7 +175,9 @@ impl Kernel {
     ) -> Result<Outcome, Error> {
         if !self.without_sctp {
             let refused = match carry_out(self, desired) {
-                Err(error @ Error::Step { .. }) if is_refusal(&error) => error,
+                Err(error) if error.is_refusal() && matches!(&error, Error::Step { step, .. } if step.is_rules()) => {
+                    error
+                }
                 done => return done,
             };
             if self.repair_exactly(&desired.without_sctp()).is_err() {
@@ -205,7 +207,8 @@ impl Kernel {
             let steps = plan_sets(&state, desired);
             let problems = self.apply(&steps)?;
             if failed_table(&problems).is_some() {
-                // Somebody else may have changed it.
+                // Somebody else may have changed it. Whose a port is, is known all the same.
+                self.mirror = Some(Mirror { state, chains, anti_spoofing });
                 return self.repair_exactly(desired);
             }
             let state = state.with_sets(desired, &undestroyed(&problems));
@@ -236,20 +239,24 @@ impl Kernel {
     /// was known then. Returns whether there was anything. A table that cannot be read holds nothing of ours that anybody
     /// could have put there with iptables.
     fn leave_other_variant(&mut self) -> Result<bool, Error> {
-        if !std::mem::take(&mut self.came_over) {
+        if !self.came_over {
             return Ok(false);
         }
         let other = self.variant.other();
-        let Some(held) = observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else { return Ok(false) };
+        let Some(held) = observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else {
+            self.came_over = false;
+            return Ok(false);
+        };
         let steps = removal(&held);
         let mut kernel = Kernel { came_over: false, ..Kernel::new(other, self.without_table.clone()) };
         kernel.apply(&steps)?;
+        self.came_over = false;
         Ok(!steps.is_empty())
     }
 
     /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
-    /// differs is set right by the next [`Kernel::enforce`], which reads their ports as well. A bridge that does not exist is left as it was remembered:
-    /// its network is about to go, or the bridge to come.
+    /// differs is set right by the next [`Kernel::enforce`], which reads their ports as well. A bridge that does not exist is
+    /// left as it was remembered: its network is about to go, or the bridge to come.
     pub fn observe_links(&mut self) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
         self.ports_moved = true;
@@ -272,9 +279,10 @@ impl Kernel {
     ///
     /// In the filter table, an engine puts its own rules above ours in FORWARD, or its jump to DOCKER-USER above them; which,
     /// differs between versions, and some add that jump only together with the chain. So there ours stands in both places: in
-    /// FORWARD, where [`Kernel::repair`] puts it while nothing leads to DOCKER-USER, and where `anchors` say it stood. A bridge that does
-    /// not exist yet is made, because only a bridge that exists can be told to show its traffic to netfilter; an engine
-    /// takes the bridge of a network that it finds.
+    /// FORWARD, where [`Kernel::repair`] puts it while nothing leads to DOCKER-USER, and where `anchors` say it stood.
+    ///
+    /// A bridge that does not exist yet is made, because only a bridge that exists can be told to show its traffic to
+    /// netfilter; an engine takes the bridge of a network that it finds.
     pub fn prepare(&mut self, desired: &Ruleset, anchors: &[Jump]) -> Result<Outcome, Error> {
         let mut problems = Vec::new();
         let present = bridge::switches().map_err(Error::Bridges)?;
@@ -283,7 +291,12 @@ impl Kernel {
         }
         let mut outcome = self.repair(desired)?;
         let standing = self.anchors(desired);
-        for jump in anchors.iter().filter(|jump| jump.chain == DOCKER_USER && !standing.contains(jump)) {
+        // What an earlier version kept may be of another table than the rules are in now.
+        let is_wanted = |jump: &&Jump| {
+            let leads = |to: &Jump| (to.family, to.table, to.hook) == (jump.family, jump.table, jump.hook);
+            jump.chain == DOCKER_USER && !standing.contains(jump) && standing.iter().any(leads)
+        };
+        for jump in anchors.iter().filter(is_wanted) {
             let failed = |source| Error::Step { step: Box::new(Step::InsertJump(jump.clone())), source };
             self.make_chain(jump.family, &jump.chain).map_err(failed)?;
             self.apply(&[Step::InsertJump(jump.clone())])?;
@@ -433,7 +446,7 @@ impl Kernel {
         // The chains that came with the table are those that we had something in.
         let made: &[&[&str]] = match table {
             Xtable::Mangle => &[&["FORWARD"]],
-            Xtable::Filter => &[&["INPUT", "OUTPUT"], &["INPUT", "FORWARD", "OUTPUT"]],
+            Xtable::Filter => &[&["INPUT", "FORWARD", "OUTPUT"], &["INPUT", "OUTPUT"]],
         };
         if !made.iter().any(|chains| transaction(&[&[TABLE_MARK], *chains].concat()).is_ok()) {
             return transaction(&[TABLE_MARK]).map(drop);
@@ -485,11 +498,6 @@ fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
 
 fn spoofing(step: &Step, error: &exec::Error) -> Problem {
     Problem::Spoofing { reason: format!("cannot {}: {error}", step.purpose()) }
-}
-
-/// Whether the packet filter has refused rules.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Step { step, .. } if matches!(**step, Step::Restore { .. }))
 }
 
 /// Why a step of the table against spoofing failed, if one did.

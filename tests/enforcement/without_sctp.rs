@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::world::{OWNERS_EXAMPLE, Policies, wait_for};
+use crate::support::world::{OWNERS_EXAMPLE, Policies, rules, wait_for};
 use crate::support::{Engine, Lab, Probe, Survey};
 
 /// Refuses what such a kernel refuses; the tools do not say why.
@@ -38,7 +38,7 @@ fn the_rest_is_enforced_and_the_status_says_so() {
         let survey = Survey::new().source(web.source()).source(other.source()).target(api.target(&[Probe::Tcp(80)]));
         survey.expect(|cell| cell.source == "web");
     };
-    let about_sctp = || lab.run(&[&lab.tool("iptables"), "-S"]).matches("-m sctp").count();
+    let about_sctp = || rules(&lab).matches("-m sctp").count();
 
     let controller = lab.dockgate_with(&[("PATH", &path)], &arguments);
     wait_for("a status that says what is not prevented", || {

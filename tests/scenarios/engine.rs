@@ -247,15 +247,11 @@ impl Restarted {
         self.lab.start_engine();
     }
 
-    /// Newer engines take the containers over, one after the other.
-    fn upgrade(&mut self) {
-        for engine in [Engine::Trixie, Engine::Sid] {
-            self.lab.stop_engine();
-            self.without_engine();
-            self.lab.start_engine_as(Options { engine, live_restore: true, ..Options::default() });
-            self.wait_until_ready();
-            thread::sleep(WHILE);
-        }
+    /// A newer engine takes the containers over.
+    fn upgrade_to(&mut self, engine: Engine) {
+        self.lab.stop_engine();
+        self.without_engine();
+        self.lab.start_engine_as(Options { engine, live_restore: true, ..Options::default() });
     }
 
     /// An engine arranges its rules anew with every network.
@@ -364,7 +360,7 @@ pub(crate) fn group() -> Group<Restarted> {
 
 /// An engine whose containers live on without it.
 pub(crate) fn live_group() -> Group<Restarted> {
-    use Protection::Rules;
+    use Protection::{Jumps, Rules};
     Group {
         name: "live_restore",
         build: || Restarted::build(Options { live_restore: true, ..Options::default() }),
@@ -375,9 +371,14 @@ pub(crate) fn live_group() -> Group<Restarted> {
                 &[Rules("from network front")],
                 |world| world.withstand(Restarted::stop_and_start),
             ),
-            scenario("killed_and_started", "dockerd gets SIGKILL, its containers live on", &[], |world| {
-                world.withstand(Restarted::kill_and_start);
-            }),
+            scenario(
+                "killed_and_started",
+                "dockerd gets SIGKILL, its containers live on",
+                &[Jumps("FORWARD")],
+                |world| {
+                    world.withstand(Restarted::kill_and_start);
+                },
+            ),
             scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
                 world.withstand(Restarted::restart_without_a_controller);
             }),
@@ -395,23 +396,30 @@ pub(crate) fn newest_group() -> Group<Restarted> {
             scenario("stopped_and_started", "dockerd 28.5 gets SIGTERM", &[Jumps("FORWARD")], |world| {
                 world.withstand(Restarted::stop_and_start);
             }),
-            scenario("killed_and_started", "dockerd 28.5 gets SIGKILL", &[], |world| {
+            scenario("killed_and_started", "dockerd 28.5 gets SIGKILL", &[Jumps("FORWARD")], |world| {
                 world.withstand(Restarted::kill_and_start);
             }),
-            scenario("networks_come_and_go", "docker network create, rm", &[], |world| {
+            scenario("networks_come_and_go", "docker network create, rm", &[Jumps("FORWARD")], |world| {
                 world.withstand(Restarted::make_networks);
             }),
         ],
     }
 }
 
-/// Engines that follow one another. It is done once: there is no way back to the older one.
-pub(crate) fn upgrade_group() -> Group<Restarted> {
-    Group {
-        name: "upgrade",
+/// Newer engines take over from the installed one. There is no way back, so without its protection a scenario is one of a
+/// newer engine that starts anew.
+pub(crate) fn upgrade_groups() -> [Group<Restarted>; 2] {
+    let group = |name, accident, upgrade: fn(&mut Restarted)| Group {
+        name,
         build: || Restarted::build(Options { live_restore: true, ..Options::default() }),
-        scenarios: vec![scenario("newer_engines_take_over", "dockerd 20.10, then 26.1, then 28.5", &[], |world| {
-            world.withstand(Restarted::upgrade);
-        })],
-    }
+        scenarios: vec![scenario("a_newer_engine_takes_over", accident, &[Protection::Jumps("FORWARD")], upgrade)],
+    };
+    [
+        group("upgrade_26", "dockerd 20.10, then 26.1", |world| {
+            world.withstand(|world| world.upgrade_to(Engine::Trixie));
+        }),
+        group("upgrade_28", "dockerd 20.10, then 28.5", |world| {
+            world.withstand(|world| world.upgrade_to(Engine::Sid));
+        }),
+    ]
 }

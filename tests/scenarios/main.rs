@@ -51,8 +51,8 @@ fn main() -> ExitCode {
         engine::group().trials(&board),
         engine::live_group().trials(&board),
         engine::newest_group().trials(&board),
-        engine::upgrade_group().trials(&board),
     ];
+    groups.extend(engine::upgrade_groups().map(|group| group.trials(&board)));
     groups.extend(boot::groups().into_iter().map(|group| group.trials(&board)));
     let mut trials = scenario::interleave(groups);
     trials.push(security::trial(&trials));

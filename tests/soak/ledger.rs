@@ -25,8 +25,10 @@ pub(crate) enum Kind {
     Network,
     /// A policy file changes.
     Policy,
-    /// Somebody else changes the packet filter.
+    /// Somebody else changes rules of ours.
     Hand,
+    /// Somebody else changes the packet filter where nothing of ours is: that excuses nothing.
+    OtherHand,
     /// dockgate is killed, stopped or halted, and runs again.
     Dockgate,
     /// dockerd is killed or stopped, and runs again.
@@ -133,6 +135,8 @@ pub(crate) struct Counts {
     pub(crate) passed: usize,
     /// Allowed datagrams that did not.
     pub(crate) lost: usize,
+    /// The longest time from the end of a container's restart until all of its ways were open.
+    pub(crate) settled: Duration,
 }
 
 /// A time in which forbidden packets came through because somebody else had taken away what holds them.
@@ -220,24 +224,28 @@ impl fmt::Display for Report {
             ("changes of other containers", Kind::Container),
             ("changes of networks", Kind::Network),
             ("changes of policies", Kind::Policy),
-            ("changes by other hands", Kind::Hand),
+            ("changes of our rules by other hands", Kind::Hand),
+            ("changes of other rules by other hands", Kind::OtherHand),
             ("accidents of dockgate", Kind::Dockgate),
             ("accidents of dockerd", Kind::Dockerd),
         ] {
             writeln!(f, "{:>8}  {what}", of(kind))?;
         }
-        let Counts { forbidden, passed, lost } = self.counts;
+        let Counts { forbidden, passed, lost, settled } = self.counts;
         let excused: usize = self.windows.iter().map(|window| window.packets).sum();
         writeln!(f, "{forbidden:>8}  forbidden packets were sent")?;
-        writeln!(f, "{excused:>8}  of them were delivered within a second of another's change of the rules")?;
+        writeln!(f, "{excused:>8}  of them were delivered soon after another's change of our rules")?;
         writeln!(f, "{:>8}  of them were delivered at another time", self.leaks.len())?;
         writeln!(f, "{passed:>8}  allowed datagrams came through, {lost} did not")?;
+        writeln!(f, "{:>8}  ms at most until a restarted container had all of its ways again", settled.as_millis())?;
         if !self.windows.is_empty() {
-            writeln!(f, "open after another's change of the rules:")?;
+            writeln!(f, "open after another's change of our rules, and for how long it would have been excused:")?;
         }
         for window in &self.windows {
-            let open = window.until.duration_since(window.event.from).as_millis();
-            writeln!(f, "{:8.1} s  {open:>5} ms  {}", self.seconds(window.event.from), window.event.what)?;
+            let event = &window.event;
+            let [open, excused] =
+                [window.until, event.until + event.grace].map(|until| until.duration_since(event.from).as_millis());
+            writeln!(f, "{:8.1} s  {open:>5} of {excused} ms  {}", self.seconds(event.from), event.what)?;
         }
         if !self.outages.is_empty() {
             writeln!(f, "allowed ways that were shut for five datagrams or more:")?;

@@ -1,9 +1,10 @@
 //! A long time of accidents in random order, with packets on forbidden and on allowed ways all along.
 //!
 //! Containers, networks and policies come and go, other hands change the packet filter, dockerd and dockgate are stopped,
-//! halted and killed, all at once. Nothing forbidden may pass, except for a second after somebody else's change of the very
-//! rules that hold it; what is allowed may fail only while its own container restarts. At the end the kernel must hold what
-//! a controller writes that has never seen anything else.
+//! halted and killed, all at once. Nothing forbidden may pass, except for a second after somebody else's change of rules of
+//! ours (longer on a machine with more work than processors). What is allowed may fail only while a container of its own
+//! restarts, after such a change, and, where it goes through a published port, while dockerd is away. At the end the kernel
+//! must hold what a controller writes that has never seen anything else.
 //!
 //! `make soak` runs it. `DOCKGATE_SOAK_SECONDS` is how long (default 60), `DOCKGATE_SOAK_SEED` repeats the choices of a
 //! run, though not the moments at which they meet.

@@ -265,6 +265,12 @@ impl World {
         account.counts.lost += lost;
     }
 
+    /// Notes how long a container that has restarted was without one of its ways.
+    pub(crate) fn note_settled(&self, after: Duration) {
+        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        account.counts.settled = account.counts.settled.max(after);
+    }
+
     /// What packets have shown.
     pub(crate) fn report(&self) -> Report {
         let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
@@ -350,7 +356,8 @@ impl Drop for EndOnPanic<'_> {
     }
 }
 
-/// The addresses that containers may get.
+/// The addresses that containers may get on the networks that are always there. What is sent to one that is gone leaves by the
+/// default route, as Docker lets it.
 pub(crate) fn inside() -> Vec<IpAddr> {
     let front = (2..=9).flat_map(|last| [format!("10.90.0.{last}"), format!("2001:db8:90::{last}")]);
     let back = (2..=4).flat_map(|last| [format!("10.91.0.{last}"), format!("2001:db8:91::{last}")]);

@@ -121,8 +121,10 @@ pub(crate) fn jumps(lab: &Lab, command: &str) -> Vec<String> {
             jumps.push(format!("{table} {chain}"));
         }
     }
+    // The tables come in the order in which the kernel got them.
+    jumps.sort();
     jumps
 }
 
 /// Where our jumps stand, one in each place, unless denied packets are answered.
-pub(crate) const JUMPS: [&str; 3] = ["mangle FORWARD", "filter INPUT", "filter OUTPUT"];
+pub(crate) const JUMPS: [&str; 3] = ["filter INPUT", "filter OUTPUT", "mangle FORWARD"];

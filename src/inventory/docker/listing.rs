@@ -108,10 +108,11 @@ pub(super) fn replace(attachments: &mut Vec<Attachment>, attachment: Attachment)
     attachments.sort_by(|a, b| a.network.cmp(&b.network));
 }
 
-/// The network itself; `None` if the answer lacks what every engine gives.
+/// The network itself; `None` if the answer lacks what every engine gives. Of a network of a swarm that is being made, an
+/// engine gives no driver yet.
 pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
     let id = inspected.id.clone()?;
-    let driver = inspected.driver.clone().unwrap_or_default();
+    let driver = inspected.driver.clone().filter(|driver| !driver.is_empty())?;
     let option = |key: &str| inspected.options.as_ref().and_then(|options| options.get(key));
     let bridge = if driver == "bridge" {
         let named = option("com.docker.network.bridge.name").filter(|name| !name.is_empty()).cloned();

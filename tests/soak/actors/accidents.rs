@@ -12,7 +12,7 @@ use crate::support::world::repair_limit;
 use crate::world::World;
 
 /// What others do to our rules. `$n` is a random number.
-const HANDS: [(&str, &str); 11] = [
+const HANDS: [(&str, &str); 10] = [
     ("iptables -t mangle -F DG-FORWARD", "for f in iptables ip6tables; do $f -t mangle -F DG-FORWARD; done"),
     ("iptables -F DG-INPUT, DG-OUTPUT", "for f in iptables ip6tables; do $f -F DG-INPUT; $f -F DG-OUTPUT; done"),
     (
@@ -29,7 +29,6 @@ const HANDS: [(&str, &str); 11] = [
                 (echo \"*$t\"; cat) | $f-restore --noflush || true
         done; done",
     ),
-    ("iptables -F DOCKER-USER", "iptables -F DOCKER-USER"),
     ("iptables -F INPUT, -t mangle -F FORWARD", "iptables -F INPUT; ip6tables -F INPUT; iptables -t mangle -F FORWARD"),
     (
         "iptables -I ... -j ACCEPT",
@@ -47,6 +46,15 @@ const HANDS: [(&str, &str); 11] = [
     ),
 ];
 
+/// What others do to Docker's rules, where nothing of ours is.
+const OTHER_HANDS: [(&str, &str); 2] = [
+    ("iptables -F DOCKER-USER", "iptables -F DOCKER-USER"),
+    (
+        "iptables -I DOCKER-USER -j ACCEPT",
+        "iptables -I DOCKER-USER -j ACCEPT; sleep 0.3; iptables -D DOCKER-USER -j ACCEPT",
+    ),
+];
+
 /// Changes rules behind dockgate's back, and kills it, time and again. Leaves a running controller.
 pub(crate) fn act(world: &World, controller: &mut Option<Controller>, random: &mut StdRng) {
     while !world.is_over() {
@@ -61,6 +69,11 @@ pub(crate) fn act(world: &World, controller: &mut Option<Controller>, random: &m
 }
 
 fn change_rules(world: &World, random: &mut StdRng) {
+    if random.random_ratio(1, 8) {
+        let (what, command) = OTHER_HANDS[random.random_range(0..OTHER_HANDS.len())];
+        world.ledger.record(Kind::OtherHand, what, || world.lab.run(&["sh", "-ec", command]));
+        return;
+    }
     let (what, command) = HANDS[random.random_range(0..HANDS.len())];
     let number = random.random_range(0..1000_u32);
     let limit = repair_limit();
@@ -68,6 +81,8 @@ fn change_rules(world: &World, random: &mut StdRng) {
         world.lab.run(&["sh", "-ec", &format!("n={number}; {command}")]);
     });
     std::thread::sleep(limit);
+    // What came through meanwhile and waits for an answer about the address of a container that is away would arrive later.
+    world.lab.run(&["ip", "neighbour", "flush", "all", "nud", "all"]);
 }
 
 fn end_dockgate(world: &World, controller: &mut Option<Controller>, random: &mut StdRng) {

@@ -1,6 +1,7 @@
 //! Containers and networks come, change and go: those of the probed ways by restarts, others in every way that there is.
 
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -90,7 +91,9 @@ impl<'w> Containers<'w> {
                     way.begin(world, &self.probed);
                 }
             }
+            let restarted = Instant::now();
             ways.into_iter().for_each(settle);
+            world.note_settled(restarted.elapsed());
         });
     }
 

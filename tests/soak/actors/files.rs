@@ -31,7 +31,7 @@ pub(crate) fn act(world: &World, random: &mut StdRng) {
             5 => {
                 let form = FORMS[random.random_range(0..FORMS.len())];
                 world.ledger.record(Kind::Policy, "the policies are broken, and mended", || {
-                    world.policies.save("policies.yaml", &form[..form.len() / 2]);
+                    world.policies.save("policies.yaml", &format!("{form}\n{{"));
                     pause(random, 800);
                     world.policies.save("policies.yaml", form);
                 });
