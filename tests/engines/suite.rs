@@ -352,7 +352,7 @@ impl Host {
 
     /// What starts while dockgate cannot act gets nothing; then it gets what its labels give it.
     fn check_gate(&mut self) -> String {
-        self.controller().signal(Signal::SIGSTOP);
+        self.controller().halt();
         let late = self.lab.container("late").network("front").label("role", "client").serve(&[PORT]).start();
         let probes = [Probe::Tcp(PORT), Probe::Udp(PORT), Probe::Ping];
         let survey = Survey::new()

@@ -554,7 +554,7 @@ fn first_of_a_network(accidents: &mut Accidents) {
     accidents.lab.network("fresh", &["10.85.0.0/24", "2001:db8:85::/64"]);
     if !was_halted {
         wait_for("the network to be known", || rules(&accidents.lab).contains("from network fresh"));
-        accidents.controller().signal(Signal::SIGSTOP);
+        accidents.controller().halt();
     }
     let start = |app: &str| {
         let builder = accidents.lab.container(&format!("first-{app}")).network("fresh").label("app", app);

@@ -306,7 +306,7 @@ fn died_before_the_judgement(world: &mut Flows) {
 fn opened_while_rules_were_missing(world: &mut Flows) {
     world.under(&deny("app == 'server'", "Ingress", "TCP", FORBIDDEN), |world| {
         world.wait_until_in_force(2);
-        world.controller().signal(Signal::SIGSTOP);
+        world.controller().halt();
         let opened = catch_unwind(AssertUnwindSafe(|| {
             world.lab.run(&[&world.lab.tool("iptables"), "-t", "mangle", "-F", "DG-FORWARD"]);
             between(Tcp, [&world.client, &world.server], FORBIDDEN, false)

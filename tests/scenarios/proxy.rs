@@ -393,7 +393,7 @@ fn not_known_yet() -> Scenario<Published> {
         rests_on: &[Protection::Together(&[Protection::Table, Protection::Rules("gate: unlisted destination")])],
         run: |world| {
             let Published { controller, lab, .. } = world;
-            controller.signal(Signal::SIGSTOP);
+            controller.halt();
             let _halted = Halted(controller);
             let late = lab.container("late").network("front").serve(&[80]).publish("8120:80");
             let late = Guest(Some(late.start()));

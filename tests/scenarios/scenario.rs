@@ -30,7 +30,7 @@ pub(crate) trait World: Send + 'static {
     /// Takes a protection out for the scenario that runs next, and sees to it that it is not put back: the controller is
     /// halted. A world in which the controller has to act first does this later, when it has.
     fn sabotage(&mut self, protection: Protection) {
-        self.controller().signal(Signal::SIGSTOP);
+        self.controller().halt();
         protection.remove(self.lab());
     }
 

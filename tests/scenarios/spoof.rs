@@ -548,7 +548,7 @@ fn moved_to_front(world: &Spoof) -> Container {
 
 /// Halts the controller meanwhile.
 fn halted(world: &mut Spoof, scenario: impl FnOnce(&Spoof)) {
-    world.controller.signal(Signal::SIGSTOP);
+    world.controller.halt();
     let outcome = catch_unwind(AssertUnwindSafe(|| scenario(world)));
     world.controller.signal(Signal::SIGCONT);
     world.controller.wait_until_ready();

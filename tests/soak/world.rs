@@ -318,7 +318,7 @@ impl World {
     /// With our jump out of the way and nobody to put it back, forbidden packets must be seen to arrive: a soak that sees
     /// none would see none in any case otherwise.
     pub(crate) fn show_that_a_hole_would_show(&mut self) -> Option<String> {
-        self.controller().signal(Signal::SIGSTOP);
+        self.controller().halt();
         let began = Instant::now();
         Protection::Jumps("FORWARD").remove(&self.lab);
         let end = began + Duration::from_secs(10);

@@ -94,6 +94,16 @@ impl Controller {
         String::from_utf8_lossy(bytes.get(written..).unwrap_or_default()).into_owned()
     }
 
+    /// Halts it, and waits until it has: a signal takes its time on a busy machine.
+    pub(crate) fn halt(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let start = Instant::now();
+        while !self.is_halted() {
+            assert!(start.elapsed() < START_PATIENCE, "dockgate does not halt");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Whether it was sent SIGSTOP and not SIGCONT since.
     pub(crate) fn is_halted(&self) -> bool {
         // `PID (COMMAND) STATE ...`; the command of ours has no parenthesis.

@@ -198,7 +198,7 @@ impl Flows {
     /// Where a scenario without its rules goes wrong from: the flows have ended, and the controller rests.
     pub(super) fn flows_have_ended(&mut self) {
         if let Some(protection) = self.sabotage.take() {
-            self.controller().signal(Signal::SIGSTOP);
+            self.controller().halt();
             self.sabotaged = Some(protection);
             protection.remove(&self.lab);
         }

@@ -102,7 +102,7 @@ fn end_dockgate(world: &World, controller: &mut Option<Controller>, random: &mut
                 None
             }
             _ => {
-                running.signal(Signal::SIGSTOP);
+                running.halt();
                 Some(running)
             }
         };
