@@ -97,7 +97,12 @@ impl Ledger {
             .map(|(event, packets)| Window {
                 event: report.events[event].clone(),
                 packets: packets.len(),
-                until: packets.iter().map(|packet| packet.0).max().unwrap_or(self.began),
+                // Single ones that come later have passed meanwhile, and waited for an answer about the address of a container
+                // that is away.
+                until: packets
+                    .chunk_by(|one, next| next.0 - one.0 < TOGETHER)
+                    .next()
+                    .map_or(self.began, |first| first[first.len() - 1].0),
             })
             .collect();
         for outage in outages {
@@ -238,6 +243,9 @@ impl fmt::Display for Report {
         writeln!(f, "{:>8}  of them were delivered at another time", self.leaks.len())?;
         writeln!(f, "{passed:>8}  allowed datagrams came through, {lost} did not")?;
         writeln!(f, "{:>8}  ms at most until a restarted container had all of its ways again", settled.as_millis())?;
+        let long = |window: &&Window| window.until.duration_since(window.event.from) > Duration::from_secs(1);
+        let number = self.windows.iter().filter(long).count();
+        writeln!(f, "{number:>8}  of {} windows after another's change were longer than a second", self.windows.len())?;
         if !self.windows.is_empty() {
             writeln!(f, "open after another's change of our rules, and for how long it would have been excused:")?;
         }

@@ -1,8 +1,8 @@
 //! A long time of accidents in random order, with packets on forbidden and on allowed ways all along.
 //!
 //! Containers, networks and policies come and go, other hands change the packet filter, dockerd and dockgate are stopped,
-//! halted and killed, all at once. Nothing forbidden may pass, except for a second after somebody else's change of rules of
-//! ours (longer on a machine with more work than processors). What is allowed may fail only while a container of its own
+//! halted and killed, all at once. Nothing forbidden may pass, except after somebody else's change of rules of ours, until they
+//! are repaired: the report says how long each was open, and how many for longer than a second. What is allowed may fail only while a container of its own
 //! restarts, after such a change, and, where it goes through a published port, while dockerd is away. At the end the kernel
 //! must hold what a controller writes that has never seen anything else.
 //!

@@ -279,6 +279,11 @@ impl World {
         self.ledger.report(&self.forbidden(), &account.outages, counts)
     }
 
+    /// Whether a forbidden packet was delivered within this time.
+    pub(crate) fn was_open_within(&self, time: Duration) -> bool {
+        self.forbidden().last().is_some_and(|(at, _)| at.elapsed() < time)
+    }
+
     /// The forbidden packets that were delivered.
     fn forbidden(&self) -> Vec<(Instant, Delivery)> {
         let is_forbidden = |(at, delivery): &(Instant, Delivery)| delivery.mark != GUEST || self.guests.are_out(*at);

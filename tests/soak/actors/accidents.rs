@@ -1,6 +1,9 @@
 //! Other hands on the packet filter, and the end of dockgate: one after the other, because nobody else repairs what
 //! others have changed.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -10,6 +13,9 @@ use crate::ledger::Kind;
 use crate::support::Controller;
 use crate::support::world::repair_limit;
 use crate::world::World;
+
+/// How long nothing forbidden has to pass until what was taken out is taken for put back.
+const QUIET: Duration = Duration::from_millis(400);
 
 /// What others do to our rules. `$n` is a random number.
 const HANDS: [(&str, &str); 10] = [
@@ -76,13 +82,17 @@ fn change_rules(world: &World, random: &mut StdRng) {
     }
     let (what, command) = HANDS[random.random_range(0..HANDS.len())];
     let number = random.random_range(0..1000_u32);
-    let limit = repair_limit();
-    world.ledger.record_with(Kind::Hand, what, limit, || {
+    // Each of these is repaired within a second on a machine that has nothing else to do, and the report says how soon it
+    // was. That it is repaired at all does not hang on what else the machine has to do.
+    let excused = 5 * repair_limit();
+    world.ledger.record_with(Kind::Hand, what, excused, || {
         world.lab.run(&["sh", "-ec", &format!("n={number}; {command}")]);
     });
-    std::thread::sleep(limit);
-    // What came through meanwhile and waits for an answer about the address of a container that is away would arrive later.
-    world.lab.run(&["ip", "neighbour", "flush", "all", "nud", "all"]);
+    let end = Instant::now() + excused;
+    thread::sleep(repair_limit());
+    while world.was_open_within(QUIET) && Instant::now() < end {
+        thread::sleep(QUIET / 2);
+    }
 }
 
 fn end_dockgate(world: &World, controller: &mut Option<Controller>, random: &mut StdRng) {
