@@ -485,85 +485,91 @@ fn come_and_go(hands: &mut Hands) {
     hands.expect_quiet(Instant::now(), "after a new start");
 }
 
+/// Changes of our rules that any iptables can make.
+fn of_any_variant() -> Vec<Scenario<Hands>> {
+    vec![
+        repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
+            hands.repairs_after(&both("-F"), &Then::Ours);
+        }),
+        repaired("a_flush_of_our_chain_is_repaired", "iptables -t mangle -F DG-FORWARD", |hands| {
+            hands.repairs_after(&both("-t mangle -F DG-FORWARD"), &Then::Same);
+        }),
+        repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
+            hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
+        }),
+        repaired("a_rule_above_ours_in_forward_goes_below", "iptables -t mangle -I FORWARD -j ACCEPT", |hands| {
+            put_above(hands, "mangle", "FORWARD");
+        }),
+        repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
+    ]
+}
+
 pub(crate) fn group() -> Group<Hands> {
-    Group {
-        name: "hands",
-        build: Hands::notified,
-        scenarios: vec![
-            repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
-                hands.repairs_after(&both("-F"), &Then::Ours);
-            }),
-            repaired("a_flush_of_the_mangle_table_is_repaired", "iptables -t mangle -F", |hands| {
-                hands.repairs_after(&both("-t mangle -F"), &Then::Ours);
-            }),
-            in_vain("a_flush_of_docker_user_opens_nothing", "iptables -F DOCKER-USER", |hands| {
-                changed_in_vain(hands, "iptables -F DOCKER-USER");
-            }),
-            in_vain("a_rule_of_others_in_docker_user_opens_nothing", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
-                changed_in_vain(hands, "iptables -I DOCKER-USER -j ACCEPT");
-            }),
-            in_vain("a_rule_of_others_in_forward_opens_nothing", "iptables -I FORWARD -j ACCEPT", |hands| {
-                changed_in_vain(hands, &both("-I FORWARD -j ACCEPT"));
-            }),
-            repaired("a_flush_of_our_chain_is_repaired", "iptables -t mangle -F DG-FORWARD", |hands| {
-                hands.repairs_after(&both("-t mangle -F DG-FORWARD"), &Then::Same);
-            }),
-            repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
-                hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
-            }),
-            repaired("a_chain_that_was_deleted_is_put_back", "iptables -X of a chain", |hands| {
-                // In one transaction, or the repair comes in between and the chain is in use again.
-                let change = r"for f in iptables ip6tables; do
+    let mut scenarios = of_any_variant();
+    scenarios.extend(of_the_newer_variant());
+    Group { name: "hands", build: Hands::notified, scenarios }
+}
+
+/// Changes that the kernel notifies of.
+fn of_the_newer_variant() -> Vec<Scenario<Hands>> {
+    vec![
+        repaired("a_flush_of_the_mangle_table_is_repaired", "iptables -t mangle -F", |hands| {
+            hands.repairs_after(&both("-t mangle -F"), &Then::Ours);
+        }),
+        in_vain("a_flush_of_docker_user_opens_nothing", "iptables -F DOCKER-USER", |hands| {
+            changed_in_vain(hands, "iptables -F DOCKER-USER");
+        }),
+        in_vain("a_rule_of_others_in_docker_user_opens_nothing", "iptables -I DOCKER-USER -j ACCEPT", |hands| {
+            changed_in_vain(hands, "iptables -I DOCKER-USER -j ACCEPT");
+        }),
+        in_vain("a_rule_of_others_in_forward_opens_nothing", "iptables -I FORWARD -j ACCEPT", |hands| {
+            changed_in_vain(hands, &both("-I FORWARD -j ACCEPT"));
+        }),
+        repaired("a_chain_that_was_deleted_is_put_back", "iptables -X of a chain", |hands| {
+            // In one transaction, or the repair comes in between and the chain is in use again.
+            let change = r"for f in iptables ip6tables; do
                     $f-save -t mangle | sed -n -e 's/^:\(DG-to-[^ ]*\|DG-all-[^ ]*\) .*/:\1 - [0:0]/p' \
                         -e 's/^:\(DG-in-[^ ]*\) .*/:\1 - [0:0]\n-X \1/p' |
                         sort -r | (echo '*mangle'; cat; echo COMMIT) | $f-restore --noflush
                 done";
-                hands.repairs_after(change, &Then::Same);
-            }),
-            repaired("a_rule_above_ours_in_forward_goes_below", "iptables -t mangle -I FORWARD -j ACCEPT", |hands| {
-                put_above(hands, "mangle", "FORWARD");
-            }),
-            repaired("a_rule_above_ours_in_input_goes_below", "iptables -I INPUT -j ACCEPT", |hands| {
-                put_above(hands, "filter", "INPUT");
-            }),
-            // The table against spoofing stops what this host sends to an address that nobody has.
-            put_back("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
-                put_above(hands, "filter", "OUTPUT");
-            }),
-            repaired("a_jump_that_was_deleted_is_put_back", "iptables -D of our jumps", |hands| {
-                hands.repairs_after(&delete_rules("-j DG-"), &Then::Same);
-            }),
-            put_back("a_second_copy_of_our_jump_is_removed", "iptables -A of our jump", |hands| {
-                let copy = "-A INPUT -m comment --comment dockgate:1 -j DG-INPUT";
-                hands.repairs_after(&both(copy), &Then::Same);
-            }),
-            repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
-            repaired("a_table_that_was_deleted_is_made_again", "nft delete table", |hands| {
-                let change = "for f in ip ip6; do for t in filter mangle; do nft delete table $f $t; done; done";
-                hands.repairs_after(change, &Then::Ours);
-            }),
-            repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
-                hands.repairs_after("nft flush ruleset", &Then::Ours);
-            }),
-            repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switches::bridge_off),
-            Scenario {
-                rests_on: &[],
-                ..repaired(
-                    "the_namespaces_switch_opens_nothing",
-                    "sysctl bridge-nf-call-iptables=0",
-                    switches::namespace_off,
-                )
-            },
-            Scenario {
-                rests_on: &[],
-                ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", ufw::enable_and_disable)
-            },
-            Scenario {
-                rests_on: &[],
-                ..repaired("foreign_rules_survive_our_coming_and_going", "cleanup, run", come_and_go)
-            },
-        ],
-    }
+            hands.repairs_after(change, &Then::Same);
+        }),
+        repaired("a_rule_above_ours_in_input_goes_below", "iptables -I INPUT -j ACCEPT", |hands| {
+            put_above(hands, "filter", "INPUT");
+        }),
+        // The table against spoofing stops what this host sends to an address that nobody has.
+        put_back("a_rule_above_ours_in_output_goes_below", "iptables -I OUTPUT -j ACCEPT", |hands| {
+            put_above(hands, "filter", "OUTPUT");
+        }),
+        repaired("a_jump_that_was_deleted_is_put_back", "iptables -D of our jumps", |hands| {
+            hands.repairs_after(&delete_rules("-j DG-"), &Then::Same);
+        }),
+        put_back("a_second_copy_of_our_jump_is_removed", "iptables -A of our jump", |hands| {
+            let copy = "-A INPUT -m comment --comment dockgate:1 -j DG-INPUT";
+            hands.repairs_after(&both(copy), &Then::Same);
+        }),
+        repaired("a_table_that_was_deleted_is_made_again", "nft delete table", |hands| {
+            let change = "for f in ip ip6; do for t in filter mangle; do nft delete table $f $t; done; done";
+            hands.repairs_after(change, &Then::Ours);
+        }),
+        repaired("a_flush_of_the_whole_ruleset_is_repaired", "nft flush ruleset", |hands| {
+            hands.repairs_after("nft flush ruleset", &Then::Ours);
+        }),
+        repaired("a_bridge_that_was_switched_off_is_filtered_again", "bridge netfilter off", switches::bridge_off),
+        Scenario {
+            rests_on: &[],
+            ..repaired(
+                "the_namespaces_switch_opens_nothing",
+                "sysctl bridge-nf-call-iptables=0",
+                switches::namespace_off,
+            )
+        },
+        Scenario { rests_on: &[], ..repaired("ufw_opens_nothing", "ufw enable, ufw disable", ufw::enable_and_disable) },
+        Scenario {
+            rests_on: &[],
+            ..repaired("foreign_rules_survive_our_coming_and_going", "cleanup, run", come_and_go)
+        },
+    ]
 }
 
 /// What the kernel does not notify of.

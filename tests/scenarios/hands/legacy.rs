@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::scenario::{Group, Scenario, World};
 use crate::support::world::wait_for;
 
-use super::{Hands, Then, both, delete_rules, put_above, repaired, restore_of_old};
+use super::{Hands, of_any_variant, repaired};
 
 /// Whoever holds the lock of the older iptables keeps everybody else from changing a rule. That is no fault of a policy.
 fn hold_the_lock(hands: &mut Hands) {
@@ -47,27 +47,10 @@ fn hold_the_lock(hands: &mut Hands) {
 
 /// The older iptables.
 pub(crate) fn legacy_group() -> Group<Hands> {
-    Group {
-        name: "hands_legacy",
-        build: Hands::legacy,
-        scenarios: vec![
-            repaired("a_flush_of_all_chains_is_repaired", "iptables -F", |hands| {
-                hands.repairs_after(&both("-F"), &Then::Ours);
-            }),
-            repaired("a_flush_of_our_chain_is_repaired", "iptables -t mangle -F DG-FORWARD", |hands| {
-                hands.repairs_after(&both("-t mangle -F DG-FORWARD"), &Then::Same);
-            }),
-            repaired("a_rule_that_was_deleted_is_put_back", "iptables -D of one rule", |hands| {
-                hands.repairs_after(&delete_rules("-A DG-in-.*end of tier"), &Then::Same);
-            }),
-            repaired("a_rule_above_ours_in_forward_goes_below", "iptables -t mangle -I FORWARD -j ACCEPT", |hands| {
-                put_above(hands, "mangle", "FORWARD");
-            }),
-            repaired("a_restore_of_old_tables_is_repaired", "firewalld-like flush and restore", restore_of_old),
-            Scenario {
-                rests_on: &[],
-                ..repaired("a_lock_that_is_held_closes_nothing", "flock of the xtables lock", hold_the_lock)
-            },
-        ],
-    }
+    let mut scenarios = of_any_variant();
+    scenarios.push(Scenario {
+        rests_on: &[],
+        ..repaired("a_lock_that_is_held_closes_nothing", "flock of the xtables lock", hold_the_lock)
+    });
+    Group { name: "hands_legacy", build: Hands::legacy, scenarios }
 }
