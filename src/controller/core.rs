@@ -71,7 +71,8 @@ pub struct Core {
     policies: Option<PolicyState>,
     inventory: Option<Inventory>,
     unreachable: Option<String>,
-    engine: Engine,
+    /// `None` until the engine that is connected has said what it is.
+    engine: Option<Engine>,
     refused: BTreeSet<PolicyKey>,
     /// Published ports on which policy came into force a moment ago, and when that has been long enough.
     settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
@@ -97,7 +98,7 @@ impl Core {
             policies: None,
             inventory: None,
             unreachable: None,
-            engine: Engine::default(),
+            engine: None,
             refused: BTreeSet::new(),
             settling: BTreeMap::new(),
             compiled: None,
@@ -116,10 +117,12 @@ impl Core {
                 // Bindings of addresses to ports are frozen from now on.
                 let need = if self.unreachable.is_none() && self.is_complete() { Need::Apply } else { Need::Nothing };
                 self.unreachable = Some(reason);
+                // The one that comes back may be another.
+                self.engine = None;
                 need
             }
             Event::Inventory(Change::Engine(engine)) => {
-                self.engine = engine;
+                self.engine = Some(engine);
                 Need::Nothing
             }
             Event::Inventory(change) => self.take_change(change),
@@ -319,9 +322,9 @@ impl Core {
         self.unreachable.as_deref()
     }
 
-    /// What the engine has said of itself.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    /// What the engine has said of itself; `None` until it has.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
     }
 
     /// Policies that the kernel refused.

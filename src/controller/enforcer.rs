@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach, policies_of};
 use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
-use crate::inventory::{Container, Endpoint};
+use crate::inventory::{Container, Endpoint, Engine};
 use crate::policy::{Direction, PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
@@ -334,7 +334,7 @@ impl Enforcer {
         let policies = core.policies().unwrap_or(&nothing);
         let mut problems = trouble_with_policies(core);
         problems.extend(trouble_with_engine(core));
-        problems.extend(core.engine().trouble());
+        problems.extend(core.engine().map(Engine::trouble).unwrap_or_default());
         if core.is_complete() && !self.in_sync {
             let reason = self.account.last_error.as_deref().unwrap_or("nothing was applied yet");
             problems.push(format!("the kernel does not hold the policies: {reason}"));
@@ -363,7 +363,7 @@ impl Enforcer {
             },
             engine: EngineStatus {
                 connected: core.inventory().is_some() && core.unreachable().is_none(),
-                firewall: core.engine().firewall.clone(),
+                firewall: core.engine().and_then(|engine| engine.firewall.clone()),
             },
             endpoints,
             kernel: self.account.clone(),
@@ -423,6 +423,10 @@ fn trouble_with_engine(core: &Core) -> Option<String> {
         (Some(reason), Some(_)) => Some(format!("the Docker engine cannot be reached, rules stay in force: {reason}")),
         (Some(reason), None) => Some(format!("the Docker engine cannot be reached: {reason}")),
         (None, None) => Some("the Docker engine has not been listed yet".to_owned()),
+        // One with another firewall than iptables must not look enforced for a moment.
+        (None, Some(_)) if core.engine().is_none() => {
+            Some("the Docker engine has not said yet how it writes its firewall rules".to_owned())
+        }
         (None, Some(_)) => None,
     }
 }
@@ -461,8 +465,10 @@ fn endpoints(core: &Core, policies: &PolicySet, accepted: &BTreeSet<String>) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::core::Event;
     use super::*;
     use crate::compile;
+    use crate::inventory::{Change, Inventory};
     use crate::policy::Store;
 
     #[test]
@@ -509,6 +515,27 @@ mod tests {
             assert_eq!(enforcer.account.repairs, repairs, "{name}");
             enforcer.succeeded(&drift, Cause::Event, Duration::ZERO);
             assert_eq!(enforcer.account.repairs, repairs, "{name}: it is counted once");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_has_not_said_what_it_is_does_not_look_enforced() {
+        let mut core = Core::new(compile::Options::default(), Store::default());
+        core.take(Event::Policies(Ok(Vec::new())));
+        let enforcer = Enforcer { in_sync: true, ..Enforcer::default() };
+        let nftables = Engine { firewall: Some("nftables".to_owned()), ..Engine::default() };
+        for (change, ready) in [
+            (Change::Snapshot(Inventory::default()), false),
+            (Change::Engine(Engine::default()), true),
+            (Change::Unreachable("gone".to_owned()), false),
+            (Change::Snapshot(Inventory::default()), false),
+            (Change::Engine(nftables), false),
+            (Change::Engine(Engine::default()), true),
+        ] {
+            let name = format!("{change:?}");
+            core.take(Event::Inventory(change));
+            let status = enforcer.status(&core, Path::new("policies"), &BTreeSet::new());
+            assert_eq!(status.ready, ready, "after {name}: {:?}", status.problems);
         }
     }
 
