@@ -35,8 +35,14 @@ laboratory: ## install what tests with a real engine need (Debian and Ubuntu), a
 	@sh tests/laboratory/install.sh
 	@$(SUDO) sh tests/laboratory/newer-engine.sh sid >/dev/null
 
+# Some thousand lines later, what has failed is told again at the end.
+test: SHELL := /bin/bash
 test: laboratory ## every test, those with a real Docker engine included; installs what they need
-	$(CARGO) test --locked --no-fail-fast $(AS_ROOT)
+	@mkdir -p target
+	@set -o pipefail; $(CARGO) test --locked --no-fail-fast $(AS_ROOT) 2>&1 | tee target/test.log || { \
+		echo; echo 'What has failed (all of the output is in target/test.log):'; \
+		awk '/^failures:$$/ { told = !told } told && !/^failures:$$/' target/test.log | tail -n 200; \
+		grep -E '^(test .* \.\.\. FAILED|error: test failed|error: could not compile)' target/test.log; exit 1; }
 
 test-engines: laboratory ## the same policies on three engines with every firewall setting, and a table; five minutes
 	@$(SUDO) sh tests/laboratory/newer-engine.sh trixie >/dev/null
