@@ -131,7 +131,14 @@ pub(super) fn assign<'a>(desired: &'a AntiSpoofing, observed: &State) -> Assignm
                         )),
                     },
                     ([], _) => Err(format!("no free port leads to its MAC address {mac}")),
-                    _ => Err(format!("several ports or endpoints have its MAC address {mac}")),
+                    _ => {
+                        let ports = at.iter().map(|port| port.name.to_string());
+                        let others = searching.iter().filter(|other| **other != binding);
+                        let others =
+                            others.filter(|other| (&other.bridge, other.mac) == (&binding.bridge, binding.mac));
+                        let all: Vec<String> = ports.chain(others.map(|other| other.endpoint.clone())).collect();
+                        Err(format!("{} all have its MAC address {mac}", all.join(", ")))
+                    }
                 }
             }
         };

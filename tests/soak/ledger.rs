@@ -86,7 +86,10 @@ impl Ledger {
         let mut report = Report { began: self.began, events, counts, windows, leaks, outages: Vec::new() };
         let mut open: BTreeMap<usize, Vec<&(Instant, Delivery)>> = BTreeMap::new();
         for packet in delivered {
-            let hand = report.events.iter().position(|event| event.kind == Kind::Hand && event.covers(packet.0));
+            // The last of several, which opened it anew.
+            let hands = report.events.iter().enumerate().filter(|(_, event)| event.kind == Kind::Hand);
+            let hand = hands.filter(|(_, event)| event.covers(packet.0)).max_by_key(|(_, event)| event.from);
+            let hand = hand.map(|(index, _)| index);
             match hand {
                 Some(index) => open.entry(index).or_default().push(packet),
                 None => report.leaks.push(packet.clone()),
