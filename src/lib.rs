@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod ruleset;
 pub mod compile;
 pub mod verdict;
+pub mod reach;
 pub mod dataplane;
 pub mod telemetry;
 pub mod controller;

@@ -3,13 +3,17 @@
 //! Input: text or numbers as a person or Docker wrote them. Output: values that are valid by construction.
 //! They are here so that no later module has to ask again whether a port is 0 or a prefix has host bits.
 
+mod port_set;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use serde::{Deserialize, Serialize};
+
+pub use port_set::PortSet;
 
 /// An IP version. Code that differs only in the version loops over [`Family::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -336,6 +340,23 @@ impl Cidr {
     pub fn aggregate(blocks: impl Iterator<Item = Cidr>) -> Vec<Cidr> {
         let blocks: Vec<IpNet> = blocks.map(|block| block.0).collect();
         IpNet::aggregate(&blocks).into_iter().map(Cidr).collect()
+    }
+
+    /// The addresses from `first` to `last` in as few blocks as possible; none when the two are of different families or
+    /// `last` comes first.
+    pub fn covering(first: IpAddr, last: IpAddr) -> Vec<Cidr> {
+        if first > last {
+            return Vec::new();
+        }
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Ipv4Subnets::new(first, last, 0).map(|net| Cidr(IpNet::V4(net))).collect()
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Ipv6Subnets::new(first, last, 0).map(|net| Cidr(IpNet::V6(net))).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Addresses of the block that a host may have, in order.

@@ -9,13 +9,16 @@
 
 pub mod flow;
 pub mod path;
+pub mod ports;
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::ruleset::{Action, ChainName, ConnectionState, Hook, Match, Member, Rule, Ruleset, SetKind, SetName, Side};
+use crate::ruleset::{
+    Action, AddressSet, ChainName, ConnectionState, Hook, Match, Member, Rule, Ruleset, SetKind, SetName, Side,
+};
 
 /// The first packet of a flow, as a hook sees it (after DNAT).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,7 +44,7 @@ pub struct Packet {
 }
 
 /// Whether the packet goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Decision {
     /// dockgate lets it pass; Docker's own rules may still drop it.
     Allow,
@@ -136,16 +139,30 @@ fn condition_holds(ruleset: &Ruleset, condition: &Match, packet: &Packet) -> boo
 }
 
 fn in_set(ruleset: &Ruleset, packet: &Packet, side: Side, set: &SetName, kind: SetKind) -> bool {
-    let Some(set) = ruleset.sets.get(set) else { return false };
-    let address = packet.address(side);
+    let Some(set) = ruleset.sets.get(set).filter(|set| set.kind == kind) else { return false };
+    let service = packet.port(side).map(|port| (packet.protocol.number(), port));
+    holds(set, packet.address(side), service, packet.interface(side))
+}
+
+/// Whether a set holds an address, in a set of two dimensions with the number of a protocol and a port, or with the
+/// interface by which it comes or goes.
+pub(crate) fn holds(
+    set: &AddressSet,
+    address: IpAddr,
+    service: Option<(u8, u16)>,
+    interface: Option<&InterfaceName>,
+) -> bool {
+    if Family::of(address) != set.family {
+        return false;
+    }
     let nets = || (0..=set.family.host_prefix()).rev().filter_map(move |prefix| Cidr::new(address, prefix));
-    match kind {
+    match set.kind {
         SetKind::Ip => set.members.contains(&Member::Ip(address)),
         SetKind::Net => nets().any(|net| set.members.contains(&Member::Net(net))),
-        SetKind::IpPort => packet.port(side).is_some_and(|port| {
-            set.members.contains(&Member::IpPort { address, protocol: packet.protocol.number(), port })
-        }),
-        SetKind::NetInterface => packet.interface(side).is_some_and(|interface| {
+        SetKind::IpPort => {
+            service.is_some_and(|(protocol, port)| set.members.contains(&Member::IpPort { address, protocol, port }))
+        }
+        SetKind::NetInterface => interface.is_some_and(|interface| {
             nets().any(|net| set.members.contains(&Member::NetInterface { net, interface: interface.clone() }))
         }),
     }

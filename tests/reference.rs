@@ -10,6 +10,8 @@
 mod policies;
 #[path = "support/reference.rs"]
 mod reference;
+#[path = "support/worlds.rs"]
+mod worlds;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,95 +19,21 @@ use std::net::IpAddr;
 use std::num::NonZero;
 
 use dockgate::compile::{Options, compile};
-use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
+use dockgate::inventory::Inventory;
 use dockgate::net::{Family, InterfaceName, Protocol};
 use dockgate::policy::{Severity, SourceFile, load};
 use dockgate::ruleset::Hook;
 use dockgate::verdict::{Decision, Packet, Verdict, evaluate};
-use policies::{SUBNETS, policies};
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
+use policies::policies;
 use reference::{Judgement, Reference};
+use worlds::inventory;
 
-/// Last part of the containers' addresses: inside and outside the blocks that generated rules name.
-const HOSTS: [u8; 10] = [8, 9, 10, 11, 12, 20, 21, 30, 31, 40];
-/// A network that no bridge serves: its containers are peers, and no policy governs them here.
-const FLAT: (&str, &str, &str) = ("flat", "10.104.0.0/24", "2001:db8:104::/64");
 /// Addresses of nobody, inside and outside the generated network set.
 const OUTSIDE: [[&str; 2]; 2] = [["203.0.113.9", "2001:db8:1::9"], ["198.51.100.9", "2001:db8:2::9"]];
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
-}
-
-fn network((name, v4, v6): (&str, &str, &str)) -> Network {
-    let is_flat = name == FLAT.0;
-    Network {
-        id: NetworkId(name.to_owned()),
-        name: name.to_owned(),
-        driver: if is_flat { "macvlan" } else { "bridge" }.to_owned(),
-        bridge: (!is_flat).then(|| format!("br-{name}").parse().expect("interface name")),
-        subnets: [v4, v6].iter().map(|subnet| subnet.parse().expect("subnet")).collect(),
-        gateways: vec![],
-        internal: false,
-    }
-}
-
-/// A container on one network, or now and then on two; now and then without an address of a family.
-fn container(random: &mut StdRng, host: u8) -> Container {
-    let mut labels = BTreeMap::new();
-    let choices: [(&str, &[&str]); 4] = [
-        ("app", &["x", "y", "zone", ""]),
-        ("role", &["db", "", ""]),
-        ("projectcalico.org/namespace", &["a", "a", "b", "c"]),
-        ("dockgate.io/ports", &["http=80/tcp", "http=81/tcp,dns=53/udp", "dns=53/tcp,dns=53/udp", "http=53/udp", ""]),
-    ];
-    for (key, values) in choices {
-        let value = values.choose(random).copied().unwrap_or_default();
-        if !value.is_empty() {
-            labels.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    let count = if random.random_ratio(1, 6) { 2 } else { 1 };
-    let mut networks: Vec<_> =
-        if random.random_ratio(1, 12) { vec![FLAT] } else { SUBNETS.sample(random, count).copied().collect() };
-    networks.sort_unstable();
-    let mut address = |subnet: &str, end: &str| -> Option<IpAddr> {
-        let address = subnet.replace(end, &host.to_string()).parse().expect("address");
-        random.random_ratio(9, 10).then_some(address)
-    };
-    let attachments = networks.into_iter().map(|(network, v4, v6)| Attachment {
-        network: NetworkId(network.to_owned()),
-        endpoint_id: format!("{host}-{network}"),
-        ipv4: address(v4, "0/24"),
-        ipv6: address(v6, "/64"),
-        mac: None,
-    });
-    Container {
-        id: ContainerId(format!("container-{host}")),
-        name: format!("container-{host}"),
-        image: "busybox".to_owned(),
-        attachments: attachments.collect(),
-        labels,
-        unenforceable: None,
-        published: vec![],
-        listed: true,
-        judged: std::collections::BTreeSet::new(),
-        stated_namespace: None,
-    }
-}
-
-fn inventory(random: &mut StdRng) -> Inventory {
-    let networks = SUBNETS.into_iter().chain([FLAT]).map(network);
-    let containers = HOSTS.map(|host| container(random, host));
-    let prod = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-    Inventory {
-        networks: networks.map(|network| (network.id.clone(), network)).collect(),
-        containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
-        namespaces: BTreeMap::from([("a".to_owned(), prod)]),
-    }
 }
 
 /// One who sends and receives: an address, and the bridge behind which it is, if any.
@@ -176,7 +104,7 @@ impl Tally {
         let loaded = load(&[SourceFile::new("generated.yaml", text.clone())]);
         let errors: Vec<_> = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "seed {seed}: {errors:#?}\n{text}");
-        let inventory = inventory(&mut StdRng::seed_from_u64(seed));
+        let inventory = inventory(seed);
         let compiled = compile(&loaded.policies, &inventory, &Options::default());
         let reference = Reference::new(&loaded.policies, &inventory);
         for family in Family::ALL {

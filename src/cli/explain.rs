@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::compile::{self, Options};
 use crate::net::{Family, Protocol};
-use crate::verdict::path::{self, End, Traffic, paths};
+use crate::verdict::path::{self, End, Finder, Traffic};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -65,7 +65,7 @@ impl Arguments {
         let (from, to) = (find(&self.from)?, find(&self.to)?);
         let families = self.ip_version.map_or(Family::ALL.to_vec(), |family| vec![family]);
         let traffic = self.traffic();
-        let ways = paths(&inventory, &from, &to, traffic, &families)?;
+        let ways = Finder::new(&inventory).paths(&from, &to, traffic, &families)?;
         let compiled = compile::compile(&policies, &inventory, &Options::default());
         let verdicts = answer::judge(&compiled, &ways);
         let answer = answer::Answer::new(

@@ -197,42 +197,53 @@ struct Point<'a> {
     address: IpAddr,
 }
 
-/// All ways of a flow, in the families asked for in which both ends have an address.
-pub fn paths<'a>(
+/// Finds the ways of flows in one inventory.
+#[derive(Clone, Debug)]
+pub struct Finder<'a> {
     inventory: &'a Inventory,
-    from: &End,
-    to: &End,
-    traffic: Traffic,
-    families: &[Family],
-) -> Result<Paths<'a>, Error> {
-    if let (End::Container { container: source, .. }, End::Container { container: destination, .. }) = (from, to)
-        && source == destination
-    {
-        let name = inventory.containers.get(source).map_or_else(|| source.to_string(), |found| found.name.clone());
-        return Err(Error::Itself(name));
+    endpoints: Vec<Endpoint<'a>>,
+}
+
+impl<'a> Finder<'a> {
+    /// A finder for one inventory.
+    pub fn new(inventory: &'a Inventory) -> Finder<'a> {
+        Finder { inventory, endpoints: inventory.endpoints() }
     }
-    let endpoints = inventory.endpoints();
-    let mut judged = Vec::new();
-    for &family in families {
-        let sources = points(inventory, &endpoints, from, family);
-        let destinations = points(inventory, &endpoints, to, family);
-        let both = Ends { from, to, traffic, family };
-        judged.extend(both.ways(&sources, &destinations));
-        judged.extend(both.through_published_ports(&endpoints, &sources));
+
+    /// The endpoints of the inventory, as [`Inventory::endpoints`] has them.
+    pub fn endpoints(&self) -> &[Endpoint<'a>] {
+        &self.endpoints
     }
-    let out_of_reach: Vec<_> = endpoints
-        .iter()
-        .filter(|endpoint| from.includes(endpoint) || to.includes(endpoint))
-        .filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?)))
-        .collect();
-    if !judged.is_empty() {
-        return Ok(Paths { judged, out_of_reach });
+
+    /// All ways of a flow, in the families asked for in which both ends have an address.
+    pub fn paths(&self, from: &End, to: &End, traffic: Traffic, families: &[Family]) -> Result<Paths<'a>, Error> {
+        let inventory = self.inventory;
+        if let (End::Container { container: source, .. }, End::Container { container: destination, .. }) = (from, to)
+            && source == destination
+        {
+            let name = inventory.containers.get(source).map_or_else(|| source.to_string(), |found| found.name.clone());
+            return Err(Error::Itself(name));
+        }
+        let mut judged = Vec::new();
+        for &family in families {
+            let sources = points(inventory, &self.endpoints, from, family);
+            let destinations = points(inventory, &self.endpoints, to, family);
+            let both = Ends { from, to, traffic, family };
+            judged.extend(both.ways(&sources, &destinations));
+            judged.extend(both.through_published_ports(&self.endpoints, &sources));
+        }
+        let ends = self.endpoints.iter().filter(|endpoint| from.includes(endpoint) || to.includes(endpoint));
+        let out_of_reach: Vec<_> =
+            ends.filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?))).collect();
+        if !judged.is_empty() {
+            return Ok(Paths { judged, out_of_reach });
+        }
+        Err(match out_of_reach.into_iter().next() {
+            Some((endpoint, reason)) => Error::OutOfReach { endpoint, reason },
+            None if is_on_a_network(inventory, from) || is_on_a_network(inventory, to) => Error::NoCommonFamily,
+            None => Error::NoContainer,
+        })
     }
-    Err(match out_of_reach.into_iter().next() {
-        Some((endpoint, reason)) => Error::OutOfReach { endpoint, reason },
-        None if is_on_a_network(inventory, from) || is_on_a_network(inventory, to) => Error::NoCommonFamily,
-        None => Error::NoContainer,
-    })
 }
 
 fn is_on_a_network(inventory: &Inventory, end: &End) -> bool {

@@ -56,7 +56,7 @@ const HTTP: Traffic = Traffic::Ports { protocol: Protocol::TCP, source: 49_152, 
 fn ways(from: &str, to: &str) -> Result<Vec<String>, Error> {
     let world = world();
     let (from, to) = (End::find(&world, from)?, End::find(&world, to)?);
-    let found = paths(&world, &from, &to, HTTP, &Family::ALL)?;
+    let found = Finder::new(&world).paths(&from, &to, HTTP, &Family::ALL)?;
     let interface = |name: &Option<InterfaceName>| name.as_ref().map_or("*".to_owned(), ToString::to_string);
     let shown = |path: &Path<'_>| {
         let Packet { hook, in_interface, out_interface, source, destination, .. } = &path.packet;
@@ -200,7 +200,7 @@ fn published_ports_are_reached_through_the_proxy_too() {
             protocol: Protocol::TCP,
         }];
         let end = |name| End::find(&world, name).unwrap();
-        let found = paths(&world, &end(from), &end("db"), HTTP, &Family::ALL).unwrap();
+        let found = Finder::new(&world).paths(&end(from), &end("db"), HTTP, &Family::ALL).unwrap();
         let shown = |path: &Path<'_>| format!("{} {}", path.packet.destination, path.route);
         let proxied = |path: &&Path<'_>| path.packet.destination_port == Some(8080);
         found.judged.iter().filter(proxied).map(shown).collect::<Vec<_>>()
@@ -233,7 +233,7 @@ fn published_ports_are_reached_through_the_proxy_too() {
 fn echo_requests_are_those_of_their_family() {
     let world = world();
     let end = |name| End::find(&world, name).unwrap();
-    let found = paths(&world, &end("web"), &end("api"), Traffic::EchoRequest, &Family::ALL).unwrap();
+    let found = Finder::new(&world).paths(&end("web"), &end("api"), Traffic::EchoRequest, &Family::ALL).unwrap();
     let sent: Vec<_> = found.judged.iter().map(|path| (path.packet.protocol, path.packet.icmp)).collect();
     assert_eq!(sent, [(Protocol::ICMP, Some((8, 0))), (Protocol::ICMPV6, Some((128, 0)))]);
     assert!(found.judged.iter().all(|path| path.packet.destination_port.is_none()));
@@ -246,7 +246,7 @@ fn a_way_out_of_policys_reach_is_told_beside_the_judged_ones() {
     let web = world.containers.get_mut(&ContainerId("web0123456789".to_owned())).unwrap();
     web.attachments.push(Attachment { ipv4: "172.18.3.9".parse().ok(), ..lan });
     let end = |name| End::find(&world, name).unwrap();
-    let found = paths(&world, &end("web"), &end("api"), HTTP, &Family::ALL).unwrap();
+    let found = Finder::new(&world).paths(&end("web"), &end("api"), HTTP, &Family::ALL).unwrap();
     assert_eq!(found.judged.len(), 2);
     assert_eq!(found.out_of_reach, [("web@edge".to_owned(), Unenforceable::Driver("macvlan".to_owned()))]);
 }
