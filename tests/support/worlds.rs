@@ -95,7 +95,7 @@ pub(crate) fn inventory(seed: u64) -> Inventory {
 }
 
 fn gateway(subnet: &str) -> Option<IpAddr> {
-    subnet.parse::<Cidr>().expect("subnet").hosts().nth(if subnet.contains(':') { 1 } else { 0 })
+    subnet.parse::<Cidr>().expect("subnet").hosts().nth(usize::from(subnet.contains(':')))
 }
 
 /// Ports of the host for a container, now and then: on all addresses, on those of one family, on one.
