@@ -14,6 +14,7 @@ mod order;
 mod repair;
 mod shape;
 mod store;
+pub mod suppress;
 
 use std::collections::BTreeMap;
 use std::fmt;
