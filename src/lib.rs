@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod ruleset;
 pub mod compile;
 pub mod verdict;
+pub mod lint;
 pub mod dataplane;
 pub mod telemetry;
 pub mod controller;

@@ -8,10 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use crate::compile;
-use crate::inventory::Inventory;
-use crate::policy::field::FieldPath;
-use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
+use crate::lint;
+use crate::policy::{self, Diagnostic, SourceFile, files};
 
 use super::Outcome;
 use super::diagnostics::{Tally, render};
@@ -36,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_enum, default_value_t = AnswerFormat::Human, value_name = "FORMAT")]
     output: AnswerFormat,
 
-    /// Report containers of this Inventory file that the policies select and cannot reach, too
+    /// Hold the policies against the containers of this Inventory file, too
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
 
@@ -61,11 +59,9 @@ impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let sources = self.sources()?;
         let mut loaded = policy::load(&sources);
-        if let Some(path) = &self.inventory {
-            let inventory = world::from_file(path)?;
-            loaded.diagnostics.extend(out_of_reach(&loaded.policies, &inventory));
-            Diagnostic::sort(&mut loaded.diagnostics);
-        }
+        let world = self.inventory.as_deref().map(world::from_file).transpose()?;
+        loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
+        Diagnostic::sort(&mut loaded.diagnostics);
         let tally = Tally::of(&loaded.diagnostics);
         let resources = loaded.resources.values().sum();
         match self.output {
@@ -107,23 +103,4 @@ impl Arguments {
         }
         Ok(sources)
     }
-}
-
-/// A finding for each policy and each container that it selects without being in force for it.
-fn out_of_reach(policies: &PolicySet, inventory: &Inventory) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
-    for found in compile::out_of_reach(policies, inventory) {
-        for policy in &found.policies {
-            let message = format!("policy {} selects {found}", policy.key);
-            let field = FieldPath::root();
-            let finding = Diagnostic::new(&codes::OUT_OF_REACH, policy.location.clone(), &field, message);
-            let name = &found.endpoint.container.name;
-            let help = format!(
-                "leave it out of the selector, give it a bridge network, or start the controller with \
-                 --accept-out-of-reach {name}"
-            );
-            findings.push(finding.with_help(help));
-        }
-    }
-    findings
 }

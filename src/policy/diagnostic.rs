@@ -25,7 +25,7 @@ pub enum Severity {
 pub struct Diagnostic {
     /// How grave.
     pub severity: Severity,
-    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability; one of
+    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability, `DG5xxx` lints; one of
     /// [`super::codes::CODES`].
     pub code: &'static str,
     /// What is wrong, without the place and without the remedy.
