@@ -133,9 +133,9 @@ impl<'a> World<'a> {
 
     /// The endpoints that a rule's selector stands for; all without one.
     fn peers(&self, selector: Option<&Selector>) -> Vec<&Endpoint<'a>> {
-        let shows = |reason: &Unenforceable| reason.shows_its_address();
-        let shown = self.endpoints.iter().filter(|endpoint| endpoint.unenforceable.as_ref().is_none_or(shows));
-        shown.filter(|endpoint| selector.is_none_or(|selector| selector.matches(&endpoint.labels))).collect()
+        let is_shown = |reason: &Unenforceable| reason.shows_its_address();
+        let found = self.endpoints.iter().filter(|endpoint| endpoint.unenforceable.as_ref().is_none_or(is_shown));
+        found.filter(|endpoint| selector.is_none_or(|selector| selector.matches(&endpoint.labels))).collect()
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             listing(mute.iter().map(|endpoint| endpoint.name()))
         );
         let by_default = |endpoint: &&&Endpoint<'_>| endpoint.network.is_some_and(|n| n.name == DEFAULT_NETWORK);
-        let help = if mute.iter().all(|endpoint| by_default(&endpoint)) { HELP_DEFAULT_NETWORK } else { HELP };
+        let help = if mute.iter().all(by_default) { HELP_DEFAULT_NETWORK } else { HELP };
         findings.push(Finding::new(&codes::NO_NAMES, place, message).with_help(help));
     }
     findings

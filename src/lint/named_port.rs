@@ -36,7 +36,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                             0 => format!(
                                 "write the number, or label the containers: `dockgate.io/ports: {name}=8080/tcp`"
                             ),
-                            _ => format!("they declare {}", Vec::from_iter(known.iter().cloned()).join(", ")),
+                            _ => format!("they declare {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
                         };
                         findings.push(Finding::new(&codes::UNDECLARED_PORT, place, message).with_help(help));
                     }

@@ -61,11 +61,11 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
             let message =
                 format!("the policy selects nothing: no container of the inventory is in namespace `{namespace}`");
             let finding = Finding::new(&codes::SELECTS_NOTHING, Place::namespace(policy), message);
-            return Some(with_hint(finding, values(world, NAMESPACE_LABEL)));
+            return Some(finding.with_help(values(world, NAMESPACE_LABEL)));
         }
     }
     let message = format!("the policy selects nothing: no container of the inventory matches `{selector}`");
-    Some(with_hint(Finding::new(&codes::SELECTS_NOTHING, place, message), hint(world, selector)))
+    Some(Finding::new(&codes::SELECTS_NOTHING, place, message).with_help(hint(world, selector)))
 }
 
 fn of_peer(
@@ -124,40 +124,33 @@ fn matches_nothing(context: &Context<'_>, selector: &Selector, place: Place) -> 
         return None;
     }
     let message = format!("no container of the inventory and no network set matches `{selector}`");
-    Some(with_hint(Finding::new(&codes::SELECTS_NOTHING, place, message), hint(world, selector)))
+    Some(Finding::new(&codes::SELECTS_NOTHING, place, message).with_help(hint(world, selector)))
 }
 
 /// What is the matter with a selector that matches no container.
-fn hint(world: &World<'_>, selector: &Selector) -> Option<String> {
+fn hint(world: &World<'_>, selector: &Selector) -> String {
     let alone = |part: &Selector| world.endpoints.iter().any(|endpoint| part.matches(&endpoint.labels));
     let parts = selector.conjuncts();
     let Some(part) = parts.iter().find(|part| !alone(part)) else {
-        return Some("each part of it matches a container, but none matches all parts".to_owned());
+        return "each part of it matches a container, but none matches all parts".to_owned();
     };
     let keys = part.keys();
-    let [key] = Vec::from_iter(keys)[..] else { return Some(format!("no container matches `{part}`")) };
+    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else { return format!("no container matches `{part}`") };
     values(world, key)
 }
 
 /// What there is of a label.
-fn values(world: &World<'_>, key: &str) -> Option<String> {
+fn values(world: &World<'_>, key: &str) -> String {
     let values: BTreeSet<&str> =
         world.endpoints.iter().filter_map(|endpoint| endpoint.labels.get(key).map(String::as_str)).collect();
     let label = key.strip_prefix(NAMESPACE_PREFIX).unwrap_or(key);
     let owner = if label == key { "container" } else { "namespace" };
     if values.is_empty() {
-        return Some(format!("no {owner} of the inventory has the label `{label}`"));
+        return format!("no {owner} of the inventory has the label `{label}`");
     }
     let shown: Vec<String> = values.iter().take(MAX_VALUES).map(|value| format!("`{value}`")).collect();
     let more = if values.len() > MAX_VALUES { ", ..." } else { "" };
-    Some(format!("in the inventory `{label}` is {}{more}", shown.join(", ")))
-}
-
-fn with_hint(finding: Finding, hint: Option<String>) -> Finding {
-    match hint {
-        Some(hint) => finding.with_help(hint),
-        None => finding,
-    }
+    format!("in the inventory `{label}` is {}{more}", shown.join(", "))
 }
 
 /// An Allow rule whose peer is told by what it is not, so that a container without any label is allowed.

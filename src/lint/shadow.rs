@@ -122,7 +122,7 @@ fn across_policies(
 }
 
 /// What covers the rules of one place of the file, if something covers each: the first of them, with what covers it.
-fn covered<'a, T>(rules: &'a [Rule], covering: impl Fn(&Rule) -> Option<T>) -> Option<(&'a Rule, T)> {
+fn covered<T>(rules: &[Rule], covering: impl Fn(&Rule) -> Option<T>) -> Option<(&Rule, T)> {
     let by: Option<Vec<T>> = rules.iter().map(covering).collect();
     Some((rules.first()?, by?.into_iter().next()?))
 }

@@ -35,17 +35,17 @@ enum Value {
 impl Selector {
     /// Whether it is proved that no labels match.
     pub fn is_contradiction(&self) -> bool {
-        is_refuted(alternatives(&self.0, true))
+        is_refuted(alternatives(&self.0, true).as_ref())
     }
 
     /// Whether it is proved that all labels match.
     pub fn is_tautology(&self) -> bool {
-        is_refuted(alternatives(&self.0, false))
+        is_refuted(alternatives(&self.0, false).as_ref())
     }
 
     /// Whether it is proved that `other` matches whatever this one matches.
     pub fn implies(&self, other: &Selector) -> bool {
-        self == other || is_refuted(product(alternatives(&self.0, true), alternatives(&other.0, false)))
+        self == other || is_refuted(product(alternatives(&self.0, true), alternatives(&other.0, false)).as_ref())
     }
 
     /// Labels that match, if some were found.
@@ -84,11 +84,6 @@ impl Selector {
     }
 }
 
-/// Whether none of the alternatives can hold; `None` are too many to tell.
-fn is_refuted(alternatives: Option<Vec<Alternative<'_>>>) -> bool {
-    alternatives.is_some_and(|alternatives| alternatives.is_empty())
-}
-
 /// The alternatives, one of which holds where the expression holds (or does not, as stated). Those that contradict
 /// themselves are left out. `None` when there are too many.
 fn alternatives(expression: &Expression, holds: bool) -> Option<Vec<Alternative<'_>>> {
@@ -122,7 +117,7 @@ fn product<'a>(
     right: Option<Vec<Alternative<'a>>>,
 ) -> Option<Vec<Alternative<'a>>> {
     // A side that cannot hold decides, however many alternatives the other has.
-    if is_empty(&left) || is_empty(&right) {
+    if is_refuted(left.as_ref()) || is_refuted(right.as_ref()) {
         return Some(Vec::new());
     }
     let (left, right) = (left?, right?);
@@ -133,8 +128,9 @@ fn product<'a>(
     Some(pairs.filter(is_possible).collect())
 }
 
-fn is_empty(alternatives: &Option<Vec<Alternative<'_>>>) -> bool {
-    alternatives.as_ref().is_some_and(Vec::is_empty)
+/// Whether none of the alternatives can hold; `None` are too many to tell.
+fn is_refuted(alternatives: Option<&Vec<Alternative<'_>>>) -> bool {
+    alternatives.is_some_and(Vec::is_empty)
 }
 
 fn by_key<'a, 'd>(alternative: &'d Alternative<'a>) -> BTreeMap<&'a str, Vec<&'d Demand<'a>>> {
