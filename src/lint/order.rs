@@ -1,7 +1,7 @@
 //! Policies of one tier and one order that disagree, so that their names decide.
 //!
-//! Input: policies and, if there is one, the world. Output: a finding for each such pair and direction, at the rule that
-//! loses. With a world the policies must select a common container; without one, one selector must imply the other.
+//! Input: policies and, if there is one, the world. Output: a finding for each policy and direction that loses against
+//! another, at the rule that does. With a world the policies must select a common container; without one, one selector must imply the other.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             .chunk_by(|one, other| (&one.policy.tier, one.policy.order) == (&other.policy.tier, other.policy.order));
         for equals in equals {
             for (at, later) in equals.iter().enumerate() {
-                findings.extend(equals[..at].iter().filter_map(|earlier| compare(context, earlier, later, direction)));
+                findings.extend(equals[..at].iter().find_map(|earlier| compare(context, earlier, later, direction)));
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             })
             .collect();
         for (at, later) in candidates.iter().enumerate() {
-            let mut earlier: Option<Vec<&Candidate<'_>>> = None;
+            let mut earlier: Option<Vec<usize>> = None;
             for rules in as_written(later.policy.rules(direction).unwrap_or_default()) {
                 if rules.iter().all(|rule| never::is_dead(context, later.policy, direction, rule)) {
                     continue;
@@ -39,9 +39,9 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 let own = within_policy(later.policy, direction, rules);
                 let found = own.or_else(|| {
                     let earlier = earlier.get_or_insert_with(|| {
-                        candidates[..at].iter().filter(|earlier| selects_all_of(earlier, later)).collect()
+                        (0..at).filter(|earlier| selects_all_of(&candidates[*earlier], later)).collect()
                     });
-                    across_policies(earlier, later, direction, rules)
+                    across_policies(&candidates, earlier, later, direction, rules)
                 });
                 findings.extend(found);
             }
@@ -64,8 +64,13 @@ pub(super) fn deciding<'a>(context: &Context<'_>, policy: &'a Policy, direction:
     let all = policy.rules(direction).unwrap_or_default();
     all.iter()
         .filter(|rule| rule.action != RuleAction::Log && !never::is_dead(context, policy, direction, rule))
-        .filter(|rule| !earlier_in(policy, direction, rule).any(|earlier| covers(earlier, rule)))
+        .filter(|rule| is_asked(policy, direction, rule))
         .collect()
+}
+
+/// Whether no earlier rule of the policy decides about everything that a rule could match.
+fn is_asked(policy: &Policy, direction: Direction, rule: &Rule) -> bool {
+    !earlier_in(policy, direction, rule).any(|earlier| covers(earlier, rule))
 }
 
 /// The rules of the same policy that are asked before a rule, and decide.
@@ -87,25 +92,32 @@ fn within_policy(policy: &Policy, direction: Direction, rules: &[Rule]) -> Optio
 }
 
 fn across_policies(
-    earlier: &[&Candidate<'_>],
+    candidates: &[Candidate<'_>],
+    earlier: &[usize],
     later: &Candidate<'_>,
     direction: Direction,
     rules: &[Rule],
 ) -> Option<Finding> {
     let covering = |rule: &Rule| {
-        earlier.iter().find_map(|earlier| {
-            // Pass in an earlier tier leads to this one.
-            let decides = |action: RuleAction| match action {
-                RuleAction::Allow | RuleAction::Deny => true,
-                RuleAction::Pass => earlier.tier == later.tier,
+        earlier.iter().find_map(|at| {
+            let earlier = &candidates[*at];
+            let same_tier = earlier.tier == later.tier;
+            let is_final = |wide: &Rule| match wide.action {
+                RuleAction::Allow | RuleAction::Deny => {
+                    same_tier || !may_pass_before(&candidates[..=*at], wide, direction)
+                }
+                // Pass in an earlier tier leads to this one.
+                RuleAction::Pass => same_tier,
                 RuleAction::Log => false,
             };
             // Where only the names decide which is asked first, that is what there is to say.
-            let by_name = earlier.tier == later.tier && earlier.policy.order == later.policy.order;
-            let found =
-                earlier.policy.rules(direction).unwrap_or_default().iter().find(|wide| {
-                    decides(wide.action) && (!by_name || wide.action == rule.action) && covers(wide, rule)
-                });
+            let by_name = same_tier && earlier.policy.order == later.policy.order;
+            let found = earlier.policy.rules(direction).unwrap_or_default().iter().find(|wide| {
+                (!by_name || wide.action == rule.action)
+                    && covers(wide, rule)
+                    && is_final(wide)
+                    && is_asked(earlier.policy, direction, wide)
+            });
             found.map(|wide| (earlier.policy, wide))
         })
     };
@@ -119,6 +131,16 @@ fn across_policies(
     let message = format!("the rule has no effect: {whom} comes before, for at least the same containers and packets");
     let help = advice(rule, by, "give this policy a lower `order`, or narrow the other one");
     Some(Finding::new(&codes::SHADOWED, place, message).with_help(help))
+}
+
+/// Whether a packet may leave the tier of the last of these policies by a Pass before this rule of it is asked.
+fn may_pass_before(candidates: &[Candidate<'_>], rule: &Rule, direction: Direction) -> bool {
+    let Some(last) = candidates.last() else { return false };
+    candidates.iter().filter(|candidate| candidate.tier == last.tier).any(|candidate| {
+        let is_last = candidate.policy.key == last.policy.key;
+        let mut rules = candidate.policy.rules(direction).unwrap_or_default().iter();
+        rules.any(|passing| passing.action == RuleAction::Pass && (!is_last || passing.index < rule.index))
+    })
 }
 
 /// What covers the rules of one place of the file, if something covers each: the first of them, with what covers it.

@@ -58,6 +58,7 @@ fn rules_that_an_earlier_policy_shadows() {
         ("a staged policy decides nothing", calico("StagedNetworkPolicy", "name: a, namespace: shop", deny) + &one("b", &format!("order: 2, ingress: [{web}]"))),
         ("an earlier tier", calico("Tier", "name: t", "order: 1") + &calico("GlobalNetworkPolicy", "name: t.a", "tier: t, ingress: [{action: Deny}]") + &one("b", &format!("ingress: [«DG5010»{web}]"))),
         ("an earlier tier passes", calico("Tier", "name: t", "order: 1") + &calico("GlobalNetworkPolicy", "name: t.a", "tier: t, ingress: [{action: Pass}]") + &one("b", &format!("ingress: [{web}]"))),
+        ("an earlier tier passes some before", calico("Tier", "name: t", "order: 1") + &calico("GlobalNetworkPolicy", "name: t.a", "tier: t, ingress: [{action: Pass, protocol: TCP}, {action: Allow}]") + &one("b", &format!("ingress: [{web}]"))),
         ("the same again", one("a", &format!("order: 1, ingress: [{web}]")) + &one("b", &format!("order: 2, selector: has(app), ingress: [«DG5011»{web}]"))),
         ("the same by name", one("a", &format!("ingress: [{web}]")) + &one("b", &format!("selector: has(app), ingress: [«DG5011»{web}]"))),
     ]);
