@@ -8,6 +8,7 @@ mod database;
 mod dns;
 mod families;
 mod host_port;
+mod implied;
 mod named_port;
 mod nets;
 mod never;
@@ -28,6 +29,7 @@ use crate::net::Cidr;
 use crate::policy::{Diagnostic, Direction, Policy, PolicySet, Rule, SourceFile};
 use crate::selector::{NAMESPACE_LABEL, ORCHESTRATOR, ORCHESTRATOR_LABEL, Selector};
 
+use implied::Implications;
 use place::{Finding, Places};
 
 /// One lint.
@@ -67,6 +69,7 @@ struct Context<'a> {
     policies: &'a PolicySet,
     world: Option<World<'a>>,
     network_sets: Vec<LabelledNets<'a>>,
+    implications: Implications<'a>,
 }
 
 /// The containers.
@@ -93,7 +96,8 @@ impl<'a> Context<'a> {
             LabelledNets { labels, nets: &set.nets }
         });
         let world = inventory.map(|inventory| World { inventory, endpoints: inventory.endpoints() });
-        Context { policies, world, network_sets: network_sets.collect() }
+        let network_sets = network_sets.collect();
+        Context { policies, world, network_sets, implications: Implications::new(policies) }
     }
 
     /// Policies that are not staged, each with its place in the order of evaluation.

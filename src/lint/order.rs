@@ -1,9 +1,8 @@
 //! Policies of one tier and one order that disagree, so that their names decide.
 //!
 //! Input: policies and, if there is one, the world. Output: a finding for each policy and direction that loses against
-//! another, at the rule that does. With a world the policies must select a common container; without one, one selector must imply the other.
-
-use std::collections::BTreeMap;
+//! another, at the rule that does. With a world the policies must select a common container; without one, one selector must
+//! imply the other.
 
 use crate::policy::{Direction, Policy, Rule, codes};
 
@@ -14,8 +13,9 @@ use super::{Context, selects_no_container, shadow};
 /// A policy with the rules of one direction that decide.
 struct Candidate<'a> {
     policy: &'a Policy,
+    /// Its place in the policy set.
+    position: usize,
     rules: Vec<&'a Rule>,
-    example: Option<BTreeMap<String, String>>,
     /// Endpoints that it selects, by their place in the world.
     selected: Vec<usize>,
 }
@@ -26,10 +26,10 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         let candidates: Vec<Candidate<'_>> = context
             .enforced()
             .filter(|(_, policy)| !selects_no_container(&policy.selector))
-            .map(|(_, policy)| Candidate {
+            .map(|(position, policy)| Candidate {
                 policy,
+                position,
                 rules: shadow::deciding(context, policy, direction),
-                example: policy.selector.example(),
                 selected: selected(context, policy),
             })
             .filter(|candidate| !candidate.rules.is_empty())
@@ -74,10 +74,8 @@ fn compare(
 }
 
 fn select_in_common(context: &Context<'_>, one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
-    let implies = |narrow: &Candidate<'_>, wide: &Candidate<'_>| {
-        narrow.example.as_ref().is_none_or(|example| wide.policy.selector.matches(example))
-            && narrow.policy.selector.implies(&wide.policy.selector)
-    };
+    let implies =
+        |narrow: &Candidate<'_>, wide: &Candidate<'_>| context.implications.holds(narrow.position, wide.position);
     match &context.world {
         Some(_) => one.selected.iter().any(|at| other.selected.contains(at)),
         None => implies(one, other) || implies(other, one),

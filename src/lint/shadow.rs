@@ -3,8 +3,6 @@
 //! Input: policies in evaluation order. Output: findings at the later rules. A rule counts as shadowed only by one other
 //! rule as a whole, never by several together: what cannot be read off two rules is not worth a reader's trust.
 
-use std::collections::BTreeMap;
-
 use crate::policy::{Direction, Policy, Rule, RuleAction, codes};
 
 use super::cover::covers;
@@ -14,9 +12,9 @@ use super::{Context, as_written, never};
 /// A policy with what is asked of it again and again.
 struct Candidate<'a> {
     policy: &'a Policy,
+    /// Its place in the policy set.
+    position: usize,
     tier: Option<usize>,
-    /// Labels that its selector matches. A selector that does not match them is not implied, which settles most pairs.
-    example: Option<BTreeMap<String, String>>,
 }
 
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
@@ -24,12 +22,8 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     for direction in Direction::ALL {
         let candidates =
             context.enforced().filter(|(_, policy)| policy.rules(direction).is_some_and(|r| !r.is_empty()));
-        let candidates: Vec<Candidate<'_>> = candidates
-            .map(|(_, policy)| {
-                let example = policy.selector.example();
-                Candidate { policy, tier: context.tier(policy), example }
-            })
-            .collect();
+        let candidates: Vec<Candidate<'_>> =
+            candidates.map(|(position, policy)| Candidate { policy, position, tier: context.tier(policy) }).collect();
         for (at, later) in candidates.iter().enumerate() {
             let mut earlier: Option<Vec<usize>> = None;
             for rules in as_written(later.policy.rules(direction).unwrap_or_default()) {
@@ -39,7 +33,9 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 let own = within_policy(later.policy, direction, rules);
                 let found = own.or_else(|| {
                     let earlier = earlier.get_or_insert_with(|| {
-                        (0..at).filter(|earlier| selects_all_of(&candidates[*earlier], later)).collect()
+                        (0..at)
+                            .filter(|earlier| context.implications.holds(later.position, candidates[*earlier].position))
+                            .collect()
                     });
                     across_policies(&candidates, earlier, later, direction, rules)
                 });
@@ -154,9 +150,4 @@ fn advice(rule: &Rule, by: &Rule, otherwise: &str) -> String {
         return "remove it: both do the same".to_owned();
     }
     format!("it says {:?} and the earlier one {:?}: {otherwise}", rule.action, by.action)
-}
-
-fn selects_all_of(wide: &Candidate<'_>, narrow: &Candidate<'_>) -> bool {
-    let refuted = narrow.example.as_ref().is_some_and(|example| !wide.policy.selector.matches(example));
-    !refuted && narrow.policy.selector.implies(&wide.policy.selector)
 }
