@@ -19,6 +19,8 @@ use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::{AntiSpoofing, Binding, Role, Ruleset};
 
+pub(crate) use rules::exists_in;
+
 use chains::{ChainBuilder, Class, GovernedNetwork};
 use sets::{Candidate, SetBuilder};
 

@@ -24,6 +24,7 @@ pub mod ruleset;
 pub mod compile;
 pub mod verdict;
 pub mod reach;
+pub mod lint;
 pub mod dataplane;
 pub mod telemetry;
 pub mod controller;

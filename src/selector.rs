@@ -22,6 +22,7 @@
 
 mod error;
 mod expression;
+mod logic;
 mod parser;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use command_line::{Invocation, code_blocks, dockgate, root};
 use dockgate::inventory::Inventory;
 use dockgate::inventory::file;
+use dockgate::lint::lint;
 use dockgate::policy::{self, Diagnostic, Severity, SourceFile};
 use serde::Deserialize;
 
@@ -265,6 +266,19 @@ fn the_daemons_reader_finds_nothing_to_complain_of_in_a_whole_example_directory(
         let output = dockgate(&["validate", &path.to_string_lossy()]);
         assert_eq!(output.status.code(), Some(0), "{example}: {}", String::from_utf8_lossy(&output.stdout));
     }
+}
+
+#[test]
+fn no_lint_has_anything_to_say_about_an_example_in_its_own_world() {
+    for example in examples() {
+        let files = policy_files(&example);
+        let policies = policy::load(&files).policies;
+        for world in [Some(inventory(&example).0), None] {
+            assert_eq!(lint(&policies, world.as_ref(), &files), [], "{example}");
+        }
+    }
+    let files: Vec<SourceFile> = examples().iter().flat_map(|example| policy_files(example)).collect();
+    assert_eq!(lint(&policy::load(&files).policies, None, &files), [], "all examples");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "how much was judged belongs to the output of the test")]
 
+#[path = "reference/lints.rs"]
+mod lints;
 #[path = "support/policies.rs"]
 mod policies;
 #[path = "support/reference.rs"]

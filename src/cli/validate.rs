@@ -16,13 +16,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::compile;
-use crate::inventory::Inventory;
+use crate::lint;
 use crate::policy::codes::Code;
-use crate::policy::field::FieldPath;
 use crate::policy::suppress::baseline::Baseline;
 use crate::policy::suppress::{self, Finding};
-use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
+use crate::policy::{self, SourceFile, codes, files};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -34,7 +32,8 @@ use report::{Format, Report};
 const STANDARD_INPUT: &str = "<stdin>";
 
 /// Codes of findings that are made only where a world is known. Without one, a comment that ignores them is not idle.
-const NEEDS_WORLD: &[&Code] = &[&codes::OUT_OF_REACH];
+const NEEDS_WORLD: &[&Code] =
+    &[&codes::OUT_OF_REACH, &codes::SELECTS_NOTHING, &codes::ONE_FAMILY, &codes::HOST_PORT, &codes::UNDECLARED_PORT];
 
 /// Check policy files without Docker
 ///
@@ -56,7 +55,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Report containers of this Inventory file that the policies select and cannot reach, too
+    /// Hold the policies against the containers of this Inventory file, too
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
 
@@ -79,10 +78,8 @@ impl Arguments {
         let mut sources = self.sources()?;
         let files = sources.len();
         let mut loaded = policy::load(&sources);
-        if let Some(path) = &self.inventory {
-            let inventory = world::from_file(path)?;
-            loaded.diagnostics.extend(out_of_reach(&loaded.policies, &inventory));
-        }
+        let world = self.inventory.as_deref().map(world::from_file).transpose()?;
+        loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
         let base = std::env::current_dir().context("cannot tell the working directory")?;
         let mut findings = suppress::judge(&sources, loaded.diagnostics, &base, |code| self.looks_for(code));
         sources.extend(self.apply_baseline(&mut findings, &sources, &base)?);
@@ -169,23 +166,4 @@ impl Arguments {
         }
         Ok(sources)
     }
-}
-
-/// A finding for each policy and each container that it selects without being in force for it.
-fn out_of_reach(policies: &PolicySet, inventory: &Inventory) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
-    for found in compile::out_of_reach(policies, inventory) {
-        for policy in &found.policies {
-            let message = format!("policy {} selects {found}", policy.key);
-            let field = FieldPath::root();
-            let finding = Diagnostic::new(&codes::OUT_OF_REACH, policy.location.clone(), &field, message);
-            let name = &found.endpoint.container.name;
-            let help = format!(
-                "leave it out of the selector, give it a bridge network, or start the controller with \
-                 --accept-out-of-reach {name}"
-            );
-            findings.push(finding.with_help(help));
-        }
-    }
-    findings
 }

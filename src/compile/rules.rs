@@ -106,7 +106,7 @@ pub(super) fn alternatives_for_published<'a>(
 
 /// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and the blocks of those of its peers
 /// that the packet shows. A list of blocks, positive or negative, that holds none of the family takes the rule out of it.
-fn exists_in(rule: &Rule, family: Family, shown: &[&Peer]) -> bool {
+pub(crate) fn exists_in(rule: &Rule, family: Family, shown: &[&Peer]) -> bool {
     let mut lists = shown.iter().flat_map(|peer| [&peer.nets, &peer.not_nets]);
     let has_family = |nets: &Vec<Cidr>| nets.is_empty() || nets.iter().any(|net| net.family() == family);
     let excludes_itself = rule.protocol.is_some() && rule.protocol == rule.not_protocol;

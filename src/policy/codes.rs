@@ -10,7 +10,7 @@ use super::Severity;
 /// The meaning of one code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
-    /// `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability, `DG9xxx` what is ignored.
+    /// `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability, `DG5xxx` lints, `DG9xxx` what is ignored.
     pub id: &'static str,
     /// Its constant here, e.g. `UNKNOWN_FIELD`.
     pub name: &'static str,
@@ -209,6 +209,75 @@ codes! {
         "`doNotTrack`, `preDNAT` and `applyOnForward` concern the host's own interfaces, which dockgate does not police.";
     UNSUPPORTED_KIND = "DG4005" Error "kind is not supported"
         "The kind exists in the API group, and dockgate cannot enforce it. Were it let pass, what it denies would be open.";
+
+    NEVER_SELECTS = "DG5001" Warning "selector that can never match"
+        "The selector contradicts itself, as `a == 'x' && a == 'y'` does, or asks for what nothing on a Docker host has: \
+         `projectcalico.org/orchestrator` is `docker` on every container, so `== 'k8s'` of a copied policy matches none. \
+         A policy with such a selector protects nothing, and a rule is never used. No inventory is needed to see this.";
+    SELECTS_NOTHING = "DG5002" Warning "selector that matches nothing"
+        "No container of the inventory, and for a rule no network set either, has the labels that are asked for. A policy \
+         that selects nothing closes nothing. Mostly a label or a namespace is misspelt, or the label stands under \
+         `deploy.labels` of a Compose file, which containers do not get. If the containers come later, ignore it.";
+    ALWAYS_SELECTS = "DG5003" Warning "selector that always matches"
+        "Whatever the labels are, this part of the selector holds, as `a != 'x' || a == 'x'` does. Usually `&&` was meant \
+         where `||` stands: `a != 'x' || a != 'y'` excludes nothing. Write `all()` if everything is meant.";
+    MATCHES_UNLABELLED = "DG5004" Note "Allow rule for whatever has no label"
+        "A missing label makes `!=` and `not in` true, so `role != 'db'` allows every container without `role`: also the one \
+         that somebody starts tomorrow and does not label. Where that is not meant, ask for the label, too: \
+         `has(role) && role != 'db'`. With an inventory this is said only if there is such a container.";
+    MATCHES_STRANGERS = "DG5005" Warning "Allow rule for every unknown address"
+        "`notSelector` without `selector` excludes the addresses of the containers and network sets that it matches and no \
+         others: every address of the outside remains allowed. Use `selector: \"!(...)\"` to allow containers and network \
+         sets only.";
+
+    SHADOWED = "DG5010" Warning "rule shadowed by an earlier one"
+        "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect. \
+         If both do the same, one of them can go; if not, the narrower one belongs first. An earlier rule is one further up in \
+         the same policy, or one of a policy that comes before and selects at least the same containers.";
+    REDUNDANT = "DG5011" Note "rule that another policy makes superfluous"
+        "A policy that comes before, and selects at least the same containers, does the same with every packet that this rule \
+         could match. Harmless; but whoever changes or removes this rule to change what is allowed changes nothing.";
+    NEVER_MATCHES = "DG5012" Warning "rule that can never match"
+        "No packet meets all conditions of the rule: what one of them lets through another excludes, or the rule asks the \
+         policy's own containers for labels that they cannot have. In an ingress rule `destination` is the container that the \
+         policy selects, in an egress rule `source` is; the other side is the peer.";
+    NAME_DECIDES = "DG5013" Warning "policies of equal order that disagree"
+        "Two policies of one tier and one order (or both without one) select the same containers, and one allows what the \
+         other does not. Policies of equal order are asked in the order of their names, so a renaming changes what is \
+         allowed. Give one of them a lower `order`: lower ones come first.";
+    PASS_IN_LAST_TIER = "DG5014" Warning "Pass in the last tier"
+        "`Pass` hands a packet to the next tier that has a policy for the container. Where there is none, the packet is \
+         allowed. Write `Allow` if that is meant; otherwise add a policy to a later tier.";
+
+    NO_NAMES = "DG5020" Warning "way out without DNS"
+        "The containers may connect to addresses outside, but to no name server: no rule allows UDP port 53. On a network that \
+         a user or Compose has made, Docker's embedded resolver runs inside the container's own network namespace and still \
+         answers for names of containers; it forwards every other query from the container's own address, so that egress \
+         policy drops it. Exempt are queries that go to a resolver on a loopback address of the host, as `127.0.0.53` in \
+         the host's /etc/resolv.conf: these are sent by the host. On the default network `bridge` there is no embedded resolver, \
+         and every query is the container's own.";
+    ONE_FAMILY = "DG5021" Warning "rule for one IP version on a dual-stack network"
+        "The containers have addresses of both IP versions, and the rule is about one of them, by `ipVersion`, by a block of \
+         every address, or by blocks of the containers' own network. Packets of the other version are left to the rest of the \
+         policy: what an Allow rule allows is closed there, and what a Deny rule denies may be open. Add the same rule for the \
+         other version, or use selectors, which cover both.";
+    HOST_PORT = "DG5022" Warning "host port where the container port counts"
+        "A published port is a port of the host that leads to a port of the container. Policy judges the container's port, also \
+         for a client that came by the published one: with `ports: [\"8080:80\"]`, rules are about 80.";
+    UNDECLARED_PORT = "DG5023" Warning "named port that nobody declares"
+        "A port name means the ports that containers declare with the label `dockgate.io/ports`, such as \
+         `http=8080/tcp,dns=53/udp`. None of the containers in question declares this name for the rule's protocol, so it \
+         stands for no port at all. Names of images and of Compose services are not port names.";
+    OPEN_DATABASE = "DG5024" Warning "database port open to every address"
+        "The rule lets any address connect to a port on which a database or a store listens by default. Whether Docker lets the \
+         outside come that far depends on what is published today. Name the clients with a selector or with blocks.";
+
+    OVERLAPPING_NETS = "DG5030" Note "blocks that overlap"
+        "One block of the list lies within another, or stands there twice, and adds nothing. Where it was meant to be an \
+         exception, it belongs into `notNets`; where the wider one is too wide, its prefix is probably mistyped.";
+    HOST_BITS_CLEARED = "DG5031" Warning "block with host bits"
+        "The address has bits set beyond the prefix. In network sets and in `ipBlock` they are cleared, as Calico and \
+         Kubernetes do: `10.0.0.5/8` is all of `10.0.0.0/8`. If the one address was meant, this is far too wide.";
 
     IGNORED_WITHOUT_REASON = "DG9001" Warning "ignored without a reason"
         "A comment `# dockgate:ignore CODE` says after the code why the finding is all right. Without a reason it has no \

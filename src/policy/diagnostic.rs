@@ -38,7 +38,7 @@ impl fmt::Display for Severity {
 pub struct Diagnostic {
     /// How grave.
     pub severity: Severity,
-    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability,
+    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability, `DG5xxx` lints,
     /// `DG9xxx` what is ignored; one of [`super::codes::CODES`].
     pub code: &'static str,
     /// What is wrong, without the place and without the remedy.

@@ -53,7 +53,7 @@ pub(super) enum Test {
 
 impl Test {
     /// Whether a label with this value, or a missing one, passes. Comparison is by byte, and nothing is numeric.
-    fn holds(&self, value: Option<&str>) -> bool {
+    pub(super) fn holds(&self, value: Option<&str>) -> bool {
         match (self, value) {
             (Test::Differs(_) | Test::NotIn(_), None) | (Test::Exists, Some(_)) => true,
             (_, None) => false,

@@ -366,3 +366,21 @@ proptest! {
         assert_errors_point_into(&text);
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_proved_of_a_selector_holds_for_all_labels(one in selector(), other in selector(), world in world()) {
+        let matches = one.matches(&world);
+        prop_assert!(!(one.is_contradiction() && matches), "{one} matches {world:?}");
+        prop_assert!(!one.is_tautology() || matches, "{one} does not match {world:?}");
+        prop_assert!(!(one.implies(&other) && matches) || other.matches(&world), "{one} does not imply {other}: {world:?}");
+        let both = one.clone().and(other.clone());
+        prop_assert!(!(both.is_contradiction() && matches && other.matches(&world)), "{both} matches {world:?}");
+        let all = one.conjuncts().into_iter().fold(Selector::all(), Selector::and);
+        prop_assert_eq!(all.matches(&world), matches, "the parts of {}", one);
+        if let Some(example) = one.example() {
+            prop_assert!(one.matches(&example), "{one} does not match its example {example:?}");
+            prop_assert!(!one.is_contradiction(), "{one} has an example");
+        }
+    }
+}

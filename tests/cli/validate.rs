@@ -130,3 +130,26 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(!answer.stdout.contains('\u{1b}'), "{answer:?}");
 }
+
+#[test]
+fn lints_are_warnings_that_only_strictness_lets_fail() {
+    let policy = POLICY.replace("app == 'web'", "app == 'wbe'");
+    let files = Files::new(&[("web.yaml", &policy), ("inventory.yaml", INVENTORY)]);
+    let expected = "\
+warning[DG5002]: no container of the inventory and no network set matches `(projectcalico.org/namespace == \"shop\" && app == \"wbe\")`
+  --> web.yaml:11:19
+   |
+11 |         selector: app == 'wbe'
+   |                   ^^^ spec.ingress[0].source.selector
+   |
+   = help: in the inventory `app` is `api`, `batch`, `web`
+
+1 warning in 1 file (1 resource)
+";
+    let answer = files.run(&["validate", "web.yaml", "--inventory", "inventory.yaml"]);
+    assert_eq!((answer.stdout.as_str(), answer.code), (expected, Some(0)), "{answer:?}");
+    let strict = files.run(&["validate", "web.yaml", "--inventory", "inventory.yaml", "--strict"]);
+    assert_eq!((strict.stdout.as_str(), strict.code), (expected, Some(1)), "{strict:?}");
+    let without = files.run(&["validate", "web.yaml", "--strict"]);
+    assert_eq!((without.stdout.as_str(), without.code), ("no problems in 1 file (1 resource)\n", Some(0)));
+}

@@ -4,6 +4,9 @@
 //! A check that gives up a value must have said why, or a resource would vanish without a word: [`Reported`] makes that
 //! a matter of types.
 
+use ipnet::IpNet;
+
+use crate::net::Cidr;
 use crate::policy::codes::{self, Code};
 use crate::policy::document::Document;
 use crate::policy::field::FieldPath;
@@ -75,6 +78,17 @@ impl<'a> Findings<'a> {
         help: impl Into<String>,
     ) -> Reported {
         self.report(self.document.key_finding(code, path, message).with_help(help))
+    }
+
+    /// Reads an address or a block whose host bits are cleared, with a warning about them; `None` when it is neither.
+    pub(super) fn lenient_block(&mut self, path: &FieldPath, text: &str) -> Option<Cidr> {
+        let block = text.parse::<Cidr>().ok()?;
+        if let Some(net) = text.parse::<IpNet>().ok().filter(|net| net.addr() != net.network()) {
+            let message = format!("`{text}` has bits set beyond its prefix and means all of `{block}`");
+            let help = format!("write `{block}` for the block or `{}` for the address", IpNet::from(net.addr()));
+            self.value_with_help(&codes::HOST_BITS_CLEARED, path, message, help);
+        }
+        Some(block)
     }
 
     /// Parses a selector. The place of an error is the character at fault, where the file shows it literally.

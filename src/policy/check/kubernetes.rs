@@ -271,7 +271,7 @@ fn ip_block(findings: &mut Findings<'_>, path: &FieldPath, wire: &kubernetes::Ip
 
 /// A block as Kubernetes takes it: host bits are cleared.
 fn block(findings: &mut Findings<'_>, path: &FieldPath, text: &str) -> Checked<Cidr> {
-    text.parse::<Cidr>().ok().filter(|_| text.contains('/')).ok_or_else(|| {
+    findings.lenient_block(path, text).filter(|_| text.contains('/')).ok_or_else(|| {
         let help = "use an address and a prefix length, e.g. `10.0.0.0/8` or `2001:db8::/32`";
         findings.value_with_help(&codes::CIDR, path, format!("`{text}` is not a CIDR block"), help)
     })

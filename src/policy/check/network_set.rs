@@ -1,7 +1,7 @@
 //! NetworkSet and GlobalNetworkSet.
 //!
-//! Input: the wire form. Output: a [`NetworkSet`]. Unlike in rules, single addresses and host bits are welcome, as in
-//! Calico: such lists come from elsewhere.
+//! Input: the wire form. Output: a [`NetworkSet`]. Unlike in rules, single addresses are welcome and host bits are
+//! cleared, as in Calico: such lists come from elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::findings::{Checked, Findings, all};
 use super::metadata::{self, NameForm};
 use super::{Resource, spec};
-use crate::net::Cidr;
 use crate::policy::NetworkSet;
 use crate::policy::codes;
 use crate::policy::field::FieldPath;
@@ -29,10 +28,11 @@ pub(super) fn check(
     let labels = labels(findings, metadata);
     let path = spec().key("nets");
     let nets = all(nets.unwrap_or_default().iter().enumerate().map(|(index, text)| {
-        text.parse::<Cidr>().map_err(|_| {
+        let path = path.index(index);
+        findings.lenient_block(&path, text).ok_or_else(|| {
             let help = "use an address or a block, e.g. `203.0.113.7` or `2001:db8::/32`";
             let message = format!("`{text}` is not an address or a CIDR block");
-            findings.value_with_help(&codes::CIDR, &path.index(index), message, help)
+            findings.value_with_help(&codes::CIDR, &path, message, help)
         })
     }));
     let (identity, mut labels) = (identity?, labels?);

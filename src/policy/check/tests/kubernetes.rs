@@ -1,4 +1,4 @@
-use super::{assert_found, document, governed, policy};
+use super::{assert_found, document, governed, loaded, policy};
 use crate::policy::Direction::{self, Egress, Ingress};
 use crate::policy::{Peer, Policy, Port};
 
@@ -75,11 +75,21 @@ fn peers_are_containers_namespaces_or_blocks() {
              {key: c, operator: Exists}, {key: d, operator: DoesNotExist}]}}",
             format!("({of_a} && {CONTAINER} && a in {{\"x\", \"y\"}} && b not in {{\"z\"}} && has(c) && !has(d))"),
         ),
-        ("block", "{ipBlock: {cidr: 10.0.0.7/8, except: [10.1.0.0/16]}}", "10.0.0.0/8 -10.1.0.0/16".to_owned()),
+        ("block", "{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}", "10.0.0.0/8 -10.1.0.0/16".to_owned()),
     ] {
         let policy = kubernetes(Some("a"), &format!("{{ingress: [{{from: [{peer}]}}]}}"));
         assert_eq!(rules(&policy, Ingress), [format!("0 any {expected} > ")], "{name}");
     }
+}
+
+#[test]
+fn host_bits_of_a_block_are_cleared_with_a_warning() {
+    let block = "{ipBlock: {cidr: §10.0.0.7/8, except: [10.1.0.0/16, §10.2.3.4/16]}}";
+    let text = document("kubernetes", Some("a"), &format!("{{ingress: [{{from: [{block}]}}]}}"));
+    let field = "spec.ingress[0].from[0].ipBlock";
+    assert_found("block", &text, &[&format!("DG5031 {field}.cidr"), &format!("DG5031 {field}.except[1]")]);
+    let policy = &loaded(&text.replace('§', "")).policies.policies[0];
+    assert_eq!(rules(policy, Ingress), ["0 any 10.0.0.0/8 -10.1.0.0/16 -10.2.0.0/16 > "]);
 }
 
 #[test]

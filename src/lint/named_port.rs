@@ -1,0 +1,48 @@
+//! Port names that stand for no port.
+//!
+//! Input: policies and a world. Output: a finding for each name in a rule that none of the containers in question declares.
+
+use std::collections::BTreeSet;
+
+use crate::inventory::Endpoint;
+use crate::policy::codes;
+
+use super::place::{Finding, Place};
+use super::{Context, declared, own_side, ports};
+
+pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
+    let Some(world) = &context.world else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (policy, direction, rules) in context.rules() {
+        for rule in rules {
+            for (side, peer) in [("source", &rule.source), ("destination", &rule.destination)] {
+                let mut meant: Vec<&Endpoint<'_>> = world.peers(peer.selector.as_ref());
+                if side == own_side(direction) {
+                    meant.retain(|endpoint| policy.selector.matches(&endpoint.labels));
+                }
+                if meant.is_empty() {
+                    continue;
+                }
+                let known: BTreeSet<String> = declared(&meant)
+                    .into_iter()
+                    .filter(|port| rule.protocol.is_none_or(|protocol| protocol == port.protocol))
+                    .map(|port| port.name)
+                    .collect();
+                for (field, list) in [("ports", &peer.ports), ("notPorts", &peer.not_ports)] {
+                    for (index, name) in ports::names(list).filter(|(_, name)| !known.contains(*name)) {
+                        let place = Place::item(policy, direction, rule, &format!("{side}.{field}"), index);
+                        let message = format!("no container in question declares the port `{name}`");
+                        let help = match known.len() {
+                            0 => format!(
+                                "write the number, or label the containers: `dockgate.io/ports: {name}=8080/tcp`"
+                            ),
+                            _ => format!("they declare {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+                        };
+                        findings.push(Finding::new(&codes::UNDECLARED_PORT, place, message).with_help(help));
+                    }
+                }
+            }
+        }
+    }
+    findings
+}
