@@ -1,9 +1,11 @@
 //! Networks, containers and endpoints of one host, with the labels that selectors see.
 //!
-//! Input: snapshots and changes from Docker, or an Inventory file. Output: an [`Inventory`], a plain value.
+//! Input: snapshots and changes from Docker, an Inventory file, or Compose files. Output: an [`Inventory`], a plain value.
 //! An endpoint is one container's attachment to one network; its implicit labels cannot be forged by the container.
 
+mod addresses;
 mod change;
+pub mod compose;
 pub mod docker;
 mod engine;
 pub mod file;

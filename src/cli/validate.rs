@@ -16,7 +16,7 @@ use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
 use super::Outcome;
 use super::diagnostics::{Tally, render};
 use super::output::{AnswerFormat, count, json};
-use super::world;
+use super::world::{self, ComposeArguments};
 
 /// The name under which standard input appears in findings.
 const STANDARD_INPUT: &str = "<stdin>";
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
 
+    #[command(flatten)]
+    compose: ComposeArguments,
+
     /// Let warnings fail too
     #[arg(long)]
     strict: bool,
@@ -61,8 +64,7 @@ impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let sources = self.sources()?;
         let mut loaded = policy::load(&sources);
-        if let Some(path) = &self.inventory {
-            let inventory = world::from_file(path)?;
+        if let Some(inventory) = world::stated(self.inventory.as_deref(), &self.compose)? {
             loaded.diagnostics.extend(out_of_reach(&loaded.policies, &inventory));
             Diagnostic::sort(&mut loaded.diagnostics);
         }

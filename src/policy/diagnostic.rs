@@ -81,7 +81,7 @@ impl Serialize for Diagnostic {
 }
 
 /// `did you mean X?` when one of the candidates is close to what was written.
-pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(written, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 
