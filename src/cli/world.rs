@@ -85,16 +85,13 @@ pub(super) struct PolicyArguments {
 impl PolicyArguments {
     /// The policies that were chosen; `None` if none were and the host has no default directory.
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
-        let path = self.policies.as_deref().unwrap_or(Path::new(DEFAULT_POLICIES));
-        let sources = match files::read(&[path.to_owned()]) {
-            Err(files::Error::Read { source, .. }) if self.policies.is_none() && source.kind() == NotFound => {
-                return Ok(None);
-            }
-            sources => sources?,
-        };
-        let loaded = policy::load(&sources);
-        refuse_errors("the policies", path, &loaded.diagnostics, &sources, SHOW_ALL)?;
-        Ok(Some(loaded.policies))
+        match &self.policies {
+            Some(path) => policies(path).map(Some),
+            None => match policies(Path::new(DEFAULT_POLICIES)) {
+                Err(error) if is_absent(&error) => Ok(None),
+                policies => policies.map(Some),
+            },
+        }
     }
 
     /// The policies that were chosen; an error if none were.
@@ -107,6 +104,19 @@ impl PolicyArguments {
             .into()
         })
     }
+}
+
+/// The policies of a file or directory.
+pub(super) fn policies(path: &Path) -> anyhow::Result<PolicySet> {
+    let sources = files::read(&[path.to_owned()])?;
+    let loaded = policy::load(&sources);
+    refuse_errors("the policies", path, &loaded.diagnostics, &sources, SHOW_ALL)?;
+    Ok(loaded.policies)
+}
+
+/// Whether a path does not exist.
+fn is_absent(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(files::Error::Read { source, .. }) if source.kind() == NotFound)
 }
 
 /// Options that say how the kernel is reached.
