@@ -23,15 +23,15 @@ pub(in crate::cli) struct ComposeArguments {
     compose: Vec<PathBuf>,
 
     /// Active profile of the Compose files, or `*`; can be repeated [default: `COMPOSE_PROFILES`]
-    #[arg(long, value_name = "NAME", requires = "compose")]
+    #[arg(long, value_name = "NAME", requires = "compose", conflicts_with = "inventory")]
     profile: Vec<String>,
 
     /// Variables of the Compose files, instead of `.env` beside the first; can be repeated
-    #[arg(long, value_name = "FILE", requires = "compose")]
+    #[arg(long, value_name = "FILE", requires = "compose", conflicts_with = "inventory")]
     env_file: Vec<PathBuf>,
 
     /// Project name of the Compose files, in front of names of containers and networks
-    #[arg(short, long, value_name = "NAME", requires = "compose")]
+    #[arg(short, long, value_name = "NAME", requires = "compose", conflicts_with = "inventory")]
     project_name: Option<String>,
 }
 

@@ -13,7 +13,8 @@ pub(super) fn read(file: &SourceFile, known: &BTreeMap<String, String>) -> (BTre
     if file.unreadable.is_some() {
         return (BTreeMap::new(), document::parse(file).1);
     }
-    let mut reader = Reader { file, known, line: 1, set: BTreeMap::new(), diagnostics: Vec::new() };
+    let (set, visible) = (BTreeMap::new(), known.clone());
+    let mut reader = Reader { file, known, line: 1, set, visible, diagnostics: Vec::new() };
     reader.all(file.text.trim_start_matches('\u{feff}'));
     (reader.set, reader.diagnostics)
 }
@@ -24,6 +25,8 @@ struct Reader<'a> {
     /// Number of the line in which the rest begins.
     line: u32,
     set: BTreeMap<String, String>,
+    /// What a value can use: `known`, and of `set` what is not in it.
+    visible: BTreeMap<String, String>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -76,6 +79,9 @@ impl Reader<'_> {
         };
         self.line += u32::try_from(lines).unwrap_or(u32::MAX);
         if is_valid {
+            if !self.known.contains_key(name) {
+                self.visible.insert(name.to_owned(), value.clone());
+            }
             self.set.insert(name.to_owned(), value);
         }
         left
@@ -91,9 +97,7 @@ impl Reader<'_> {
     }
 
     fn substituted(&mut self, text: &str) -> String {
-        let variables: BTreeMap<String, String> =
-            self.set.iter().chain(self.known).map(|(name, value)| (name.clone(), value.clone())).collect();
-        match substitute(text, &variables, &mut BTreeSet::new()) {
+        match substitute(text, &self.visible, &mut BTreeSet::new()) {
             Ok(value) => value,
             Err(problem) => {
                 self.report(problem.to_string());

@@ -210,7 +210,7 @@ impl Former<'_> {
         }
         result.unwrap_or_else(|problem| {
             let finding = match problem {
-                Problem::Invalid(_) => node.finding(&codes::SUBSTITUTION, problem.to_string()),
+                Problem::Invalid(_) | Problem::Deep => node.finding(&codes::SUBSTITUTION, problem.to_string()),
                 Problem::Required { .. } => node
                     .finding(&codes::VARIABLE_REQUIRED, problem.to_string())
                     .with_help("set it in the environment, in `.env` or in a file named with --env-file"),

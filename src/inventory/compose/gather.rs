@@ -14,6 +14,9 @@ use crate::policy::diagnostic::did_you_mean;
 use crate::policy::field::FieldPath;
 use crate::policy::{Diagnostic, Location, SourceFile, codes};
 
+/// Most services that extend one another.
+const MAX_CHAIN: usize = 64;
+
 /// Reads a file; `None` if there is none.
 pub type Read<'r> = dyn FnMut(&Path) -> Result<Option<SourceFile>, String> + 'r;
 
@@ -96,6 +99,11 @@ impl Gatherer<'_> {
             let names: Vec<&str> = chain.iter().map(|(_, name)| name.as_str()).chain([name]).collect();
             let message = format!("services extend each other in a circle: {}", names.join(" → "));
             self.findings.push(target.finding(&codes::CIRCLE, message));
+            return Some(own);
+        }
+        if chain.len() == MAX_CHAIN {
+            let message = format!("more than {MAX_CHAIN} services extend one another");
+            self.findings.push(target.finding(&codes::LIMIT, message));
             return Some(own);
         }
         chain.push(place);

@@ -9,9 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) enum Problem {
     #[error("`{0}` is not a substitution: write `${{NAME}}`, or `$$` for a dollar sign")]
     Invalid(String),
+    #[error("more than {MAX_DEPTH} substitutions stand within each other")]
+    Deep,
     #[error("the variable `{name}` is required and not set{}", if reason.is_empty() { String::new() } else { format!(": {reason}") })]
     Required { name: String, reason: String },
 }
+
+/// Most substitutions within each other.
+const MAX_DEPTH: usize = 32;
 
 /// What stands between a variable's name and the text that belongs to it.
 const OPERATORS: [&str; 6] = [":?", "?", ":-", "-", ":+", "+"];
@@ -23,62 +28,85 @@ pub(super) fn substitute(
     variables: &BTreeMap<String, String>,
     unset: &mut BTreeSet<String>,
 ) -> Result<String, Problem> {
-    let mut result = String::new();
-    let mut rest = template;
-    while let Some(start) = rest.find('$') {
-        result.push_str(&rest[..start]);
-        let after = &rest[start + 1..];
-        if let Some(left) = after.strip_prefix('$') {
-            result.push('$');
-            rest = left;
-        } else if after.starts_with('{') {
-            let end = closing_brace(after).ok_or_else(|| Problem::Invalid(rest[start..].to_owned()))?;
-            result.push_str(&braced(&after[1..end], variables, unset)?);
-            rest = &after[end + 1..];
-        } else {
-            let name = name(after);
-            // A dollar sign before anything else is one.
-            result.push_str(if name.is_empty() { "$" } else { value(name, variables, unset) });
-            rest = &after[name.len()..];
-        }
-    }
-    result.push_str(rest);
-    Ok(result)
+    Substitution { variables, unset, depth: 0 }.text(template)
 }
 
-/// What stands between the braces.
-fn braced(inside: &str, variables: &BTreeMap<String, String>, unset: &mut BTreeSet<String>) -> Result<String, Problem> {
-    let name = name(inside);
-    let rest = &inside[name.len()..];
-    let invalid = || Problem::Invalid(format!("${{{inside}}}"));
-    if name.is_empty() {
-        return Err(invalid());
-    }
-    if rest.is_empty() {
-        return Ok(value(name, variables, unset).to_owned());
-    }
-    let operator = OPERATORS.into_iter().find(|operator| rest.starts_with(operator)).ok_or_else(invalid)?;
-    let argument = &rest[operator.len()..];
-    let known = variables.get(name).filter(|value| !operator.starts_with(':') || !value.is_empty());
-    match (operator.trim_start_matches(':'), known) {
-        ("+", Some(_)) => substitute(argument, variables, unset),
-        ("+", None) => Ok(String::new()),
-        (_, Some(value)) => Ok(value.clone()),
-        ("?", None) => {
-            Err(Problem::Required { name: name.to_owned(), reason: substitute(argument, variables, unset)? })
-        }
-        (_, None) => substitute(argument, variables, unset),
-    }
+struct Substitution<'a> {
+    variables: &'a BTreeMap<String, String>,
+    unset: &'a mut BTreeSet<String>,
+    /// How many substitutions the text stands in.
+    depth: usize,
 }
 
-fn value<'a>(name: &str, variables: &'a BTreeMap<String, String>, unset: &mut BTreeSet<String>) -> &'a str {
-    variables.get(name).map_or_else(
-        || {
-            unset.insert(name.to_owned());
-            ""
-        },
-        String::as_str,
-    )
+impl Substitution<'_> {
+    fn text(&mut self, template: &str) -> Result<String, Problem> {
+        let mut result = String::new();
+        let mut rest = template;
+        while let Some(start) = rest.find('$') {
+            result.push_str(&rest[..start]);
+            let after = &rest[start + 1..];
+            if let Some(left) = after.strip_prefix('$') {
+                result.push('$');
+                rest = left;
+            } else if after.starts_with('{') {
+                let end = closing_brace(after).ok_or_else(|| Problem::Invalid(rest[start..].to_owned()))?;
+                result.push_str(&self.braced(&after[1..end])?);
+                rest = &after[end + 1..];
+            } else {
+                let name = name(after);
+                // A dollar sign before anything else is one.
+                if name.is_empty() {
+                    result.push('$');
+                } else {
+                    result.push_str(self.value(name));
+                }
+                rest = &after[name.len()..];
+            }
+        }
+        result.push_str(rest);
+        Ok(result)
+    }
+
+    /// What stands between the braces.
+    fn braced(&mut self, inside: &str) -> Result<String, Problem> {
+        let name = name(inside);
+        let rest = &inside[name.len()..];
+        let invalid = || Problem::Invalid(format!("${{{inside}}}"));
+        if name.is_empty() {
+            return Err(invalid());
+        }
+        if rest.is_empty() {
+            return Ok(self.value(name).to_owned());
+        }
+        let operator = OPERATORS.into_iter().find(|operator| rest.starts_with(operator)).ok_or_else(invalid)?;
+        let argument = &rest[operator.len()..];
+        let known = self.variables.get(name).filter(|value| !operator.starts_with(':') || !value.is_empty());
+        match (operator.trim_start_matches(':'), known) {
+            ("+", Some(_)) => self.argument(argument),
+            ("+", None) => Ok(String::new()),
+            (_, Some(value)) => Ok(value.clone()),
+            ("?", None) => Err(Problem::Required { name: name.to_owned(), reason: self.argument(argument)? }),
+            (_, None) => self.argument(argument),
+        }
+    }
+
+    fn argument(&mut self, text: &str) -> Result<String, Problem> {
+        if self.depth == MAX_DEPTH {
+            return Err(Problem::Deep);
+        }
+        self.depth += 1;
+        let result = self.text(text);
+        self.depth -= 1;
+        result
+    }
+
+    fn value(&mut self, name: &str) -> &str {
+        let value = self.variables.get(name);
+        if value.is_none() {
+            self.unset.insert(name.to_owned());
+        }
+        value.map_or("", String::as_str)
+    }
 }
 
 /// The name with which a text begins; may be empty.

@@ -425,8 +425,9 @@ networks:
 fn after_the_large_pools_come_the_small_ones_and_then_nothing() {
     let world = |count: usize| {
         let keys: Vec<String> = (0..count).map(|number| format!("n{number:02}")).collect();
-        let declared: String = keys.iter().map(|key| format!("  {key}:\n")).collect();
-        let text = format!("services: {{a: {{image: i, networks: [{}]}}}}\nnetworks:\n{declared}", keys.join(", "));
+        let declared = keys.join(":\n  ");
+        let text =
+            format!("services: {{a: {{image: i, networks: [{}]}}}}\nnetworks:\n  {declared}:\n", keys.join(", "));
         World::new(&[("compose.yaml", text.as_str())]).load()
     };
     let full = world(30);

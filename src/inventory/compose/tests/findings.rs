@@ -252,3 +252,53 @@ services:
     assert_eq!(ports(a), ["2->2/tcp"]);
     assert_eq!(networks(&inventory), ["myshop_default bridge 172.18.0.0/16 172.18.0.1"]);
 }
+
+#[test]
+fn long_chains_of_services_end() {
+    let services: Vec<String> = (0..100).map(|number| format!("  s{number}: {{extends: s{}}}\n", number + 1)).collect();
+    let text = format!("services:\n{}  s100: {{image: i}}\n", services.concat());
+    let loaded = World::new(&[("compose.yaml", text.as_str())]).load();
+    assert!(loaded.diagnostics.iter().any(|finding| finding.code == codes::LIMIT.id), "{:?}", loaded.diagnostics);
+}
+
+/// Everything that has a meaning of its own.
+const SAMPLE: &str = "name: ${P:-p}
+include: [x.yaml]
+services:
+  a: &a {image: 'i:${T:-1}', ports: ['80-81:80-81', {target: 1, published: '2'}], networks: {n: {ipv4_address: 10.0.0.5}}}
+  b:
+    <<: *a
+    extends: {file: x.yaml, service: x}
+    networks: !override [n]
+    labels: !reset [a=b, \"ü=$$ß\"]
+    scale: 2
+  c: {extends: b, network_mode: 'service:a', profiles: [p]}
+networks: {n: {enable_ipv6: true, ipam: {config: [{subnet: 10.0.0.0/24, gateway: 10.0.0.9}]}}}
+";
+
+proptest::proptest! {
+    /// A change of the sample at any place: what is read is an inventory with usable bridges, or has findings.
+    #[test]
+    fn damaged_files_are_read_or_refused(
+        place in 0usize..1000, removed in 0usize..4, inserted in "[-${}:!'\"\\n #a1ü/\\[\\],&*<.]{0,4}"
+    ) {
+        let characters: Vec<char> = SAMPLE.chars().collect();
+        let place = place % characters.len();
+        let text: String = characters[..place]
+            .iter()
+            .copied()
+            .chain(inserted.chars())
+            .chain(characters[(place + removed).min(characters.len())..].iter().copied())
+            .collect();
+        let mut world = World::new(&[("compose.yaml", ""), ("x.yaml", "services: {x: {image: x}}\n"), (".env", "")]);
+        let files = [("compose.yaml", text.as_str()), world.files[1], (".env", text.as_str())];
+        world.files = &files;
+        let loaded = world.load();
+        for network in loaded.inventory.networks.values().filter(|network| network.driver == "bridge") {
+            proptest::prop_assert!(network.bridge.is_some() || !loaded.diagnostics.is_empty());
+        }
+        for finding in &loaded.diagnostics {
+            proptest::prop_assert!(codes::CODES.iter().any(|code| code.id == finding.code), "{}", finding.code);
+        }
+    }
+}

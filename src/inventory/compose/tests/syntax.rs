@@ -46,6 +46,7 @@ fn what_cannot_be_substituted_says_why() {
         ("${ SET}", Problem::Invalid("${ SET}".to_owned())),
         ("${SET!}", Problem::Invalid("${SET!}".to_owned())),
         ("${1}", Problem::Invalid("${1}".to_owned())),
+        (&format!("{}{}", "${X:-".repeat(50), "}".repeat(50)), Problem::Deep),
     ] {
         assert_eq!(substitute(template, &variables(), &mut BTreeSet::new()), Err(expected), "{template}");
     }
