@@ -77,7 +77,7 @@ pub fn load(request: &Request, read: &mut Read<'_>) -> Loaded {
     let tree = gatherer.model(&request.files, context, &[]);
     let mut model = model::read(&tree, &profiles(request, &variables), &mut gatherer.findings);
     for service in &mut model.services {
-        labels_of_files(service, &variables, &mut gatherer);
+        labels_of_files(service, &mut gatherer);
     }
     let Gatherer { mut findings, sources, .. } = gatherer;
     let project = world::Project { labels: project_labels(request, &directory, &project_name), name: project_name };
@@ -169,11 +169,13 @@ fn profiles(request: &Request, variables: &BTreeMap<String, String>) -> BTreeSet
 }
 
 /// Adds the labels of a service's `label_file`; those that stand in the Compose file come before them.
-fn labels_of_files(service: &mut Service, variables: &BTreeMap<String, String>, gatherer: &mut Gatherer<'_>) {
+fn labels_of_files(service: &mut Service, gatherer: &mut Gatherer<'_>) {
     let mut labels = BTreeMap::new();
     for node in &service.label_files {
         if let Some(source) = gatherer.referenced(node, Path::new("")) {
-            labels.extend(gatherer.environment(&source, variables));
+            // Such a file sees what label files before it set, and not the environment.
+            let of_file = gatherer.environment(&source, &labels);
+            labels.extend(of_file);
         }
     }
     labels.append(&mut service.labels);

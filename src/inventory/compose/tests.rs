@@ -245,7 +245,7 @@ networks: {n: {}}
 ",
         ),
         ("parts/deep/deep.yaml", "services: {deep: {image: d, scale: 2, labels: {from: deep, who: deep}}}\n"),
-        ("parts/far.labels", "FILE=yes\nwho=file\n"),
+        ("parts/far.labels", "FILE=yes\nFILE2=$FILE.$HOME\nwho=file\n"),
     ])
     .clean();
     assert_eq!(names(&inventory), ["myshop-child-1", "myshop-far-1", "myshop-far-2"]);
@@ -253,7 +253,7 @@ networks: {n: {}}
     assert_eq!(own_labels(child), ["from=base", "who=child"]);
     assert_eq!((ports(child), child.image.as_str()), (vec!["1->1/tcp".to_owned(), "2->2/tcp".to_owned()], "b"));
     assert_eq!(inventory.networks.values().map(|network| network.name.as_str()).max(), Some("myshop_n"));
-    assert_eq!(own_labels(container(&inventory, "myshop-far-2")), ["FILE=yes", "from=deep", "who=far"]);
+    assert_eq!(own_labels(container(&inventory, "myshop-far-2")), ["FILE=yes", "FILE2=yes.", "from=deep", "who=far"]);
 }
 
 #[test]
