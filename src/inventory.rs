@@ -1,9 +1,11 @@
 //! Networks, containers and endpoints of one host, with the labels that selectors see.
 //!
-//! Input: snapshots and changes from Docker, or an Inventory file. Output: an [`Inventory`], a plain value.
+//! Input: snapshots and changes from Docker, an Inventory file, or Compose files. Output: an [`Inventory`], a plain value.
 //! An endpoint is one container's attachment to one network; its implicit labels cannot be forged by the container.
 
+mod addresses;
 mod change;
+pub mod compose;
 pub mod docker;
 mod engine;
 pub mod file;
@@ -31,6 +33,8 @@ pub const IMAGE_LABEL: &str = "dockgate.io/image";
 pub const PORTS_LABEL: &str = "dockgate.io/ports";
 /// Calico's old Docker convention: a label with this prefix also counts without it.
 const CALICO_LABEL_PREFIX: &str = "org.projectcalico.label.";
+/// Labels that say a container's namespace; the first that is not empty counts.
+const NAMESPACE_SOURCES: [&str; 3] = [NAMESPACE_LABEL, "com.docker.compose.project", "com.docker.stack.namespace"];
 
 /// Full Docker network id, or the name where an Inventory file gives none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -231,11 +235,10 @@ impl Container {
     /// The namespace: stated, else label `projectcalico.org/namespace`, else the Compose project, else the Swarm stack,
     /// else `default`. A source that is empty counts as absent.
     pub fn namespace(&self) -> &str {
-        const SOURCES: [&str; 3] = [NAMESPACE_LABEL, "com.docker.compose.project", "com.docker.stack.namespace"];
         self.stated_namespace
             .as_deref()
             .into_iter()
-            .chain(SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
+            .chain(NAMESPACE_SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
             .find(|namespace| !namespace.is_empty())
             .unwrap_or("default")
     }
@@ -385,6 +388,18 @@ impl Inventory {
     pub fn trust_ports(&mut self) {
         for container in self.containers.values_mut() {
             container.judged = container.published.iter().cloned().collect();
+        }
+    }
+
+    /// Takes off the labels of containers that nobody asks for. Those that say namespace and ports of a container stay.
+    pub fn keep_labels(&mut self, is_asked_for: impl Fn(&str) -> bool) {
+        for container in self.containers.values_mut() {
+            container.labels.retain(|key, _| {
+                NAMESPACE_SOURCES.contains(&key.as_str())
+                    || key == PORTS_LABEL
+                    || is_asked_for(key)
+                    || key.strip_prefix(CALICO_LABEL_PREFIX).is_some_and(&is_asked_for)
+            });
         }
     }
 

@@ -320,6 +320,19 @@ pub struct PolicySet {
     pub network_sets: Vec<NetworkSet>,
 }
 
+impl PolicySet {
+    /// Whether any selector asks for a label of this key.
+    pub fn asks_for_label(&self, key: &str) -> bool {
+        let asks = |selector: &Selector| selector.asks_for(key);
+        self.policies.iter().any(|policy| {
+            let rules = policy.ingress.iter().chain(&policy.egress).flatten();
+            let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
+            let mut of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
+            asks(&policy.selector) || of_peers.any(asks)
+        })
+    }
+}
+
 /// A policy file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceFile {

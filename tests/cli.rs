@@ -6,6 +6,8 @@
 
 #[path = "cli/answers.rs"]
 mod answers;
+#[path = "cli/compose.rs"]
+mod compose;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reports.rs"]

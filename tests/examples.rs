@@ -8,11 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use command_line::{Invocation, code_blocks, dockgate, root};
-use dockgate::inventory::Inventory;
-use dockgate::inventory::file;
+use dockgate::inventory::{Inventory, Network, compose, file};
 use dockgate::lint::lint;
 use dockgate::policy::{self, Diagnostic, Severity, SourceFile};
-use serde::Deserialize;
 
 /// The owner's policy as it stands in the document that this project started from.
 const OWNERS_POLICY: &str = "\
@@ -157,30 +155,6 @@ const VERDICTS: &[(&str, &[Case])] = &[
     ),
 ];
 
-/// What a Compose file says that policy can see.
-#[derive(Deserialize)]
-struct Compose {
-    name: String,
-    services: BTreeMap<String, Service>,
-    networks: BTreeMap<String, Option<ComposeNetwork>>,
-}
-
-#[derive(Deserialize)]
-struct Service {
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    networks: BTreeSet<String>,
-    #[serde(default)]
-    ports: BTreeSet<String>,
-}
-
-#[derive(Deserialize)]
-struct ComposeNetwork {
-    driver: Option<String>,
-    #[serde(default)]
-    internal: bool,
-}
-
 /// A container as both worlds describe it: namespace, labels, networks, published ports as `HOST:CONTAINER`.
 type Description = (String, BTreeMap<String, String>, BTreeSet<String>, BTreeSet<String>);
 
@@ -284,39 +258,23 @@ fn no_lint_has_anything_to_say_about_an_example_in_its_own_world() {
 #[test]
 fn the_inventory_describes_the_same_world_as_the_compose_file() {
     for example in examples() {
-        let path = directory(&example).join("compose.yaml");
-        let compose: Compose = serde_yaml::from_str(&source(&path).text)
-            .unwrap_or_else(|error| panic!("{} is not a Compose file of the expected form: {error}", path.display()));
         let (inventory, _) = inventory(&example);
-
-        let composed: BTreeMap<String, Description> =
-            compose.services.iter().map(|(name, service)| describe_service(&compose, name, service)).collect();
-        assert_eq!(describe(&inventory), composed, "{example}: containers");
-
-        let networks: BTreeMap<String, (String, bool)> = inventory
-            .networks
-            .values()
-            .map(|network| (network.name.clone(), (network.driver.clone(), network.internal)))
-            .collect();
-        let composed: BTreeMap<String, (String, bool)> = compose
-            .networks
-            .iter()
-            .map(|(name, network)| {
-                let driver = network.as_ref().and_then(|network| network.driver.clone());
-                let internal = network.as_ref().is_some_and(|network| network.internal);
-                (format!("{}_{name}", compose.name), (driver.unwrap_or_else(|| "bridge".to_owned()), internal))
-            })
-            .collect();
-        assert_eq!(networks, composed, "{example}: networks");
+        let request = compose::Request {
+            files: vec![source(&directory(&example).join("compose.yaml"))],
+            working_directory: root(),
+            ..compose::Request::default()
+        };
+        let composed = compose::load(&request, &mut |_| Ok(None));
+        assert_eq!(composed.diagnostics, [], "{example}/compose.yaml");
+        assert_eq!(describe(&inventory), describe(&composed.inventory), "{example}: containers");
+        assert_eq!(describe_networks(&inventory), describe_networks(&composed.inventory), "{example}: networks");
     }
 }
 
-/// The container that Compose makes of a service.
-fn describe_service(compose: &Compose, name: &str, service: &Service) -> (String, Description) {
-    let namespace = service.labels.get("projectcalico.org/namespace").unwrap_or(&compose.name).clone();
-    let networks = service.networks.iter().map(|network| format!("{}_{network}", compose.name)).collect();
-    let description = (namespace, service.labels.clone(), networks, service.ports.clone());
-    (format!("{}-{name}-1", compose.name), description)
+/// Driver and whether it is internal of each network.
+fn describe_networks(inventory: &Inventory) -> BTreeMap<String, (String, bool)> {
+    let describe = |network: &Network| (network.name.clone(), (network.driver.clone(), network.internal));
+    inventory.networks.values().map(describe).collect()
 }
 
 fn describe(inventory: &Inventory) -> BTreeMap<String, Description> {
@@ -330,8 +288,10 @@ fn describe(inventory: &Inventory) -> BTreeMap<String, Description> {
                 let host = port.host_port.expect("the inventories of the examples state the host's port");
                 format!("{host}:{}", port.container_port)
             });
-            let description =
-                (container.namespace().to_owned(), container.labels.clone(), networks.collect(), ports.collect());
+            // An inventory that a person writes need not hold what Compose says of itself.
+            let labels = container.labels.iter().filter(|(key, _)| !key.starts_with("com.docker.compose."));
+            let labels = labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let description = (container.namespace().to_owned(), labels, networks.collect(), ports.collect());
             (container.name.clone(), description)
         })
         .collect()
@@ -342,14 +302,17 @@ fn every_example_allows_what_it_says() {
     let mut wrong = Vec::new();
     for (example, cases) in VERDICTS {
         let policies = directory(example);
-        let inventory = policies.join("inventory.yaml");
-        for (from, to, port, allowed) in *cases {
+        let worlds =
+            ["inventory", "compose"].map(|world| (format!("--{world}"), policies.join(format!("{world}.yaml"))));
+        for ((option, world), (from, to, port, allowed)) in
+            worlds.iter().flat_map(|world| cases.iter().map(move |case| (world, case)))
+        {
             let output = dockgate(&[
                 "explain",
                 "--policies",
                 &policies.to_string_lossy(),
-                "--inventory",
-                &inventory.to_string_lossy(),
+                option,
+                &world.to_string_lossy(),
                 "--from",
                 from,
                 "--to",
@@ -360,7 +323,7 @@ fn every_example_allows_what_it_says() {
             let expected = i32::from(!*allowed);
             if output.status.code() != Some(expected) {
                 wrong.push(format!(
-                    "{example}: {from} -> {to}:{port} should exit {expected}, not {:?}\n{}{}",
+                    "{example} {option}: {from} -> {to}:{port} should exit {expected}, not {:?}\n{}{}",
                     output.status.code(),
                     String::from_utf8_lossy(&output.stdout),
                     String::from_utf8_lossy(&output.stderr),

@@ -90,7 +90,7 @@ impl Arguments {
     }
 
     fn unknown_end(&self, error: &path::Error) -> anyhow::Error {
-        let source = if self.world.inventory.is_some() { " with the same --inventory" } else { "" };
+        let source = self.world.option().map(|option| format!(" with the same {option}")).unwrap_or_default();
         Failure {
             message: error.to_string(),
             help: format!("`dockgate get endpoints`{source} lists containers, networks and addresses"),

@@ -36,7 +36,9 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             return Some(failure.help.clone());
         }
         if cause.is::<docker::Error>() {
-            return Some("the commands that only read take --inventory FILE instead of an engine".to_owned());
+            return Some(
+                "the commands that only read take --inventory FILE or --compose FILE instead of an engine".to_owned(),
+            );
         }
         let lock = cause.downcast_ref().or_else(|| match cause.downcast_ref() {
             Some(controller::Error::Lock(lock)) => Some(lock),

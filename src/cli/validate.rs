@@ -24,7 +24,7 @@ use crate::policy::{self, SourceFile, codes, files};
 
 use super::Outcome;
 use super::failure::Failure;
-use super::world;
+use super::world::{self, ComposeArguments};
 
 use report::{Format, Report};
 
@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
 
+    #[command(flatten)]
+    compose: ComposeArguments,
+
     /// Let warnings fail too
     #[arg(long)]
     strict: bool,
@@ -78,7 +81,7 @@ impl Arguments {
         let mut sources = self.sources()?;
         let files = sources.len();
         let mut loaded = policy::load(&sources);
-        let world = self.inventory.as_deref().map(world::from_file).transpose()?;
+        let world = world::stated(self.inventory.as_deref(), &self.compose)?;
         loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
         let base = std::env::current_dir().context("cannot tell the working directory")?;
         let mut findings = suppress::judge(&sources, loaded.diagnostics, &base, |code| self.looks_for(code));
@@ -116,7 +119,7 @@ impl Arguments {
 
     /// Whether a finding with this code could have been made.
     fn looks_for(&self, code: &Code) -> bool {
-        self.inventory.is_some() || !NEEDS_WORLD.contains(&code)
+        self.inventory.is_some() || self.compose.is_stated() || !NEEDS_WORLD.contains(&code)
     }
 
     /// Suppresses what is known, and gives the file that says what that is.

@@ -1,4 +1,7 @@
-//! Where the read-only commands take their world from: the live engine or an Inventory file, and a policy directory.
+//! Where the read-only commands take their world from: the live engine, an Inventory file or Compose files, and a policy
+//! directory.
+
+mod compose;
 
 use std::io::ErrorKind::NotFound;
 use std::io::Write;
@@ -14,6 +17,8 @@ use crate::policy::{self, Diagnostic, PolicySet, SourceFile, files};
 use super::diagnostics::{Tally, render};
 use super::failure::Failure;
 
+pub(super) use compose::ComposeArguments;
+
 /// The policy directory of an installed host, used when none is named.
 const DEFAULT_POLICIES: &str = "/etc/dockgate/policies";
 
@@ -22,21 +27,40 @@ const DEFAULT_POLICIES: &str = "/etc/dockgate/policies";
 pub(super) struct WorldArguments {
     /// Take containers and networks from an Inventory file instead of the Docker engine
     #[arg(long, value_name = "FILE")]
-    pub(super) inventory: Option<PathBuf>,
+    inventory: Option<PathBuf>,
+
+    #[command(flatten)]
+    compose: ComposeArguments,
 }
 
 impl WorldArguments {
     /// The inventory that was chosen; without a choice, the engine's.
     pub(super) async fn inventory(&self) -> anyhow::Result<Inventory> {
-        match &self.inventory {
-            Some(path) => from_file(path),
+        match stated(self.inventory.as_deref(), &self.compose)? {
+            Some(inventory) => Ok(inventory),
             None => Ok(docker::snapshot(&docker::connect()?).await?),
+        }
+    }
+
+    /// The option that chose an inventory; `None` for the engine's.
+    pub(super) fn option(&self) -> Option<&'static str> {
+        match self.inventory {
+            Some(_) => Some("--inventory"),
+            None => self.compose.is_stated().then_some("--compose"),
         }
     }
 }
 
+/// The inventory of files, if any were chosen.
+pub(super) fn stated(inventory: Option<&Path>, compose: &ComposeArguments) -> anyhow::Result<Option<Inventory>> {
+    match inventory {
+        Some(path) => from_file(path).map(Some),
+        None => compose.load(),
+    }
+}
+
 /// The inventory of a file.
-pub(super) fn from_file(path: &Path) -> anyhow::Result<Inventory> {
+fn from_file(path: &Path) -> anyhow::Result<Inventory> {
     let sources = files::read(&[path.to_owned()])?;
     let [source] = sources.as_slice() else {
         return Err(Failure {
@@ -46,7 +70,7 @@ pub(super) fn from_file(path: &Path) -> anyhow::Result<Inventory> {
         .into());
     };
     let (inventory, diagnostics) = inventory::file::load(source);
-    refuse_errors("the inventory", path, &diagnostics, &sources)?;
+    refuse_errors("the inventory", path, &diagnostics, &sources, SHOW_ALL)?;
     Ok(inventory)
 }
 
@@ -61,16 +85,13 @@ pub(super) struct PolicyArguments {
 impl PolicyArguments {
     /// The policies that were chosen; `None` if none were and the host has no default directory.
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
-        let path = self.policies.as_deref().unwrap_or(Path::new(DEFAULT_POLICIES));
-        let sources = match files::read(&[path.to_owned()]) {
-            Err(files::Error::Read { source, .. }) if self.policies.is_none() && source.kind() == NotFound => {
-                return Ok(None);
-            }
-            sources => sources?,
-        };
-        let loaded = policy::load(&sources);
-        refuse_errors("the policies", path, &loaded.diagnostics, &sources)?;
-        Ok(Some(loaded.policies))
+        match &self.policies {
+            Some(path) => policies(path).map(Some),
+            None => match policies(Path::new(DEFAULT_POLICIES)) {
+                Err(error) if is_absent(&error) => Ok(None),
+                policies => policies.map(Some),
+            },
+        }
     }
 
     /// The policies that were chosen; an error if none were.
@@ -83,6 +104,19 @@ impl PolicyArguments {
             .into()
         })
     }
+}
+
+/// The policies of a file or directory.
+pub(super) fn policies(path: &Path) -> anyhow::Result<PolicySet> {
+    let sources = files::read(&[path.to_owned()])?;
+    let loaded = policy::load(&sources);
+    refuse_errors("the policies", path, &loaded.diagnostics, &sources, SHOW_ALL)?;
+    Ok(loaded.policies)
+}
+
+/// Whether a path does not exist.
+fn is_absent(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(files::Error::Read { source, .. }) if source.kind() == NotFound)
 }
 
 /// Options that say how the kernel is reached.
@@ -117,9 +151,18 @@ impl ValueEnum for Variant {
     }
 }
 
+/// What to do about errors in files that `validate` reads.
+const SHOW_ALL: &str = "`dockgate validate` shows every finding";
+
 /// An answer that left out what could not be read would look like an answer about everything: errors are printed, and
 /// nothing is answered.
-fn refuse_errors(what: &str, path: &Path, diagnostics: &[Diagnostic], sources: &[SourceFile]) -> anyhow::Result<()> {
+fn refuse_errors(
+    what: &str,
+    path: &Path,
+    diagnostics: &[Diagnostic],
+    sources: &[SourceFile],
+    help: &str,
+) -> anyhow::Result<()> {
     let tally = Tally::of(diagnostics);
     if tally.errors == 0 {
         return Ok(());
@@ -134,7 +177,7 @@ fn refuse_errors(what: &str, path: &Path, diagnostics: &[Diagnostic], sources: &
             path.display(),
             Tally { errors: tally.errors, ..Tally::default() }.summary()
         ),
-        help: "`dockgate validate` shows every finding".to_owned(),
+        help: help.to_owned(),
     }
     .into())
 }

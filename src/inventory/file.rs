@@ -3,7 +3,6 @@
 //! Input: the text of an Inventory file. Output: the same [`Inventory`] that an engine in this state would give, and all
 //! findings at once, each at its place. [`to_resource`] is the way back.
 
-mod addresses;
 mod resource;
 #[cfg(test)]
 mod tests;
@@ -11,7 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use self::addresses::Pool;
+use super::addresses::{self, Pool};
 use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable};
 use crate::api::dockgate as wire;
 use crate::api::{self, Kind};

@@ -180,6 +180,26 @@ codes! {
         "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network.";
     BRIDGE = "DG3046" Error "invalid bridge"
         "A bridge is a Linux interface of at most 15 characters, and only networks with the driver `bridge` have one.";
+    SUBSTITUTION = "DG3060" Error "invalid substitution"
+        "In a Compose file `$NAME`, `${NAME}` and `${NAME:-default}` stand for variables. A dollar sign that is meant as one \
+         is written twice.";
+    VARIABLE_REQUIRED = "DG3061" Error "a required variable is not set"
+        "`${NAME:?reason}` says that there is no default. Compose would refuse the file, too.";
+    ENVIRONMENT = "DG3062" Error "invalid line in an environment file"
+        "A line is `NAME=value`, with the value in quotes where it holds `#` or spans lines.";
+    PROJECT_NAME = "DG3063" Error "invalid project name"
+        "The name of a project is in the names of its containers and networks. It is made of lower-case letters, digits, \
+         `-` and `_`, and begins with a letter or digit.";
+    UNKNOWN_SERVICE = "DG3064" Error "unknown service"
+        "`extends` and `network_mode: service:NAME` name a service of the same files, or of the one under `file`. For a \
+         network mode it must be one that is started: without profiles, or in an active one.";
+    CIRCLE = "DG3065" Error "a circle"
+        "Services that extend each other and files that include each other would never end.";
+    REFERENCED_FILE = "DG3066" Error "a file that is named cannot be read"
+        "Paths are relative to the directory of the first Compose file, and in a file that is extended or included to its \
+         own. Files are read from this host only; nothing is fetched.";
+    CONTRADICTION = "DG3067" Error "keys that exclude each other"
+        "Compose would refuse the file: two keys say different things of the same, or one says what another rules out.";
     INERT_RULES = "DG3101" Warning "rules without effect"
         "`types` does not list the direction of these rules, so they are never looked at. Add the direction, or remove the \
          rules.";
@@ -193,6 +213,10 @@ codes! {
         "A packet filter of the host does not see the packets of this container, or judges them as another container's: the \
          policy is not in force for it. Select it no longer, move it to a bridge network, or accept this for the whole \
          host: `dockgate run --accept-out-of-reach CONTAINER`.";
+    VARIABLE_UNSET = "DG3150" Warning "a variable is not set"
+        "Compose takes the text as empty and goes on. Set the variable, or write the default: `${NAME:-default}`.";
+    HOST_PORT_TWICE = "DG3151" Warning "a host port is published twice"
+        "Only one container can hold a port of the host; the engine will not start the other.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";

@@ -1,20 +1,29 @@
 //! `dockgate get inventory`: everything that dockgate knows of the host, as a file that can stand in for it.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::world::WorldArguments;
+use crate::cli::world::{self, WorldArguments};
 use crate::inventory::{Attachment, Container, Inventory, PublishedPort, file};
 
 use super::{ListFormat, Listed, joined, pairs, print};
 
 /// The whole inventory; with `-o yaml` as a file for --inventory
+///
+/// Of a container it has name, image, labels, networks and published ports: no environment, no command and no mounts.
+/// Labels are written as they are. Some programs take passwords from them; --for-policies leaves out those that policies
+/// do not need.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Form of the inventory; tables show containers only
     #[arg(short, long, value_enum, default_value_t = ListFormat::Table, value_name = "FORMAT")]
     output: ListFormat,
+
+    /// Leave out labels that no policy of this directory asks for
+    #[arg(long, value_name = "DIR")]
+    for_policies: Option<PathBuf>,
 
     #[command(flatten)]
     world: WorldArguments,
@@ -65,7 +74,11 @@ fn published(port: &PublishedPort) -> String {
 
 impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
-        let inventory = self.world.inventory().await?;
+        let mut inventory = self.world.inventory().await?;
+        if let Some(path) = &self.for_policies {
+            let policies = world::policies(path)?;
+            inventory.keep_labels(|key| policies.asks_for_label(key));
+        }
         let mut rows: Vec<_> =
             inventory.containers.values().map(|container| Row { container, inventory: &inventory }).collect();
         rows.sort_by(|a, b| (&a.container.name, &a.container.id).cmp(&(&b.container.name, &b.container.id)));

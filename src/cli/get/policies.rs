@@ -15,8 +15,8 @@ use super::{ListFormat, Listed, joined, list};
 
 /// Policies in the order in which they are evaluated
 ///
-/// The endpoints that a policy selects come from the inventory; where no engine answers and no --inventory is given
-/// they are left out.
+/// The endpoints that a policy selects come from the inventory; where no engine answers and no --inventory or --compose
+/// is given they are left out.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Form of the list
@@ -97,7 +97,7 @@ impl Arguments {
         let policies = self.policies.require()?;
         let inventory = match self.world.inventory().await {
             Ok(inventory) => Some(inventory),
-            Err(error) if self.world.inventory.is_some() => return Err(error),
+            Err(error) if self.world.option().is_some() => return Err(error),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "no engine answers: endpoints are left out");
                 None

@@ -53,6 +53,21 @@ impl Pool {
         Pool { subnets: subnets.to_owned(), gateways: gateways.to_owned(), holders: BTreeMap::new(), candidates }
     }
 
+    /// Takes the addresses that are not stated from these parts of the subnets, where a subnet has one.
+    pub(super) fn within(mut self, ranges: &[Cidr]) -> Pool {
+        for family in Family::ALL {
+            let of_family = self.subnets.iter().filter(|subnet| subnet.family() == family);
+            let parts: Vec<Cidr> = of_family
+                .map(|subnet| ranges.iter().find(|range| subnet.contains(range.network())).unwrap_or(subnet))
+                .copied()
+                .collect();
+            if !parts.is_empty() {
+                self.candidates.insert(family, Box::new(parts.into_iter().flat_map(Cidr::hosts)));
+            }
+        }
+        self
+    }
+
     /// Whether the network has a subnet of this family.
     pub(super) fn has(&self, family: Family) -> bool {
         self.candidates.contains_key(&family)
