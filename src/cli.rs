@@ -8,6 +8,7 @@ mod completions;
 mod crds;
 mod diagnostics;
 mod explain;
+mod explain_code;
 mod failure;
 mod get;
 mod output;
@@ -79,6 +80,7 @@ enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
     Explain(explain::Arguments),
+    ExplainCode(explain_code::Arguments),
     Plan(plan::Arguments),
     Get(get::Arguments),
     Status(status::Arguments),
@@ -153,6 +155,7 @@ impl Command {
             Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
             Command::Explain(arguments) => arguments.execute(output).await,
+            Command::ExplainCode(arguments) => arguments.execute(output),
             Command::Plan(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,

@@ -31,6 +31,7 @@ use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, Unenforceabl
 
 use self::core::{Core, Event, Need};
 use enforcer::{Cause, Enforcer};
+pub(crate) use memory::write_whole;
 use notices::{Heard, Notices};
 use pace::Pace;
 

@@ -15,6 +15,7 @@ mod order;
 mod repair;
 mod shape;
 mod store;
+pub mod suppress;
 
 use std::collections::BTreeMap;
 use std::fmt;

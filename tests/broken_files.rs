@@ -125,6 +125,9 @@ fn documents_that_are_no_known_resource() {
         ("a kind that is a number", "apiVersion: v1\nkind: «DG2006»5\n".to_owned()),
         ("an unknown version", "apiVersion: «DG2002»projectcalico.org/v2\nkind: NetworkPolicy\nmetadata: {name: web}\nspec: {}\n".to_owned()),
         ("an unknown group", "apiVersion: «DG2002»apps/v1\nkind: Deployment\nmetadata: {name: web}\n".to_owned()),
+        ("mistakes beside no apiVersion, of a kind that only one group has", "«DG2001»kind: Tier\nmetadata: {name: «DG3001»A}\nspec: {«DG2004»odrer: 5}\n".to_owned()),
+        ("mistakes in an unknown version", "apiVersion: «DG2002»projectcalico.org/v4\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {order: «DG2006»first}\n".to_owned()),
+        ("mistakes in a kind of another group", "apiVersion: networking.k8s.io/v1\nkind: «DG2003»GlobalNetworkPolicy\nmetadata: {name: web}\nspec: {order: «DG2006»first}\n".to_owned()),
         ("an unknown kind", "apiVersion: projectcalico.org/v3\nkind: «DG2003»NetworkPolcy\nmetadata: {name: web}\nspec: {}\n".to_owned()),
         ("a kind of another group", "apiVersion: networking.k8s.io/v1\nkind: «DG2003»GlobalNetworkPolicy\nmetadata: {name: web}\nspec: {}\n".to_owned()),
         ("an unknown kind within a list", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: «DG2003»Pod\n".to_owned()),
@@ -273,6 +276,7 @@ fn kubernetes_policies_that_are_not_valid() {
         ("an endPort below its port", kubernetes("ingress: [{ports: [{port: 90, endPort: «DG3025»80}]}]")),
         ("a port of 0", kubernetes("ingress: [{ports: [{port: «DG2008»0}]}]")),
         ("a port's name with a capital", kubernetes("ingress: [{ports: [{port: «DG3013»Http}]}]")),
+        ("mistakes in an ipBlock beside a podSelector", kubernetes("ingress: [{from: [{podSelector: {matchExpressions: [«DG3026»{key: a, operator: In}]}, «DG3023»ipBlock: {cidr: «DG3019»ten}}]}]")),
         ("an ipBlock beside a podSelector", kubernetes("ingress: [{from: [{podSelector: {}, «DG3023»ipBlock: {cidr: 10.0.0.0/8}}]}]")),
         ("a peer of nothing", kubernetes("ingress: [{from: [«DG3023»{}]}]")),
         ("except outside its block", kubernetes("egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, «DG3024»11.0.0.0/16]}}]}]")),
@@ -361,7 +365,21 @@ spec:
   - action: Deny
     protocol: «DG3012»udp
 ";
+    let misnamed = "\
+apiVersion: projectcalico.org/v3
+kind: «DG2003»NetworkPolcy
+metadata: {name: «DG3001»Web, namespace: shop}
+spec:
+  tier: «DG3029»platform
+  «DG2004»selectr: all()
+  ingress:
+  - action: Allow
+    source: {nets: [10.0.0.0/8, «DG3021»'2001:db8::/32', «DG3021»'2001:db9::/32']}
+  - action: Deny
+    destination: {notNets: [«DG3022»0.0.0.0/0], nets: [«DG3020»10.0.0.1/8]}
+";
     check([
+        ("mistakes in a document of a misspelt kind", misnamed.to_owned()),
         ("ten mistakes of shape", shapes.to_owned()),
         ("ten mistakes of meaning", meanings.to_owned()),
         ("ten mistakes of both kinds", mixed.to_owned()),

@@ -8,6 +8,8 @@
 mod answers;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/reports.rs"]
+mod reports;
 #[path = "cli/status.rs"]
 mod status;
 #[path = "cli/validate.rs"]

@@ -40,18 +40,18 @@ impl Tally {
 
 /// Renders findings, styled, each followed by an empty line.
 pub(super) fn render(diagnostics: &[Diagnostic], sources: &[SourceFile]) -> String {
-    let texts: BTreeMap<&Path, &str> =
-        sources.iter().map(|source| (source.path.as_path(), source.text.as_str())).collect();
+    let texts: BTreeMap<&Path, Vec<&str>> =
+        sources.iter().map(|source| (source.path.as_path(), source.text.lines().collect())).collect();
     let renderer = Renderer::styled();
     let mut text = String::new();
     for diagnostic in diagnostics {
-        let source = texts.get(diagnostic.location.file.as_path()).copied().unwrap_or_default();
+        let source = texts.get(diagnostic.location.file.as_path()).map(Vec::as_slice).unwrap_or_default();
         let _ = writeln!(text, "{}\n", render_one(&renderer, diagnostic, source));
     }
     text
 }
 
-fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str) -> String {
+fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, lines: &[&str]) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -62,7 +62,7 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str) -> Strin
     let path = location.file.to_string_lossy();
     let line_number = usize::try_from(location.line).unwrap_or(usize::MAX);
     let column = usize::try_from(location.column).unwrap_or(usize::MAX);
-    let line = text.lines().nth(line_number.saturating_sub(1)).filter(|line| !line.trim().is_empty());
+    let line = lines.get(line_number.saturating_sub(1)).copied().filter(|line| !line.trim().is_empty());
     let mut group = match line {
         Some(line) => {
             let label = Some(diagnostic.field.as_str()).filter(|field| !field.is_empty());

@@ -1,40 +1,60 @@
 //! `dockgate validate`: the daemon's own loader and checks, all findings at once.
+//!
+//! Input: files. Output: a report in the form that was asked for. Findings come together first and are judged as one, by
+//! comments and by a baseline, so that neither cares which check made them.
 
-use std::collections::BTreeMap;
+mod file;
+mod github;
+mod gitlab;
+mod junit;
+mod report;
+mod sarif;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
-use serde::Serialize;
+use clap::{Args, ValueEnum};
 
 use crate::compile;
 use crate::inventory::Inventory;
+use crate::policy::codes::Code;
 use crate::policy::field::FieldPath;
+use crate::policy::suppress::baseline::Baseline;
+use crate::policy::suppress::{self, Finding};
 use crate::policy::{self, Diagnostic, PolicySet, SourceFile, codes, files};
 
 use super::Outcome;
-use super::diagnostics::{Tally, render};
-use super::output::{AnswerFormat, count, json};
+use super::failure::Failure;
 use super::world;
+
+use report::{Format, Report};
 
 /// The name under which standard input appears in findings.
 const STANDARD_INPUT: &str = "<stdin>";
 
+/// Codes of findings that are made only where a world is known. Without one, a comment that ignores them is not idle.
+const NEEDS_WORLD: &[&Code] = &[&codes::OUT_OF_REACH];
+
 /// Check policy files without Docker
 ///
-/// Reads the files as `run` does and reports everything that is wrong with them, with file, line and column. Exit code
-/// 0: nothing that keeps a resource from being used; 1: errors (with --strict also warnings); 2: a path cannot be
-/// read, or holds no policy file.
+/// Reads the files as `run` does and reports everything that is wrong with them, with file, line and column. A comment
+/// `# dockgate:ignore CODE[,CODE...] reason` on the line of a warning or note, directly above it, or above the document
+/// says that it is meant so. Exit code 0: nothing that keeps a resource from being used; 1: errors (with --strict also
+/// warnings); 2: a path cannot be read, or holds no policy file.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Files and directories; `-` is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Form of the findings
-    #[arg(short, long, value_enum, default_value_t = AnswerFormat::Human, value_name = "FORMAT")]
-    output: AnswerFormat,
+    /// Form of the report
+    #[arg(short = 'o', long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+
+    /// Write the report to this file, whole or not at all, and only a summary to standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 
     /// Report containers of this Inventory file that the policies select and cannot reach, too
     #[arg(long, value_name = "FILE")]
@@ -43,63 +63,105 @@ pub(super) struct Arguments {
     /// Let warnings fail too
     #[arg(long)]
     strict: bool,
-}
 
-/// The documented JSON form.
-#[derive(Serialize)]
-struct Answer<'a> {
-    diagnostics: &'a [Diagnostic],
-    errors: usize,
-    warnings: usize,
-    notes: usize,
-    files: usize,
-    resources: usize,
-    kinds: &'a BTreeMap<String, usize>,
+    /// Do not report the warnings and notes that this file lists, and say which of them are gone
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// List the present warnings and notes in this file, for --baseline, and do not report them
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    write_baseline: Option<PathBuf>,
 }
 
 impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
-        let sources = self.sources()?;
+        self.refuse_format_as_file()?;
+        let mut sources = self.sources()?;
+        let files = sources.len();
         let mut loaded = policy::load(&sources);
         if let Some(path) = &self.inventory {
             let inventory = world::from_file(path)?;
             loaded.diagnostics.extend(out_of_reach(&loaded.policies, &inventory));
-            Diagnostic::sort(&mut loaded.diagnostics);
         }
-        let tally = Tally::of(&loaded.diagnostics);
-        let resources = loaded.resources.values().sum();
-        match self.output {
-            AnswerFormat::Json => json(
-                output,
-                &Answer {
-                    diagnostics: &loaded.diagnostics,
-                    errors: tally.errors,
-                    warnings: tally.warnings,
-                    notes: tally.notes,
-                    files: sources.len(),
-                    resources,
-                    kinds: &loaded.resources,
-                },
-            )?,
-            AnswerFormat::Human => {
-                write!(output, "{}", render(&loaded.diagnostics, &sources))?;
-                let files = count(sources.len(), "file", "files");
-                writeln!(output, "{} in {files} ({})", tally.summary(), count(resources, "resource", "resources"))?;
+        let base = std::env::current_dir().context("cannot tell the working directory")?;
+        let mut findings = suppress::judge(&sources, loaded.diagnostics, &base, |code| self.looks_for(code));
+        sources.extend(self.apply_baseline(&mut findings, &sources, &base)?);
+        let report = Report {
+            findings: &findings,
+            sources: &sources,
+            files,
+            kinds: &loaded.resources,
+            base: &base,
+            strict: self.strict,
+        };
+        match &self.output {
+            Some(path) => {
+                file::write(path, &report.to_text(self.format)?)?;
+                writeln!(output, "{}", report.summary())?;
             }
+            None => report.write(self.format, output)?,
         }
-        Ok(Outcome::from_clean(tally.errors == 0 && !(self.strict && tally.warnings > 0)))
+        Ok(Outcome::from_clean(!report.fails()))
+    }
+
+    /// `--output json` chose a form once.
+    fn refuse_format_as_file(&self) -> Result<(), Failure> {
+        let Some(path) = &self.output else { return Ok(()) };
+        let Some(format) = Format::value_variants().iter().find(|format| path.as_os_str() == format.name()) else {
+            return Ok(());
+        };
+        let name = format.name();
+        Err(Failure {
+            message: format!("--output names a file, and `{name}` is a form"),
+            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
+        })
+    }
+
+    /// Whether a finding with this code could have been made.
+    fn looks_for(&self, code: &Code) -> bool {
+        self.inventory.is_some() || !NEEDS_WORLD.contains(&code)
+    }
+
+    /// Suppresses what is known, and gives the file that says what that is.
+    fn apply_baseline(
+        &self,
+        findings: &mut Vec<Finding>,
+        sources: &[SourceFile],
+        base: &Path,
+    ) -> anyhow::Result<Option<SourceFile>> {
+        let source = match (&self.baseline, &self.write_baseline) {
+            (Some(path), _) => file::read(path)?,
+            (None, Some(path)) => {
+                let text = Baseline::of(findings, base).text()?;
+                file::write(path, &text)?;
+                SourceFile::new(path, text)
+            }
+            (None, None) => return Ok(None),
+        };
+        let baseline =
+            Baseline::parse(&source.text).with_context(|| format!("cannot use {}", source.path.display()))?;
+        let names: Vec<String> = sources.iter().map(|source| suppress::name(&source.path, base)).collect();
+        let roots: Vec<String> = self.paths.iter().map(|path| suppress::name(path, base)).collect();
+        // A file that was deleted is in none of the sources, but in a directory that was looked at.
+        let looked_at = |file: &str| {
+            names.iter().any(|name| name == file) || roots.iter().any(|root| Path::new(file).starts_with(root))
+        };
+        baseline.apply(findings, &source, base, looked_at, |code| self.looks_for(code));
+        Ok(Some(source))
     }
 
     fn sources(&self) -> anyhow::Result<Vec<SourceFile>> {
         let (streams, paths): (Vec<_>, Vec<_>) =
             self.paths.iter().cloned().partition(|path| path.as_path() == Path::new("-"));
+        let mut sources = files::read(&paths)?;
         // One by one, since what a path adds to others may be nothing because they hold the same files.
         for path in &paths {
-            if files::read(std::slice::from_ref(path))?.is_empty() {
+            let is_empty =
+                if paths.len() == 1 { sources.is_empty() } else { files::read(std::slice::from_ref(path))?.is_empty() };
+            if is_empty {
                 anyhow::bail!("no policy files (.yaml, .yml, .json) in {}", path.display());
             }
         }
-        let mut sources = files::read(&paths)?;
         if !streams.is_empty() {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;

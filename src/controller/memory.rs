@@ -77,9 +77,9 @@ pub(super) fn keep(state_directory: &Path, store: &Store) -> Result<(), Error> {
     text.and_then(|text| write_whole(state_directory, FILE, &text)).map_err(|source| Error::Write { path, source })
 }
 
-/// Replaces a file of the state directory, whole or not at all.
-pub(super) fn write_whole(state_directory: &Path, name: &str, text: &str) -> io::Result<()> {
-    let temporary = state_directory.join(format!("{name}.new"));
+/// Replaces a file of a directory, whole or not at all.
+pub(crate) fn write_whole(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.new"));
     let written = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -89,9 +89,9 @@ pub(super) fn write_whole(state_directory: &Path, name: &str, text: &str) -> io:
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    fs::rename(&temporary, state_directory.join(name))?;
+    fs::rename(&temporary, directory.join(name))?;
     // The rename itself has to survive a power failure.
-    fs::File::open(state_directory)?.sync_all()
+    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::{Diagnostic, Location, NetworkSet, Policy, PolicyKind, Tier};
 use crate::api::{Kind, calico, kubernetes as wire};
 
 use findings::{Checked, Findings};
+use metadata::NameForm;
 
 /// A checked resource.
 #[derive(Debug)]
@@ -86,6 +87,11 @@ fn dispatch(document: &Document, kind: &Kind, findings: &mut Findings<'_>) -> Ch
 
 fn read<T: DeserializeOwned>(document: &Document, findings: &mut Findings<'_>) -> Checked<T> {
     document.deserialize().map_err(|diagnostic| findings.report(*diagnostic))
+}
+
+/// Whether a tier can have this name.
+pub(super) fn is_tier_name(name: &str) -> bool {
+    metadata::is_name(name, NameForm::Label)
 }
 
 /// The path of the spec, from which most paths start.

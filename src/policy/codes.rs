@@ -3,13 +3,17 @@
 //! Output: one constant per code and the table [`CODES`] of all of them, from which documentation is made.
 //! A code keeps its meaning for ever: pipelines filter by it. A code that is given up is not used again.
 
+use std::fmt::Write as _;
+
 use super::Severity;
 
 /// The meaning of one code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
-    /// `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability.
+    /// `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability, `DG9xxx` what is ignored.
     pub id: &'static str,
+    /// Its constant here, e.g. `UNKNOWN_FIELD`.
+    pub name: &'static str,
     /// How grave every finding with this code is.
     pub severity: Severity,
     /// What it is about, in a few words.
@@ -22,8 +26,13 @@ macro_rules! codes {
     ($($name:ident = $id:literal $severity:ident $title:literal $explanation:literal;)*) => {
         $(
             #[doc = concat!($id, ": ", $title, ".")]
-            pub const $name: Code =
-                Code { id: $id, severity: Severity::$severity, title: $title, explanation: $explanation };
+            pub const $name: Code = Code {
+                id: $id,
+                name: stringify!($name),
+                severity: Severity::$severity,
+                title: $title,
+                explanation: $explanation,
+            };
         )*
 
         /// All codes, in ascending order.
@@ -44,11 +53,12 @@ codes! {
     UNREADABLE = "DG1004" Error "file cannot be read"
         "The operating system refused to read the file. What it said when it was last readable stays in force.";
     NOT_UTF8 = "DG1005" Error "not UTF-8 text"
-        "Policy files are UTF-8. The place is the first byte that is not.";
+        "Policy files are UTF-8. The place is the first byte that is not; save the file in this encoding.";
     TOO_LARGE = "DG1006" Error "file too large"
-        "The file is larger than 4 MiB. Split it; the order of files has no meaning.";
+        "The file is larger than 4 MiB, which is more than is read. Split it; the order of files has no meaning.";
     NOT_A_MAPPING = "DG1007" Error "not a resource"
-        "A document must be a mapping with `apiVersion`, `kind`, `metadata` and `spec`.";
+        "A document must be a mapping with `apiVersion`, `kind`, `metadata` and `spec`. A list of resources is one too: \
+         `kind: List` with `items`.";
     TAG = "DG1008" Error "unsupported tag"
         "A value that begins with `!` is a YAML tag unless it is quoted. Selectors that begin with a negation need \
          quotes: `selector: \"!has(role)\"`.";
@@ -57,31 +67,36 @@ codes! {
          force. Delete the file to remove its resources.";
 
     NO_KIND = "DG2001" Error "apiVersion or kind is missing"
-        "Without both it is not known what the document is.";
+        "Without both it is not known what the document is, and nothing of it is used.";
     UNKNOWN_API_VERSION = "DG2002" Error "unknown apiVersion"
-        "dockgate reads `projectcalico.org/v3`, `networking.k8s.io/v1`, `dockgate.io/v1alpha1` and `v1` lists.";
+        "dockgate reads `projectcalico.org/v3`, `networking.k8s.io/v1`, `dockgate.io/v1alpha1` and `v1` lists. Other versions of \
+         these groups have other fields, so they are not guessed at.";
     UNKNOWN_KIND = "DG2003" Error "unknown kind"
-        "The API group has no such kind, or dockgate does not know it.";
+        "The API group has no such kind, or dockgate does not know it. Where it is clear what was meant, the rest of the \
+         document is checked as that kind; it is not used.";
     UNKNOWN_FIELD = "DG2004" Error "unknown field"
         "The kind has no such field. Unknown fields are errors because a misspelt `notSelector` widens a rule.";
     MISSING_FIELD = "DG2005" Error "a required field is missing"
-        "The field has no default.";
+        "The field has no default, so it is not known what is meant without it. The place is the mapping that lacks it.";
     WRONG_TYPE = "DG2006" Error "wrong type"
         "The value has another type than the field. Numbers and booleans that are meant as text need quotes.";
     NOT_ALLOWED = "DG2007" Error "not one of the allowed values"
-        "The field takes one of a few values, which are case-sensitive.";
+        "The field takes one of a few values, which are case-sensitive. The finding lists them.";
     OUT_OF_RANGE = "DG2008" Error "number out of range"
-        "The number is below or above what the field takes.";
+        "The number is below or above what the field takes; the finding names the limit. The kernel could not match a packet \
+         with it.";
     LENGTH = "DG2009" Error "text too long or too short"
-        "The text is outside the length that the field takes.";
+        "The text is outside the length that the field takes, which is Calico's or Kubernetes' own. A long selector can be \
+         split: give the containers one label for what it says.";
     COUNT = "DG2010" Error "too many or too few items"
-        "The list or mapping is outside the size that the field takes.";
+        "The list or mapping is outside the size that the field takes. Leave an empty list out; split a long one over \
+         several rules, or name many blocks by a network set.";
     DUPLICATE_ITEM = "DG2011" Error "an item stands twice"
-        "The list is a set: every item may stand in it once.";
+        "The list is a set: every item may stand in it once. The second one adds nothing, and another item was probably meant.";
     PATTERN = "DG2012" Error "text of the wrong form"
-        "The text does not have the form that the field takes.";
+        "The text does not have the form that the field takes; the finding shows the form as a regular expression.";
     SHAPE = "DG2099" Error "does not have the shape of its kind"
-        "The document breaks a rule of the kind's schema that has no code of its own.";
+        "The document breaks a rule of the kind's schema that has no code of its own. `dockgate schema` prints the schema.";
 
     NAME = "DG3001" Error "invalid name"
         "Names are DNS subdomains in lower case. Calico's policies take one label or `label.label`, tiers one label.";
@@ -89,16 +104,20 @@ codes! {
         "A namespace is made of letters, digits, `-`, `_` and `.`, so that every Compose project and Swarm stack is one. \
          An empty one is refused: a template that was not filled in would cover the whole host.";
     LABEL = "DG3003" Error "invalid label"
-        "Label keys are qualified names, values at most 63 characters of letters, digits, `-`, `_` and `.`.";
+        "Label keys are qualified names, such as `role` or `example.com/role`; values are at most 63 letters, digits, `-`, `_` \
+         and `.`. Kubernetes would refuse the resource as well.";
     ANNOTATION = "DG3004" Error "invalid annotation"
-        "Annotation keys are qualified names; all annotations together take at most 256 KiB.";
+        "Annotation keys are qualified names, such as `owner` or `example.com/owner`; all annotations together take at most \
+         256 KiB.";
     RESERVED_LABEL = "DG3005" Error "reserved label"
-        "dockgate sets this label itself, so that a file cannot claim it.";
+        "dockgate sets this label itself. A network set that carried it would pass for a container of a namespace and be let \
+         in wherever that namespace is.";
     SELECTOR = "DG3010" Error "invalid selector"
         "The text is not an expression of Calico's selector language. An invalid selector is never treated as an empty \
          one, which would select everything.";
     GLOBAL = "DG3011" Error "global() is not allowed here"
-        "`global()` may stand alone in the `namespaceSelector` of a rule and nowhere else.";
+        "`global()` may stand alone in the `namespaceSelector` of a rule and nowhere else. It means network sets without a \
+         namespace, which no policy can select.";
     PROTOCOL = "DG3012" Error "invalid protocol"
         "Protocols are TCP, UDP, ICMP, ICMPv6, SCTP and UDPLite in exactly this case, or a number from 1 to 255.";
     PORT = "DG3013" Error "invalid port"
@@ -108,13 +127,15 @@ codes! {
         "Port numbers mean nothing without `protocol`. Only lists of named ports may stand without one, since a name \
          brings its protocol.";
     PROTOCOL_WITHOUT_PORTS = "DG3015" Error "protocol without ports"
-        "Only TCP, UDP and SCTP have ports.";
+        "Only TCP, UDP and SCTP have ports. Beside another protocol the rule could never match, so either the protocol or the \
+         ports are not what was meant.";
     ICMP_NEEDS_PROTOCOL = "DG3016" Error "ICMP fields without an ICMP protocol"
-        "`icmp` and `notICMP` need `protocol: ICMP` or `protocol: ICMPv6`.";
+        "`icmp` and `notICMP` need `protocol: ICMP` or `protocol: ICMPv6`: types have other numbers in the two, and packets of \
+         other protocols have none.";
     ICMP = "DG3017" Error "invalid ICMP type or code"
-        "A type is 0 to 254, a code 0 to 255, and a code needs a type.";
+        "A type is 0 to 254, a code 0 to 255, and a code needs a type, because codes are numbered anew for each type.";
     IP_VERSION = "DG3018" Error "contradictory IP versions"
-        "`ipVersion` is 4 or 6. ICMP is IPv4 only, ICMPv6 is IPv6 only.";
+        "`ipVersion` is 4 or 6. ICMP is IPv4 only, ICMPv6 is IPv6 only. A rule that says otherwise could never match.";
     CIDR = "DG3019" Error "invalid CIDR block"
         "A block is an address and a prefix length, such as `10.0.0.0/8`. In rules the length is required.";
     HOST_BITS = "DG3020" Error "CIDR block with host bits"
@@ -122,41 +143,46 @@ codes! {
     MIXED_FAMILIES = "DG3021" Error "IPv4 and IPv6 in one rule"
         "A packet is of one IP version, so the blocks of a rule must all be of one, the same as `ipVersion`.";
     EXCLUDES_EVERYTHING = "DG3022" Error "notNets excludes everything"
-        "A rule that excludes every address can never match.";
+        "A rule that excludes every address can never match. Leave the rule out, or exclude a smaller block.";
     PEER = "DG3023" Error "invalid peer"
         "A peer of a Kubernetes policy is an `ipBlock`, or a `podSelector`, a `namespaceSelector` or both of these.";
     EXCEPT = "DG3024" Error "except outside its block"
-        "Each block under `except` must lie within `cidr` and be smaller.";
+        "Each block under `except` must lie within `cidr` and be smaller. One outside excludes nothing, one as large \
+         excludes everything.";
     END_PORT = "DG3025" Error "invalid endPort"
-        "`endPort` needs a numeric `port` that is not above it.";
+        "`endPort` needs a numeric `port` that is not above it: the two are the ends of a range.";
     LABEL_SELECTOR = "DG3026" Error "invalid label selector"
-        "`In` and `NotIn` need values; `Exists` and `DoesNotExist` take none.";
+        "`In` and `NotIn` need values; `Exists` and `DoesNotExist` take none, as in Kubernetes. What was meant cannot be \
+         guessed.";
     STAGED_DELETE = "DG3027" Error "staged deletion with content"
-        "A staged policy with `stagedAction: Delete` may say nothing but its tier.";
+        "A staged policy with `stagedAction: Delete` may say nothing but its tier. It stands for the removal of a policy, \
+         and its rules would mislead whoever reads it.";
     WELL_KNOWN_TIER = "DG3028" Error "well-known tier altered"
         "The tiers `kube-admin`, `default` and `kube-baseline` always exist, with fixed order and default action.";
     UNKNOWN_TIER = "DG3029" Error "unknown tier"
         "No Tier resource has this name. The policy is enforced all the same, after all other tiers and with default \
          Deny, because leaving it out could open what it closes.";
     DUPLICATE_RESOURCE = "DG3030" Error "resource defined twice"
-        "Kind, namespace and name identify a resource; the first definition counts.";
+        "Kind, namespace and name identify a resource; the first definition counts, in the order of file names. Remove one, or \
+         give it another name.";
     UNKNOWN_NETWORK = "DG3040" Error "unknown network"
-        "The inventory has no network of this name under `networks`.";
+        "The inventory has no network of this name under `networks`. Add it there, or correct the name.";
     NAME_TWICE = "DG3041" Error "a name is taken"
-        "Names, ids and bridges tell networks and containers apart, and a container is on a network once.";
+        "Names, ids and bridges tell networks and containers apart, so each is there once; and a container is on a network once.";
     ADDRESS = "DG3042" Error "invalid address"
         "An address must be one that a container can have on its network: within a subnet, of the field's IP version, and \
          neither the network's own, nor its broadcast address, nor a gateway.";
     ADDRESS_TWICE = "DG3043" Error "an address is taken"
-        "On one network every address belongs to one container.";
+        "On one network every address belongs to one container. Leave the address out, and a free one is taken.";
     SUBNET_FULL = "DG3044" Error "no address is left"
-        "The subnets of the network have fewer addresses than it has containers.";
+        "The subnets of the network have fewer addresses than it has containers. Give it a larger subnet, or one more.";
     NETWORK_MODE = "DG3045" Error "invalid network mode"
         "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network.";
     BRIDGE = "DG3046" Error "invalid bridge"
         "A bridge is a Linux interface of at most 15 characters, and only networks with the driver `bridge` have one.";
     INERT_RULES = "DG3101" Warning "rules without effect"
-        "`types` does not list the direction of these rules, so they are never looked at.";
+        "`types` does not list the direction of these rules, so they are never looked at. Add the direction, or remove the \
+         rules.";
     SHARES_UNKNOWN = "DG3103" Warning "shares the network of an unknown container"
         "No container of the inventory has this name. It may be gone, or the name is misspelt; the container is out of reach \
          of policy either way.";
@@ -174,7 +200,7 @@ codes! {
         "Resources of this kind are used by other commands and ignored where policies are loaded.";
 
     SERVICE_ACCOUNTS = "DG4001" Error "service accounts are not supported"
-        "Docker has no service accounts, so nothing could match. Select by label.";
+        "Docker has no service accounts, so nothing could match. Select the containers by label.";
     SERVICES = "DG4002" Error "services are not supported"
         "Docker has no Kubernetes services. Select the containers behind the service by label.";
     HTTP = "DG4003" Error "HTTP matches are not supported"
@@ -182,7 +208,62 @@ codes! {
     HOST_ENDPOINT = "DG4004" Error "host endpoints are not supported"
         "`doNotTrack`, `preDNAT` and `applyOnForward` concern the host's own interfaces, which dockgate does not police.";
     UNSUPPORTED_KIND = "DG4005" Error "kind is not supported"
-        "The kind exists in the API group, and dockgate cannot enforce it.";
+        "The kind exists in the API group, and dockgate cannot enforce it. Were it let pass, what it denies would be open.";
+
+    IGNORED_WITHOUT_REASON = "DG9001" Warning "ignored without a reason"
+        "A comment `# dockgate:ignore CODE` says after the code why the finding is all right. Without a reason it has no \
+         effect: whoever reads it later could not tell whether it still holds.";
+    IGNORES_UNKNOWN_CODE = "DG9002" Warning "no code to ignore"
+        "A comment `# dockgate:ignore CODE reason` names a code that does not exist, or none at all. `dockgate \
+         explain-code` lists the codes.";
+    IGNORES_ERROR = "DG9003" Warning "an error cannot be ignored"
+        "Only warnings and notes can be ignored. An error says that a resource is not usable, and no comment makes it \
+         usable.";
+    IGNORES_NOTHING = "DG9004" Note "a comment that ignores nothing"
+        "There is no such finding on this line, on the one below, or in the document that follows. Remove the comment: it \
+         would hide a later finding that nobody has looked at.";
+    BASELINE_SHRINKS = "DG9005" Note "the baseline can shrink"
+        "A finding of the baseline is gone. Write the baseline anew with `dockgate validate --write-baseline`, so that the \
+         finding is told when it comes back.";
+}
+
+/// What a group of codes is about, by the digit after `DG`.
+const GROUPS: [(char, &str); 6] = [
+    ('1', "Syntax"),
+    ('2', "Shape"),
+    ('3', "Meaning"),
+    ('4', "Enforceability"),
+    ('5', "Lints"),
+    ('9', "What is ignored"),
+];
+
+/// The code of this id, in whatever case.
+pub fn find(id: &str) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+/// All codes with their explanations as a page in Markdown, `docs/diagnostics.md`.
+pub fn reference() -> String {
+    let mut page = "<!-- Made from src/policy/codes.rs by `UPDATE_DIAGNOSTICS=1 cargo test --test diagnostics`. -->\n\n\
+        # Diagnostics\n\n\
+        Every finding about a policy file carries one of these codes. A code keeps its meaning for ever, and one that is \
+        given up\nis not used again, so pipelines can filter by it. `dockgate explain-code CODE` prints the same text.\n\n\
+        - **error**: the resource is not usable. `dockgate validate` ends with exit code 1.\n\
+        - **warning**: it is usable and probably not what was meant. With `--strict` the exit code is 1.\n\
+        - **note**: something worth knowing.\n\n\
+        Warnings and notes can be ignored where they are meant, by a comment on the line, directly above it, or above\nthe \
+        whole document: `# dockgate:ignore CODE[,CODE...] reason`. Errors cannot.\n"
+        .to_owned();
+    for (digit, group) in GROUPS {
+        let codes: Vec<_> = CODES.iter().filter(|code| code.id[2..].starts_with(digit)).collect();
+        if !codes.is_empty() {
+            let _ = write!(page, "\n## {group}\n");
+        }
+        for Code { id, severity, title, explanation, .. } in codes {
+            let _ = write!(page, "\n### {id}: {title}\n\n*{severity}*. {explanation}\n");
+        }
+    }
+    page
 }
 
 #[cfg(test)]
@@ -195,6 +276,21 @@ mod tests {
         for code in CODES {
             assert!(code.id.len() == 6 && code.id.starts_with("DG"), "{}", code.id);
             assert!(code.explanation.ends_with('.') && !code.title.ends_with('.'), "{}", code.id);
+            assert!(GROUPS.iter().any(|(digit, _)| code.id[2..].starts_with(*digit)), "{}", code.id);
         }
+    }
+
+    #[test]
+    fn every_explanation_says_more_than_its_title() {
+        for code in CODES {
+            let words = |text: &str| text.split_whitespace().count();
+            assert!(words(code.explanation) >= words(code.title) + 8, "{}: {}", code.id, code.explanation);
+        }
+    }
+
+    #[test]
+    fn codes_are_found_in_any_case() {
+        assert_eq!(find("dg2004"), Some(&UNKNOWN_FIELD));
+        assert_eq!((find("DG200"), find("")), (None, None));
     }
 }

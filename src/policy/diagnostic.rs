@@ -2,6 +2,9 @@
 //!
 //! Output: data for every renderer; findings are never `Err`, so that all of them are collected.
 
+use std::cmp::Ordering;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Location;
@@ -20,13 +23,23 @@ pub enum Severity {
     Note,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        })
+    }
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     /// How grave.
     pub severity: Severity,
-    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability; one of
-    /// [`super::codes::CODES`].
+    /// Stable code, `DG1xxx` syntax, `DG2xxx` shape, `DG3xxx` meaning, `DG4xxx` enforceability,
+    /// `DG9xxx` what is ignored; one of [`super::codes::CODES`].
     pub code: &'static str,
     /// What is wrong, without the place and without the remedy.
     pub message: String,
@@ -59,7 +72,12 @@ impl Diagnostic {
 
     /// Orders findings as they are shown: by place, then by gravity.
     pub fn sort(diagnostics: &mut [Diagnostic]) {
-        diagnostics.sort_by(|a, b| a.location.cmp(&b.location).then_with(|| a.cmp(b)));
+        diagnostics.sort_by(Diagnostic::order);
+    }
+
+    /// The order of two findings as they are shown.
+    pub(super) fn order(a: &Diagnostic, b: &Diagnostic) -> Ordering {
+        a.location.cmp(&b.location).then_with(|| a.cmp(b))
     }
 }
 
@@ -81,7 +99,7 @@ impl Serialize for Diagnostic {
 }
 
 /// `did you mean X?` when one of the candidates is close to what was written.
-pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(written, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 

@@ -4,7 +4,7 @@
 //! and findings about what could not be parsed. The documents of a file are parsed one by one, so that a syntax error
 //! in one hides nothing of the others.
 
-mod split;
+pub(super) mod split;
 mod tree;
 
 use std::path::{Path, PathBuf};

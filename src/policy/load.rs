@@ -8,7 +8,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::check::{self, Resource};
-use super::diagnostic::did_you_mean;
+use super::diagnostic::{closest, did_you_mean};
 use super::document::{self, Document};
 use super::field::FieldPath;
 use super::{
@@ -74,6 +74,8 @@ impl fmt::Display for Identity {
 #[derive(Default)]
 struct Loader {
     policies: Vec<(Policy, Location)>,
+    /// Tiers that invalid policies name, and where.
+    named_tiers: Vec<(String, Location)>,
     network_sets: Vec<NetworkSet>,
     tiers: Vec<Tier>,
     /// Where each resource was first defined.
@@ -87,13 +89,18 @@ impl Loader {
         match classify(&document) {
             Class::Known(kind) => self.resource(&document, kind),
             Class::List => self.list(document),
-            Class::Other(diagnostics) => self.diagnostics.extend(diagnostics),
+            Class::Other { diagnostics, meant } => {
+                self.diagnostics.extend(diagnostics);
+                if let Some(kind) = meant {
+                    self.misnamed(&document, kind);
+                }
+            }
         }
     }
 
     /// Takes from a former version what nothing has defined yet, and says what that was.
     fn fill(&mut self, version: &SourceFile) -> Vec<Identity> {
-        let findings = self.diagnostics.len();
+        let (findings, named_tiers) = (self.diagnostics.len(), self.named_tiers.len());
         let mut given = Vec::new();
         let (mut documents, _) = document::parse(version);
         while let Some(document) = documents.pop() {
@@ -106,10 +113,11 @@ impl Loader {
                     }
                 }
                 Class::List => documents.extend(document.into_items().unwrap_or_default()),
-                Class::Other(_) => {}
+                Class::Other { .. } => {}
             }
         }
         self.diagnostics.truncate(findings);
+        self.named_tiers.truncate(named_tiers);
         given
     }
 
@@ -153,16 +161,45 @@ impl Loader {
             self.diagnostics.extend(diagnostics);
             resource
         } else {
-            let (_, diagnostics) = check::check(&repair::mended(document, &faults), kind);
-            self.diagnostics.extend(shape);
-            self.diagnostics.extend(repair::telling(document, &faults, diagnostics));
+            self.faulty(document, kind, shape, &faults);
             None
         };
+        if resource.is_none() {
+            self.note_tier(document, kind);
+        }
         match resource.filter(|_| is_usable) {
             Some(Resource::Policy(policy, tier_place)) => self.policies.push((policy, tier_place)),
             Some(Resource::NetworkSet(set)) => self.network_sets.push(set),
             Some(Resource::Tier(tier)) => self.tiers.push(tier),
             Some(Resource::Nothing) | None => {}
+        }
+    }
+
+    /// Reports what is wrong with a document that does not have the shape of its kind: that, and what would be wrong if it
+    /// had.
+    fn faulty(&mut self, document: &Document, kind: &Kind, shape: Vec<Diagnostic>, faults: &[repair::Fault]) {
+        let (_, diagnostics) = check::check(&repair::mended(document, faults), kind);
+        self.diagnostics.extend(shape);
+        self.diagnostics.extend(repair::telling(document, faults, diagnostics));
+    }
+
+    /// Reports what else is wrong with a document whose kind or version was misspelt.
+    fn misnamed(&mut self, document: &Document, kind: &'static Kind) {
+        let (shape, faults) = document.inspect(kind);
+        // The schema may insist on the names as well, which has been reported.
+        let is_header = |field: &str| {
+            ["apiVersion", "kind"].iter().any(|name| field == document.field(&FieldPath::root().key(name)))
+        };
+        let shape = shape.into_iter().filter(|finding| !is_header(&finding.field)).collect();
+        self.faulty(document, kind, shape, &faults);
+        self.note_tier(document, kind);
+    }
+
+    /// Keeps the tier of a policy that is not usable, so that it is reported in the same run if there is none.
+    fn note_tier(&mut self, document: &Document, kind: &Kind) {
+        if kind.api_version == "projectcalico.org/v3" && kind.kind.ends_with("Policy") {
+            let named = document.text("spec.tier").filter(|name| check::is_tier_name(name)).map(str::to_owned);
+            self.named_tiers.extend(named.map(|name| (name, document.locate(&FieldPath::root().key("spec.tier")))));
         }
     }
 
@@ -187,12 +224,12 @@ impl Loader {
         let places: Vec<Location> = self.policies.iter().map(|(_, place)| place.clone()).collect();
         let mut policies: Vec<Policy> = self.policies.into_iter().map(|(policy, _)| policy).collect();
         let tiers = order::tiers(self.tiers, &policies);
-        for (policy, place) in policies.iter().zip(places) {
-            let unknown = tiers.iter().any(|tier| tier.name == policy.tier && !tier.declared);
-            if unknown {
-                let known = tiers.iter().filter(|tier| tier.declared).map(|tier| tier.name.as_str());
-                let help = did_you_mean(&policy.tier, known).unwrap_or_else(|| "add a Tier of this name".to_owned());
-                let message = format!("there is no tier `{}`", policy.tier);
+        let named = policies.iter().map(|policy| policy.tier.clone()).zip(places).chain(self.named_tiers);
+        for (name, place) in named {
+            let known = || tiers.iter().filter(|tier| tier.declared).map(|tier| tier.name.as_str());
+            if known().all(|known| known != name) {
+                let help = did_you_mean(&name, known()).unwrap_or_else(|| "add a Tier of this name".to_owned());
+                let message = format!("there is no tier `{name}`");
                 let path = FieldPath::root().key("spec.tier");
                 self.diagnostics.push(Diagnostic::new(&codes::UNKNOWN_TIER, place, &path, message).with_help(help));
             }
@@ -212,8 +249,19 @@ impl Loader {
 enum Class {
     Known(&'static Kind),
     List,
-    /// Nothing that is loaded, for these reasons.
-    Other(Vec<Diagnostic>),
+    /// Nothing that is loaded.
+    Other {
+        /// Why.
+        diagnostics: Vec<Diagnostic>,
+        /// The kind that was probably meant.
+        meant: Option<&'static Kind>,
+    },
+}
+
+impl Class {
+    fn other(diagnostic: Diagnostic) -> Class {
+        Class::Other { diagnostics: vec![diagnostic], meant: None }
+    }
 }
 
 fn classify(document: &Document) -> Class {
@@ -222,10 +270,14 @@ fn classify(document: &Document) -> Class {
     match (api_version, kind) {
         (Ok(None), Ok(None)) if document.value().get("services").is_some_and(Value::is_object) => {
             let path = FieldPath::root();
-            Class::Other(vec![document.finding(&codes::NOT_POLICY, &path, "this is a Compose file, not a policy")])
+            Class::other(document.finding(&codes::NOT_POLICY, &path, "this is a Compose file, not a policy"))
         }
         (Ok(Some(api_version)), Ok(Some(kind))) => classify_as(document, api_version, kind),
         (api_version, kind) => {
+            let meant = match &kind {
+                Ok(Some(kind)) => only(api::KINDS.iter().filter(|known| known.kind == *kind)),
+                _ => None,
+            };
             let missing = |name: &str, found: Result<Option<&str>, Box<Diagnostic>>| match found {
                 Ok(Some(_)) => None,
                 Ok(None) => {
@@ -234,7 +286,8 @@ fn classify(document: &Document) -> Class {
                 }
                 Err(diagnostic) => Some(*diagnostic),
             };
-            Class::Other(missing("apiVersion", api_version).into_iter().chain(missing("kind", kind)).collect())
+            let diagnostics = missing("apiVersion", api_version).into_iter().chain(missing("kind", kind)).collect();
+            Class::Other { diagnostics, meant }
         }
     }
 }
@@ -252,7 +305,7 @@ fn classify_as(document: &Document, api_version: &str, kind: &str) -> Class {
     let kind_path = FieldPath::root().key("kind");
     if NOT_POLICY.contains(&kind) && api_version.starts_with("dockgate.io/") {
         let message = format!("a resource of kind {kind} is not a policy");
-        return Class::Other(vec![document.finding(&codes::NOT_POLICY, &kind_path, message)]);
+        return Class::other(document.finding(&codes::NOT_POLICY, &kind_path, message));
     }
     if let Some(known) = api::find(api_version, kind) {
         return Class::Known(known);
@@ -263,9 +316,26 @@ fn classify_as(document: &Document, api_version: &str, kind: &str) -> Class {
     }
     if let Some(instead) = foreign::instead(api_version, kind) {
         let message = format!("the kind {kind} of `{api_version}` is not supported");
-        return Class::Other(vec![document.finding(&codes::UNSUPPORTED_KIND, &kind_path, message).with_help(instead)]);
+        return Class::other(document.finding(&codes::UNSUPPORTED_KIND, &kind_path, message).with_help(instead));
     }
-    Class::Other(vec![unknown(document, api_version, kind)])
+    Class::Other { diagnostics: vec![unknown(document, api_version, kind)], meant: meant(api_version, kind) }
+}
+
+/// The kind that a misspelt one or a wrong version was probably meant to be; none where there is a choice.
+fn meant(api_version: &str, kind: &str) -> Option<&'static Kind> {
+    let of_version = |version: &str| api::KINDS.iter().filter(|known| known.api_version == version).collect::<Vec<_>>();
+    let succeeded = foreign::successor(api_version).and_then(|successor| api::find(successor, kind));
+    let named = succeeded.or_else(|| only(api::KINDS.iter().filter(|known| known.kind == kind)));
+    named.or_else(|| {
+        let kinds = of_version(closest(api_version, api::KINDS.iter().map(|known| known.api_version))?);
+        let name = closest(kind, kinds.iter().map(|known| known.kind))?;
+        kinds.into_iter().find(|known| known.kind == name)
+    })
+}
+
+/// The item of an iterator that has just one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }
 
 /// A finding about a kind that is not known, or an API version that is not.
@@ -299,8 +369,7 @@ fn unknown_kind(api_version: &str, kind: &str) -> String {
 /// What to write in the place of an unknown `apiVersion`, if the kind belongs to the ones given.
 fn right_version(api_version: &str, kind: &str, homes: &[&str]) -> String {
     let successor = foreign::successor(api_version).filter(|home| homes.contains(home));
-    let only = || if let [only] = homes { Some(*only) } else { None };
-    if let Some(home) = successor.or_else(only) {
+    if let Some(home) = successor.or_else(|| only(homes.iter().copied())) {
         return format!("{kind} belongs to `{home}`");
     }
     did_you_mean(api_version, api::KINDS.iter().map(|kind| kind.api_version))

@@ -164,10 +164,16 @@ impl Scope<'_> {
                 Err(findings.value_with_help(&codes::PEER, path, message, help))
             }
             (Some(block), None, None) => ip_block(findings, &path.key("ipBlock"), block),
-            (Some(_), ..) => {
+            (Some(block), pods, namespaces) => {
                 let help = "write two peers";
                 let message = "`ipBlock` cannot stand beside a selector";
-                Err(findings.key_with_help(&codes::PEER, &path.key("ipBlock"), message, help))
+                let reported = findings.key_with_help(&codes::PEER, &path.key("ipBlock"), message, help);
+                // What is wrong within them stays wrong in two peers.
+                let _ = ip_block(findings, &path.key("ipBlock"), block);
+                for (field, labels) in [("podSelector", pods), ("namespaceSelector", namespaces)] {
+                    let _ = labels.as_ref().map(|labels| label_selector(findings, &path.key(field), labels));
+                }
+                Err(reported)
             }
             (None, pods, namespaces) => {
                 let pods = containers(findings, &path.key("podSelector"), pods.as_ref());

@@ -56,16 +56,7 @@ pub(super) fn check(
 
 /// Checks the name of a resource, or one that refers to it.
 pub(super) fn name(findings: &mut Findings<'_>, path: &FieldPath, name: &str, form: NameForm) -> Checked<String> {
-    let labels: Vec<&str> = name.split('.').collect();
-    let valid = name.len() <= MAX_NAME
-        && labels.iter().all(|label| is_dns_label(label))
-        && match form {
-            NameForm::Subdomain => true,
-            NameForm::Global => labels.len() <= 2,
-            NameForm::Namespaced => labels.len() <= 2 || matches!(labels[..], ["knp" | "ossg", "default", _, ..]),
-            NameForm::Label => labels.len() == 1 && name.len() <= MAX_LABEL,
-        };
-    if valid {
+    if is_name(name, form) {
         return Ok(name.to_owned());
     }
     let help = match form {
@@ -78,6 +69,19 @@ pub(super) fn name(findings: &mut Findings<'_>, path: &FieldPath, name: &str, fo
         }
     };
     Err(findings.value_with_help(&codes::NAME, path, format!("`{name}` is not a valid name"), help))
+}
+
+/// Whether a name has the form.
+pub(super) fn is_name(name: &str, form: NameForm) -> bool {
+    let labels: Vec<&str> = name.split('.').collect();
+    name.len() <= MAX_NAME
+        && labels.iter().all(|label| is_dns_label(label))
+        && match form {
+            NameForm::Subdomain => true,
+            NameForm::Global => labels.len() <= 2,
+            NameForm::Namespaced => labels.len() <= 2 || matches!(labels[..], ["knp" | "ossg", "default", _, ..]),
+            NameForm::Label => labels.len() == 1 && name.len() <= MAX_LABEL,
+        }
 }
 
 fn namespace(

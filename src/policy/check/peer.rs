@@ -36,7 +36,8 @@ pub(super) fn check(
     let selectors = selectors(findings, path, wire, namespace);
     let nets = nets(findings, &path.key("nets"), wire.nets.as_deref());
     let not_nets = self::nets(findings, &path.key("notNets"), wire.not_nets.as_deref());
-    if let Some(everything) = not_nets.as_ref().ok().and_then(|nets| nets.iter().position(|net| net.prefix() == 0)) {
+    let excluded = not_nets.as_deref().unwrap_or_default().iter().enumerate();
+    for (everything, _) in excluded.filter(|(_, net)| net.prefix() == 0) {
         let path = path.key("notNets").index(everything);
         let message = "a rule that excludes every address never matches";
         findings.value_with_help(&codes::EXCLUDES_EVERYTHING, &path, message, "leave the rule out");

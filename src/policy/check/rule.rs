@@ -9,6 +9,7 @@ use super::{metadata, peer};
 use crate::api::calico;
 use crate::api::int_or_string;
 use crate::net::{Family, Protocol};
+use crate::policy::diagnostic::did_you_mean;
 use crate::policy::field::FieldPath;
 use crate::policy::{Icmp, Peer, Port, Rule, RuleAction, codes};
 
@@ -68,10 +69,8 @@ fn protocol(
     let Some(written) = written.map(ToString::to_string) else { return Ok(None) };
     written.parse().map(Some).map_err(|_| {
         const NAMES: [&str; 6] = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"];
-        let help = match NAMES.iter().find(|name| name.eq_ignore_ascii_case(&written)) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("use {} or a number from 1 to 255", NAMES.join(", ")),
-        };
+        let help = did_you_mean(&written, NAMES)
+            .unwrap_or_else(|| format!("use {} or a number from 1 to 255", NAMES.join(", ")));
         findings.value_with_help(&codes::PROTOCOL, path, format!("`{written}` is not a protocol"), help)
     })
 }
@@ -165,7 +164,6 @@ fn families(findings: &mut Findings<'_>, path: &FieldPath, family: Option<Family
                     let message = format!("`{net}` is {}, but the rule is {expected}", net.family());
                     let help = "write one rule for each IP version";
                     findings.value_with_help(&codes::MIXED_FAMILIES, &path, message, help);
-                    return;
                 }
             }
         }

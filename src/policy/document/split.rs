@@ -5,15 +5,15 @@
 
 /// The text of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part<'a> {
+pub(in crate::policy) struct Part<'a> {
     /// The text, with its `---` line and what of directives stands before it.
-    pub(super) text: &'a str,
+    pub(in crate::policy) text: &'a str,
     /// Lines of the file before it.
-    pub(super) lines_before: u32,
+    pub(in crate::policy) lines_before: u32,
 }
 
 /// The documents of a stream. Never empty.
-pub(super) fn documents(text: &str) -> Vec<Part<'_>> {
+pub(in crate::policy) fn documents(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut start = Part { text, lines_before: 0 };
     // Whether the current part already holds its `---` line, or content without one.
@@ -41,7 +41,7 @@ pub(super) fn documents(text: &str) -> Vec<Part<'_>> {
 }
 
 /// Whether a line is a document marker: at its very start and followed by white space or nothing.
-fn is_marker(line: &str, marker: &str) -> bool {
+pub(in crate::policy) fn is_marker(line: &str, marker: &str) -> bool {
     line.trim_start_matches('\u{feff}')
         .strip_prefix(marker)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
