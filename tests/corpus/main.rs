@@ -54,8 +54,9 @@ fn every_file_has_the_findings_that_it_names_and_no_other() {
         let found = findings(&load(&[case.source()]));
         let same = found.len() == case.findings.len() && case.findings.iter().zip(&found).all(|(e, f)| e.is_met_by(f));
         if !same {
-            let lines = found.iter().map(|finding| format!("  # Expect: {finding}\n")).collect::<String>();
-            differences.push(format!("{} expects {} findings; found\n{lines}", case.name, case.findings.len()));
+            let lines: Vec<String> = found.iter().map(|finding| format!("  # Expect: {finding}")).collect();
+            let (expected, lines) = (case.findings.len(), lines.join("\n"));
+            differences.push(format!("{} expects {expected} findings; found\n{lines}", case.name));
         }
     }
     report(&differences);
