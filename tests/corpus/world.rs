@@ -9,7 +9,7 @@ use dockgate::compile::{Compiled, Options, compile};
 use dockgate::inventory::{Inventory, file};
 use dockgate::net::{Family, Protocol};
 use dockgate::policy::{PolicySet, SourceFile};
-use dockgate::verdict::path::{End, Traffic, paths};
+use dockgate::verdict::path::{End, Finder, Traffic};
 use dockgate::verdict::{Decision, evaluate};
 
 use crate::case::directory;
@@ -67,7 +67,7 @@ impl World {
     /// The decision for each way of a flow: in each family that both ends have.
     pub(crate) fn decide(&self, compiled: &Compiled, flow: &Flow) -> Vec<(String, Decision)> {
         let end = |text: &str| End::find(&self.0, text).unwrap_or_else(|error| panic!("{flow}: {error}"));
-        let ways = paths(&self.0, &end(&flow.from), &end(&flow.to), flow.traffic, &Family::ALL);
+        let ways = Finder::new(&self.0).paths(&end(&flow.from), &end(&flow.to), flow.traffic, &Family::ALL);
         let ways = ways.unwrap_or_else(|error| panic!("{flow}: {error}"));
         let judged = ways.judged.iter().map(|way| {
             let decision = evaluate(&compiled.ruleset, &way.packet).decision;
