@@ -25,6 +25,7 @@ mod expression;
 mod parser;
 #[cfg(test)]
 mod tests;
+mod unmet;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,7 @@ use serde::{Serialize, Serializer};
 use expression::{Expression, Test};
 
 pub use error::Error;
+pub use unmet::Unmet;
 
 /// Label that carries a container's or network set's namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
