@@ -322,6 +322,13 @@ fn scenario(
     Scenario { name, path: "bridged, routed, published, by docker-proxy", family: "both", accident, rests_on, run }
 }
 
+fn restarted_without_a_controller() -> Scenario<Restarted> {
+    let rests_on = &[Protection::Jumps("FORWARD")];
+    scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", rests_on, |world| {
+        world.withstand(Restarted::restart_without_a_controller);
+    })
+}
+
 /// An engine that takes its containers with it.
 pub(crate) fn group() -> Group<Restarted> {
     use Protection::{Jumps, Rules};
@@ -341,19 +348,22 @@ pub(crate) fn group() -> Group<Restarted> {
             scenario("networks_come_and_go", "docker network create, rm", &[Jumps("FORWARD")], |world| {
                 world.withstand(Restarted::make_networks);
             }),
-            scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
-                world.withstand(Restarted::restart_without_a_controller);
-            }),
-            scenario("controller_waits_for_the_engine", "dockgate starts before dockerd does", &[], |world| {
-                world.withstand(|world| {
-                    world.lab.stop_engine();
-                    world.kill_controller();
-                    world.start_controller();
-                    world.expect_status("the Docker engine cannot be reached");
-                    thread::sleep(WHILE);
-                    world.lab.start_engine();
-                });
-            }),
+            restarted_without_a_controller(),
+            scenario(
+                "controller_waits_for_the_engine",
+                "dockgate starts before dockerd does",
+                &[Jumps("FORWARD")],
+                |world| {
+                    world.withstand(|world| {
+                        world.lab.stop_engine();
+                        world.kill_controller();
+                        world.start_controller();
+                        world.expect_status("the Docker engine cannot be reached");
+                        thread::sleep(WHILE);
+                        world.lab.start_engine();
+                    });
+                },
+            ),
         ],
     }
 }
@@ -379,9 +389,7 @@ pub(crate) fn live_group() -> Group<Restarted> {
                     world.withstand(Restarted::kill_and_start);
                 },
             ),
-            scenario("restarted_without_a_controller", "dockgate is killed before dockerd stops", &[], |world| {
-                world.withstand(Restarted::restart_without_a_controller);
-            }),
+            restarted_without_a_controller(),
         ],
     }
 }

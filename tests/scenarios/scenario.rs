@@ -101,11 +101,7 @@ impl<W: World> Group<W> {
                                 Some(protection) => expect_failure(world, &scenario, protection),
                             }
                         }));
-                        let outcome = outcome.map_err(|panic| message(panic.as_ref()));
-                        if outcome.is_err() {
-                            *world = None;
-                        }
-                        outcome
+                        outcome.map_err(|panic| message(panic.as_ref()) + &last_words(world.take()))
                     };
                     let outcome = match attempt() {
                         // What packets have shown of a scenario stands. Anything else may be a machine that was too busy for a
@@ -123,6 +119,13 @@ impl<W: World> Group<W> {
         }
         trials
     }
+}
+
+/// The end of the log of the controller of a world in which something has failed.
+fn last_words(world: Option<impl World>) -> String {
+    // It can be what has failed that there is none.
+    let told = catch_unwind(AssertUnwindSafe(|| world.map(|mut world| world.controller().log())));
+    told.ok().flatten().map_or_else(String::new, |log| format!("\ndockgate's last words:\n{log}"))
 }
 
 /// Runs a scenario without something that it rests on, and panics when it holds all the same, or fails for a reason that

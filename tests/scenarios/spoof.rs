@@ -801,7 +801,7 @@ fn accidents() -> Vec<Scenario<Spoof>> {
         },
         Scenario {
             accident: "controller killed",
-            ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", &[], |world| {
+            ..scenario("unclassified_gets_nothing_from_the_dead", "every way", "both", BOTH, |world| {
                 killed(world, |world| unclassified(world, on_front, expect_nothing));
             })
         },
