@@ -298,6 +298,7 @@ impl Controller {
             if before.is_none_or(|before| before != self.enforcer.told()) {
                 self.publish();
             }
+            // The engine's word about its firewall, which the status waits for, can take long; who starts after us needs the rules.
             if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {
                 self.notifier.ready();
                 self.announced = true;

@@ -89,12 +89,13 @@ pub fn absent(
     family: Family,
     service: Option<&Service<'_>>,
 ) -> Vec<Clause> {
-    let Some(service) = service else { return absences(rule, family) };
+    let Some(service) = service else { return absences(rule, family).collect() };
     let sets = SetBuilder::new(policies, inventory, &[]);
     let is_asked = |protocol: Protocol, port: u16| protocol == service.protocol && port == service.host_port;
     let published = services(service.endpoint, family);
     let asked = published.iter().find(|(port, _)| is_asked(port.protocol, port.number));
-    asked.map(|(_, published)| absences_for_published(&sets, rule, family, published)).unwrap_or_default()
+    let absences = asked.map(|(_, published)| absences_for_published(&sets, rule, family, published));
+    absences.into_iter().flatten().collect()
 }
 
 /// The rules of a policy that share an index: one in the file, and several where it had to be taken apart.

@@ -28,27 +28,25 @@ pub(super) struct Published<'a> {
 
 impl Published<'_> {
     /// What the destination part of a rule says that this service is not.
-    fn unmet(&self, sets: &SetBuilder<'_>, peer: &Peer) -> Vec<Clause> {
-        let within = |nets: &[Cidr]| self.address.is_some_and(|address| nets.iter().any(|net| net.contains(address)));
-        let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
-        let selected = |selector: &&Selector| sets.selects(selector, &self.endpoint.labels, self.address);
+    fn unmet<'p>(&'p self, sets: &'p SetBuilder<'_>, peer: &'p Peer) -> impl Iterator<Item = Clause> + 'p {
         let side = Side::Destination;
-        let mut unmet = Vec::new();
-        for (nets, negated) in [(&peer.nets, false), (&peer.not_nets, true)] {
-            if !nets.is_empty() && within(nets) == negated {
-                unmet.push(Clause::Nets { side, nets: nets.clone(), negated });
-            }
-        }
-        for (selector, negated) in [(&peer.selector, false), (&peer.not_selector, true)] {
-            let unwanted = selector.as_ref().filter(|selector| selected(selector) == negated);
-            unmet.extend(unwanted.map(|selector| Clause::Selector { side, selector: selector.clone(), negated }));
-        }
-        for (ports, negated) in [(&peer.ports, false), (&peer.not_ports, true)] {
-            if !ports.is_empty() && among(ports) == negated {
-                unmet.push(Clause::Ports { side, ports: ports.clone(), negated });
-            }
-        }
-        unmet
+        let within = |nets: &[Cidr]| self.address.is_some_and(|address| nets.iter().any(|net| net.contains(address)));
+        let nets = [(&peer.nets, false), (&peer.not_nets, true)].into_iter();
+        let nets = nets
+            .filter(move |(nets, negated)| !nets.is_empty() && within(nets) == *negated)
+            .map(move |(nets, negated)| Clause::Nets { side, nets: nets.clone(), negated });
+        let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
+        let ports = [(&peer.ports, false), (&peer.not_ports, true)].into_iter();
+        let ports = ports
+            .filter(move |(ports, negated)| !ports.is_empty() && among(ports) == *negated)
+            .map(move |(ports, negated)| Clause::Ports { side, ports: ports.clone(), negated });
+        let selected = |selector: &Selector| sets.selects(selector, &self.endpoint.labels, self.address);
+        let selectors = [(&peer.selector, false), (&peer.not_selector, true)].into_iter();
+        let selectors = selectors
+            .filter_map(|(selector, negated)| Some((selector.as_ref()?, negated)))
+            .filter(move |(selector, negated)| selected(selector) == *negated)
+            .map(move |(selector, negated)| Clause::Selector { side, selector: selector.clone(), negated });
+        nets.chain(ports).chain(selectors)
     }
 
     fn is_port(&self, port: &Port) -> bool {
@@ -67,7 +65,7 @@ const MULTIPORT_SLOTS: usize = 15;
 
 /// The alternatives of a rule in a family; none when the rule does not exist there (calico-semantics §3.7).
 pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family: Family) -> Vec<Vec<Match>> {
-    if !absences(rule, family).is_empty() {
+    if absences(rule, family).next().is_some() {
         return Vec::new();
     }
     let mut common = Vec::new();
@@ -102,7 +100,7 @@ pub(super) fn alternatives_for_published<'a>(
     family: Family,
     service: &Published<'_>,
 ) -> Vec<Vec<Match>> {
-    if !absences_for_published(sets, rule, family, service).is_empty() {
+    if absences_for_published(sets, rule, family, service).next().is_some() {
         return Vec::new();
     }
     let mut common = vec![Match::Protocol { protocol: service.protocol, negated: false }];
@@ -114,48 +112,53 @@ pub(super) fn alternatives_for_published<'a>(
         .collect()
 }
 
-/// Why a rule does not exist in a family; empty where it does.
-pub(super) fn absences(rule: &Rule, family: Family) -> Vec<Clause> {
-    absences_in(rule, family, &[(Side::Source, &rule.source), (Side::Destination, &rule.destination)])
+/// Why a rule does not exist in a family; none where it does. The compiler asks for the first reason only, for every rule
+/// and every published port, so that reasons are looked for one by one.
+pub(super) fn absences(rule: &Rule, family: Family) -> impl Iterator<Item = Clause> + '_ {
+    absences_in(rule, family, [(Side::Source, &rule.source), (Side::Destination, &rule.destination)])
 }
 
-/// Why a rule says nothing of a connection to a published service; empty where it does.
-pub(super) fn absences_for_published(
-    sets: &SetBuilder<'_>,
-    rule: &Rule,
+/// Why a rule says nothing of a connection to a published service; none where it does.
+pub(super) fn absences_for_published<'p>(
+    sets: &'p SetBuilder<'_>,
+    rule: &'p Rule,
     family: Family,
-    service: &Published<'_>,
-) -> Vec<Clause> {
-    // The blocks of the destination are about the container's address, whatever the family of the client.
-    let mut absences = absences_in(rule, family, &[(Side::Source, &rule.source)]);
+    service: &'p Published<'_>,
+) -> impl Iterator<Item = Clause> + 'p {
     let other = rule.protocol.filter(|protocol| *protocol != service.protocol);
-    absences.extend(other.map(|protocol| Clause::Protocol { protocol, negated: false }));
     let excluded = rule.not_protocol.filter(|protocol| *protocol == service.protocol);
-    absences.extend(excluded.map(|protocol| Clause::Protocol { protocol, negated: true }));
-    absences.extend(service.unmet(sets, &rule.destination));
-    absences
+    let protocols = [(other, false), (excluded, true)].into_iter();
+    protocols
+        .filter_map(|(protocol, negated)| Some(Clause::Protocol { protocol: protocol?, negated }))
+        // The blocks of the destination are about the container's address, whatever the family of the client.
+        .chain(absences_in(rule, family, [(Side::Source, &rule.source)]))
+        .chain(service.unmet(sets, &rule.destination))
 }
 
 /// Whether a rule can match anything in a family, by what the packet shows of its peers.
-pub(crate) fn exists_in(rule: &Rule, family: Family, shown: &[(Side, &Peer)]) -> bool {
-    absences_in(rule, family, shown).is_empty()
+pub(crate) fn exists_in<const N: usize>(rule: &Rule, family: Family, shown: [(Side, &Peer); N]) -> bool {
+    absences_in(rule, family, shown).next().is_none()
 }
 
 /// Why a rule can match nothing in a family: its `ipVersion`, its protocol, or the blocks of those of its peers that the
 /// packet shows. A list of blocks, positive or negative, that holds none of the family takes the rule out of it.
-fn absences_in(rule: &Rule, family: Family, shown: &[(Side, &Peer)]) -> Vec<Clause> {
+fn absences_in<'p, const N: usize>(
+    rule: &'p Rule,
+    family: Family,
+    shown: [(Side, &'p Peer); N],
+) -> impl Iterator<Item = Clause> + 'p {
     let only = [rule.family, rule.protocol.and_then(Protocol::family)].into_iter().flatten();
-    let mut absences: Vec<Clause> = only.filter(|only| *only != family).map(Clause::Family).take(1).collect();
-    for (side, peer) in shown {
-        for nets in [&peer.nets, &peer.not_nets] {
-            if let Some(other) = nets.first().filter(|_| nets.iter().all(|net| net.family() != family)) {
-                absences.push(Clause::Blocks { side: *side, family: other.family() });
-            }
-        }
-    }
+    let lists = shown.into_iter().flat_map(|(side, peer)| [(side, &peer.nets), (side, &peer.not_nets)]);
+    let blocks = lists.filter_map(move |(side, nets)| {
+        let other = nets.first().filter(|_| nets.iter().all(|net| net.family() != family))?;
+        Some(Clause::Blocks { side, family: other.family() })
+    });
     let excluded = rule.protocol.filter(|protocol| rule.not_protocol == Some(*protocol));
-    absences.extend(excluded.map(Clause::Contradiction));
-    absences
+    only.filter(move |only| *only != family)
+        .map(Clause::Family)
+        .take(1)
+        .chain(blocks)
+        .chain(excluded.map(Clause::Contradiction))
 }
 
 fn icmp(icmp: Option<Icmp>, negated: bool) -> Option<Match> {

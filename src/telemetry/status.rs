@@ -19,7 +19,8 @@ pub struct Status {
     pub version: String,
     /// Its process id.
     pub pid: u32,
-    /// Whether policies and inventory are known and the kernel holds what they say, with nothing held back.
+    /// Whether policies and inventory are known, the kernel holds what they say, with nothing held back, and the engine has
+    /// said that it filters in a way on which that can be relied.
     pub ready: bool,
     /// Whether the kernel holds the compiled ruleset.
     pub in_sync: bool,
@@ -95,7 +96,8 @@ impl From<&Diagnostic> for Finding {
 pub struct EngineStatus {
     /// Whether the event stream is open.
     pub connected: bool,
-    /// How the engine writes firewall rules, by its own word; engines before 28 do not say, and know iptables only.
+    /// How the engine writes firewall rules, by its own word; engines before 28 do not say, and know iptables only. Nothing,
+    /// too, while it has not been asked since it was connected, which `problems` tells.
     pub firewall: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
-use crate::support::evidence::BY_PACKETS;
+use crate::support::evidence::TOO_LATE;
 use crate::support::world::{packet_filter, wait_for};
 use crate::support::{Controller, Lab, Protection};
 
@@ -103,16 +103,18 @@ impl<W: World> Group<W> {
                         }));
                         outcome.map_err(|panic| message(panic.as_ref()) + &last_words(world.take()))
                     };
-                    let outcome = match attempt() {
-                        // What packets have shown of a scenario stands. Anything else may be a machine that was too busy for a
-                        // deadline: it is tried once more, in a world of its own.
-                        Err(reason) if without.is_some() || !reason.starts_with(BY_PACKETS) => {
-                            println!("{name}: trying again, because this showed nothing: {reason}");
-                            attempt()
-                        }
-                        outcome => outcome,
-                    };
-                    board.note(&title, &scenario, without, outcome.is_ok());
+                    let mut outcome = attempt();
+                    let mut tries = 1;
+                    // A deadline that has passed may be the fault of a busy machine, and is tried once more, in a world of its
+                    // own. Anything else stands. That something fails without its protection has to be seen only once.
+                    if let Err(reason) = &outcome
+                        && (without.is_some() || reason.starts_with(TOO_LATE))
+                    {
+                        println!("{name}: a second try, because of the first: {reason}");
+                        outcome = attempt();
+                        tries = 2;
+                    }
+                    board.note(&title, &scenario, without, tries, outcome.is_ok());
                     outcome.map_err(Into::into)
                 }));
             }
@@ -189,6 +191,8 @@ struct Row {
     family: &'static str,
     accident: &'static str,
     holds: Option<bool>,
+    /// How often a second try was needed.
+    repeated: usize,
     /// How often packets have shown that it fails without something.
     shown: usize,
     /// How often something that opens nothing was not put back without the controller.
@@ -197,7 +201,14 @@ struct Row {
 }
 
 impl Board {
-    fn note<W>(&self, title: &str, scenario: &Scenario<W>, without: Option<Protection>, as_expected: bool) {
+    fn note<W>(
+        &self,
+        title: &str,
+        scenario: &Scenario<W>,
+        without: Option<Protection>,
+        tries: usize,
+        as_expected: bool,
+    ) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let index = rows.iter().position(|row| row.title == title).unwrap_or_else(|| {
             rows.push(Row {
@@ -206,12 +217,14 @@ impl Board {
                 family: scenario.family,
                 accident: scenario.accident,
                 holds: None,
+                repeated: 0,
                 shown: 0,
                 repaired: 0,
                 unshown: 0,
             });
             rows.len() - 1
         });
+        rows[index].repeated += tries - 1;
         match (without, as_expected) {
             (None, holds) => rows[index].holds = Some(holds),
             (Some(Protection::Repair), true) => rows[index].repaired += 1,
@@ -254,7 +267,11 @@ impl fmt::Display for Board {
                 (shown, _, 0) => format!(", fails without its protection ({shown})"),
                 (.., unshown) => format!(", NOT SHOWN TO REST ON ITS PROTECTION ({unshown})"),
             };
-            line([&row.title, row.path, row.family, row.accident, &format!("{outcome}{mutations}")])?;
+            let tries = match row.repeated {
+                0 => String::new(),
+                number => format!(" (second tries: {number})"),
+            };
+            line([&row.title, row.path, row.family, row.accident, &format!("{outcome}{mutations}{tries}")])?;
         }
         let held = rows.iter().filter(|row| row.holds == Some(true)).count();
         write!(f, "{held} of {} scenarios hold", rows.len())

@@ -331,7 +331,9 @@ impl World {
             let of_twin = |problem: &serde_json::Value| {
                 let (endpoint, reason) = problem.as_str()?.split_once(" is closed: ")?;
                 let spare = endpoint.split('@').next().filter(|name| name.starts_with("spare-"))?;
-                reason.contains(" all have its MAC address ").then(|| spare.to_owned())
+                let (of_ports, _) = reason.split_once(" all have its MAC address ")?;
+                // An endpoint would be one of the engine's, or one that dockgate has not forgotten.
+                (!of_ports.contains('@')).then(|| spare.to_owned())
             };
             problems.iter().filter_map(of_twin).collect()
         };

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::command;
 use super::engine::tail;
+use super::evidence::TOO_LATE;
 
 /// How long a controller may take to become ready.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +47,7 @@ impl Controller {
                 let answer = self.status();
                 let said = [answer.stdout, answer.stderr].concat();
                 panic!(
-                    "dockgate is not ready after {START_PATIENCE:?}; status says:\n{}\nits log:\n{}",
+                    "{TOO_LATE}dockgate is not ready after {START_PATIENCE:?}; status says:\n{}\nits log:\n{}",
                     String::from_utf8_lossy(&said),
                     self.log()
                 );

@@ -9,6 +9,9 @@ pub(crate) const BY_PACKETS: &str = "packets show: ";
 /// How the message of a panic begins that says that nobody put back what was taken out.
 pub(crate) const NOT_REPAIRED: &str = "not repaired: ";
 
+/// How the message of a panic begins when a deadline has passed: that can be a fault, or a machine that was too busy.
+pub(crate) const TOO_LATE: &str = "too late: ";
+
 /// [`assert!`] for what was measured with packets.
 macro_rules! assert_by_packets {
     ($condition:expr, $($message:tt)+) => {

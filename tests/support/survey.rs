@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
+use super::evidence::TOO_LATE;
 use super::matrix::{Cell, Matrix};
 use super::namespace::Namespace;
 use super::probe::{Outcome, Probe, fire};
@@ -95,7 +96,7 @@ impl Survey {
             }
             eprintln!("the positive control failed with a deadline of {deadline:?}: measuring again\n{control}");
         }
-        panic!("the targets do not answer themselves; no measurement is possible");
+        panic!("{TOO_LATE}the targets do not answer themselves; no measurement is possible");
     }
 
     /// Measures, and panics with a table unless the open cells are exactly those that `expected` names.

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Lab;
+use super::evidence::TOO_LATE;
 
 /// The owner's example, word for word as users will find it.
 pub(crate) const OWNERS_EXAMPLE: &str = include_str!("../../examples/owner/allow-web-to-api.yaml");
@@ -47,7 +48,7 @@ impl Policies {
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !condition() {
-        assert!(Instant::now() < end, "waited ten seconds for {what}");
+        assert!(Instant::now() < end, "{TOO_LATE}waited ten seconds for {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }
