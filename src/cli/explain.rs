@@ -10,6 +10,8 @@ use crate::compile::{self, Options};
 use crate::net::{Family, Protocol};
 use crate::verdict::path::{self, End, Finder, Traffic};
 
+pub(super) use answer::Decider;
+
 use super::Outcome;
 use super::failure::Failure;
 use super::output::{AnswerFormat, json};
@@ -100,7 +102,7 @@ impl Arguments {
 }
 
 /// Reads `PORT` or `PORT/PROTOCOL`; the protocol's case does not matter here, as with `docker run --publish`.
-fn port(text: &str) -> Result<(u16, Protocol), String> {
+pub(super) fn port(text: &str) -> Result<(u16, Protocol), String> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Protocol::TCP,
