@@ -8,6 +8,8 @@
 mod answers;
 #[path = "cli/compose.rs"]
 mod compose;
+#[path = "cli/connectivity.rs"]
+mod connectivity;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reports.rs"]

@@ -36,7 +36,8 @@ struct Data {
 #[derive(Serialize)]
 struct Party {
     name: String,
-    kind: &'static str,
+    /// The same where parties stand together.
+    section: String,
     detail: String,
 }
 
@@ -116,7 +117,9 @@ fn data(view: &View<'_>) -> Data {
         });
     }
     let parties = view.parties().map(|(index, party)| {
-        (index, Party { name: text(party.name), kind: party.kind, detail: text(&party.detail()) })
+        let (kind, namespace) = party.section();
+        let section = format!("{kind} {}", text(namespace.unwrap_or_default()));
+        (index, Party { name: text(party.name), section, detail: text(&party.detail()) })
     });
     Data {
         parties: parties.collect(),

@@ -25,6 +25,8 @@ const SMALL: usize = 18;
 const LINE: usize = 16;
 const TENTHS: usize = 74;
 const MARGIN: usize = 16;
+/// Between parties of different namespaces or kinds.
+const GAP: usize = 4;
 
 const STYLE: &str = "\
 text{font:12px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1a1a1a}
@@ -63,8 +65,9 @@ fn picture(view: &View<'_>) -> String {
         let lines = view.to.iter().map(|to| text_of(from, *to).len()).max().unwrap_or(0).max(1);
         if in_words { lines * LINE + 12 } else { SMALL }
     };
-    let columns = tracks(view.to.iter().copied(), left, column);
-    let rows = tracks(view.from.iter().copied(), top, row);
+    let together = |one: usize, other: usize| view.party(one).section() == view.party(other).section();
+    let columns = tracks(view.to.iter().copied(), left, column, together);
+    let rows = tracks(view.from.iter().copied(), top, row, together);
     let (right, bottom) = (end(&columns, left), end(&rows, top));
 
     let mut body = String::new();
@@ -76,7 +79,7 @@ fn picture(view: &View<'_>) -> String {
         }
     }
     let mut below = Below { text: String::new(), y: bottom + MARGIN + LINE, right };
-    below.legend();
+    below.legend(in_words);
     for note in view.notes() {
         below.note(&note);
     }
@@ -180,22 +183,24 @@ struct Below {
 }
 
 impl Below {
-    fn legend(&mut self) {
-        let states =
-            [State::Any, State::Some, State::Denied].map(|state| (state.class(), state.sign(), state.meaning()));
+    fn legend(&mut self, in_words: bool) {
+        let states = [State::Any, State::Some, State::Denied].map(|state| {
+            let to_be_pointed_at = state == State::Some && !in_words;
+            let meaning = if to_be_pointed_at { "something is allowed: point at the cell" } else { state.meaning() };
+            (state.class(), state.sign(), meaning)
+        });
         let mut x = MARGIN;
         for (class, sign, meaning) in states.into_iter().chain([("", "", "no way: no common network, or itself")]) {
             let (top, middle) = (self.y - 13, x + 9);
             let ground = if class.is_empty() { " class=\"none\"" } else { "" };
-            let _ = writeln!(
+            let _ = write!(
                 self.text,
-                "<g class=\"{class}\"><rect{ground} x=\"{x}\" y=\"{top}\" width=\"18\" height=\"18\"/>\
-                 <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{sign}</text></g>\
-                 <text x=\"{}\" y=\"{}\">{meaning}</text>",
-                self.y,
-                x + 24,
-                self.y
+                "<g class=\"{class}\"><rect{ground} x=\"{x}\" y=\"{top}\" width=\"18\" height=\"18\"/>"
             );
+            if !sign.is_empty() {
+                let _ = write!(self.text, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{sign}</text>", self.y);
+            }
+            let _ = writeln!(self.text, "</g><text x=\"{}\" y=\"{}\">{meaning}</text>", x + 24, self.y);
             x += 24 + width(meaning) + 20;
             self.right = self.right.max(x);
         }
@@ -211,10 +216,16 @@ impl Below {
     }
 }
 
-fn tracks(parties: impl Iterator<Item = usize>, start: usize, size: impl Fn(usize) -> usize) -> Vec<Track> {
+fn tracks(
+    parties: impl Iterator<Item = usize>,
+    start: usize,
+    size: impl Fn(usize) -> usize,
+    belong_together: impl Fn(usize, usize) -> bool,
+) -> Vec<Track> {
     let mut tracks: Vec<Track> = Vec::new();
     for party in parties {
-        tracks.push(Track { party, start: end(&tracks, start), size: size(party) });
+        let gap = tracks.last().map_or(0, |last| if belong_together(last.party, party) { 0 } else { GAP });
+        tracks.push(Track { party, start: end(&tracks, start) + gap, size: size(party) });
     }
     tracks
 }

@@ -201,6 +201,11 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Parties of one section stand together.
+    pub(super) fn section(&self) -> (&'static str, Option<&'a str>) {
+        (self.kind, self.namespace)
+    }
+
     /// Who it is in a few words, for those who point at its name.
     pub(super) fn detail(&self) -> String {
         match self.kind {

@@ -55,8 +55,13 @@
     const words = data.words || (rows.length <= 12 && columns.length <= 12);
     table.className = words ? "" : "small";
     table.replaceChildren();
+    // The first party of a namespace stands apart from the one before.
+    const first = (parties) => new Set(parties.filter((party, index) =>
+      index && data.parties[party].section !== data.parties[parties[index - 1]].section));
+    const [firstRows, firstColumns] = [first(rows), first(columns)];
     const heading = (party, scope) => {
       const cell = element("th", undefined, { scope, title: nameOf(party) + ": " + data.parties[party].detail });
+      if (scope === "col" && firstColumns.has(party)) cell.classList.add("left");
       cell.append(element("span", nameOf(party)));
       return cell;
     };
@@ -66,12 +71,13 @@
     top.append(head);
     const body = element("tbody");
     for (const from of rows) {
-      const row = element("tr");
+      const row = element("tr", undefined, firstRows.has(from) ? { class: "above" } : {});
       row.append(heading(from, "row"));
       for (const to of columns) {
         const pair = key(from, to);
         const cell = cells.get(pair);
         const made = element("td", undefined, { class: cell ? cell.state : "none" });
+        if (firstColumns.has(to)) made.classList.add("left");
         if (cell) {
           const texts = cell.state === "denied" ? [cell.sign] : words ? cell.texts : [cell.sign];
           texts.forEach((text, index) => made.append(...(index ? [element("br"), text] : [text])));
