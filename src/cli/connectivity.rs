@@ -123,21 +123,18 @@ impl Arguments {
         let asked = Choice { from: &self.from, to: &self.to, network: self.network.as_deref(), port: self.port };
         let chosen = asked.choose(&table, &reach, &inventory)?;
         let view = View::new(&table, &reach, &compiled, &inventory, chosen, self.all);
-        match &self.output {
-            Some(path) => {
-                let mut plain = anstream::StripStream::new(Vec::new());
-                self.write(&view, &mut plain)?;
-                let text = String::from_utf8(plain.into_inner()).context("the answer is not text")?;
-                file::write(path, &text)?;
-                writeln!(output, "{}", view.summary())?;
-                view.write_notes(output)?;
-            }
-            None => {
-                self.write(&view, output)?;
-                if self.format == Format::Csv {
-                    // It has no place for them. Whether they can be written does not change the answer.
-                    let _ = view.write_notes(&mut anstream::stderr());
-                }
+        if let Some(path) = &self.output {
+            let mut plain = anstream::StripStream::new(Vec::new());
+            self.write(&view, &mut plain)?;
+            let text = String::from_utf8(plain.into_inner()).context("the answer is not text")?;
+            file::write(path, &text)?;
+            writeln!(output, "{}", view.summary())?;
+            view.write_notes(output)?;
+        } else {
+            self.write(&view, output)?;
+            if self.format == Format::Csv {
+                // It has no place for them. Whether they can be written does not change the answer.
+                let _ = view.write_notes(&mut anstream::stderr());
             }
         }
         Ok(Outcome::Yes)

@@ -180,9 +180,9 @@ fn outside(reach: &Reach<'_>) -> Vec<Group> {
     }
     let group_of = |blocks: Vec<usize>, is_named: bool| {
         let nets = Block::joined(blocks.iter().map(|index| &reach.outside[*index]));
-        let names = is_named.then(|| listed(nets.iter().map(Cidr::to_string)));
+        let by_nets = is_named.then(|| listed(nets.iter().map(Cidr::to_string)));
         Group {
-            name: names.map_or_else(|| RESERVED[1].to_owned(), |names| format!("outside {names}")),
+            name: by_nets.map_or_else(|| RESERVED[1].to_owned(), |nets| format!("outside {nets}")),
             kind: GroupKind::Outside,
             members: blocks.into_iter().map(Party::Outside).collect(),
             namespace: None,
