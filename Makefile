@@ -5,9 +5,10 @@ CARGO ?= cargo
 # Where rustup puts cargo; a shell that is not a login shell may not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# The test programs that run for anyone: those that enter no network namespace, neither of the laboratory's nor another.
+# The test programs that run for anyone: those that enter no network namespace, neither of the laboratory's nor another,
+# and need no browser.
 UNPRIVILEGED := $(shell for test in $(patsubst %/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs)); do \
-	grep -rq 'support/mod.rs\|^mod support;\|netns' $$test || echo --test $$(basename $$test .rs); done)
+	grep -rq 'support/mod.rs\|^mod support;\|netns\|chromium' $$test || echo --test $$(basename $$test .rs); done)
 
 # The others run as root. Only they do: the build stays the user's own.
 ifneq ($(shell id -u),0)
@@ -15,7 +16,7 @@ SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: scenarios soak help build check test test-engines demo laboratory
+.PHONY: scenarios soak help build check test test-engines demo laboratory browser
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +36,12 @@ laboratory: ## install what tests with a real engine need (Debian and Ubuntu), a
 	@sh tests/laboratory/install.sh
 	@$(SUDO) sh tests/laboratory/newer-engine.sh sid >/dev/null
 
+browser: ## install the browser in which tests look at pages and pictures (Debian)
+	@sh tests/laboratory/install.sh --browser
+
 # Some thousand lines later, what has failed is told again at the end.
 test: SHELL := /bin/bash
-test: laboratory ## every test, those with a real Docker engine included; installs what they need
+test: laboratory browser ## every test, those with a real Docker engine included; installs what they need
 	@mkdir -p target
 	@set -o pipefail; $(CARGO) test --locked --no-fail-fast $(AS_ROOT) 2>&1 | tee target/test.log || { \
 		echo; echo 'What has failed (all of the output is in target/test.log):'; \

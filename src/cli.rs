@@ -5,11 +5,13 @@
 
 mod cleanup;
 mod completions;
+mod connectivity;
 mod crds;
 mod diagnostics;
 mod explain;
 mod explain_code;
 mod failure;
+mod file;
 mod get;
 mod output;
 mod plan;
@@ -81,6 +83,7 @@ enum Command {
     Validate(validate::Arguments),
     Explain(explain::Arguments),
     ExplainCode(explain_code::Arguments),
+    Connectivity(connectivity::Arguments),
     Plan(plan::Arguments),
     Get(get::Arguments),
     Status(status::Arguments),
@@ -156,6 +159,7 @@ impl Command {
             Command::Validate(arguments) => arguments.execute(output),
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::ExplainCode(arguments) => arguments.execute(output),
+            Command::Connectivity(arguments) => arguments.execute(output).await,
             Command::Plan(arguments) => arguments.execute(output).await,
             Command::Get(arguments) => arguments.execute(output).await,
             Command::Status(arguments) => arguments.execute(output).await,

@@ -9,6 +9,7 @@
 //! number of different services and not with that of their replicas.
 
 mod outside;
+pub mod table;
 #[cfg(test)]
 mod tests;
 

@@ -10,6 +10,8 @@ mod answers;
 mod compose;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/connectivity.rs"]
+mod connectivity;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reports.rs"]

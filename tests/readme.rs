@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "docs/connectivity.md",
     "docs/diagnostics.md",
     "docs/explain.md",
     "helm-free-deploy/README.md",
@@ -129,4 +130,26 @@ fn the_policy_on_the_first_screen_is_the_example() {
     let example = text("examples/owner/allow-web-to-api.yaml");
     let example = example.split_once('\n').map_or("", |(_, body)| body);
     assert_eq!(shown.first().map(String::as_str), Some(example));
+}
+
+#[test]
+fn connectivity_prints_what_the_documents_show() {
+    for document in ["README.md", "docs/connectivity.md"] {
+        let text = text(document);
+        let (before, after) =
+            text.split_once("```\n\n```text\nFROM ").unwrap_or_else(|| panic!("{document} shows none"));
+        let (_, commands) = before.rsplit_once("```sh\n").expect("a block of shell is before it");
+        let (command, _) = commands.trim_end().split_once(" #").unwrap_or((commands.trim_end(), ""));
+        let shown = format!("FROM {}", after.split_once("```").expect("the block ends").0);
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let output = dockgate(&arguments);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), shown, "{document}: {command}");
+    }
+    // The other commands of that page are questions that have an answer.
+    let page = text("docs/connectivity.md");
+    let commands = code_blocks(&page, &["sh"]).concat().replace("\\\n", " ");
+    for command in commands.lines().filter(|line| !line.contains('"')) {
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        assert_eq!(dockgate(&arguments).status.code(), Some(0), "{command}");
+    }
 }

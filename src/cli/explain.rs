@@ -20,6 +20,8 @@ use crate::verdict::path::{self, End, Finder, Paths, Traffic};
 use crate::verdict::reason::World;
 use crate::verdict::remedy::remedy;
 
+pub(super) use answer::Decider;
+
 use super::Outcome;
 use super::failure::Failure;
 use super::output::{AnswerFormat, json};
@@ -154,7 +156,7 @@ impl Arguments {
 }
 
 /// Reads `PORT` or `PORT/PROTOCOL`; the protocol's case does not matter here, as with `docker run --publish`.
-fn port(text: &str) -> Result<(u16, Protocol), String> {
+pub(super) fn port(text: &str) -> Result<(u16, Protocol), String> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Protocol::TCP,

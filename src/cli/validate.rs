@@ -3,7 +3,7 @@
 //! Input: files. Output: a report in the form that was asked for. Findings come together first and are judged as one, by
 //! comments and by a baseline, so that neither cares which check made them.
 
-mod file;
+mod baseline;
 mod github;
 mod gitlab;
 mod junit;
@@ -24,6 +24,7 @@ use crate::policy::{self, SourceFile, codes, files};
 
 use super::Outcome;
 use super::failure::Failure;
+use super::file;
 use super::world::{self, ComposeArguments};
 
 use report::{Format, Report};
@@ -130,7 +131,7 @@ impl Arguments {
         base: &Path,
     ) -> anyhow::Result<Option<SourceFile>> {
         let source = match (&self.baseline, &self.write_baseline) {
-            (Some(path), _) => file::read(path)?,
+            (Some(path), _) => baseline::read(path)?,
             (None, Some(path)) => {
                 let text = Baseline::of(findings, base).text()?;
                 file::write(path, &text)?;

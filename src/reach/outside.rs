@@ -44,6 +44,26 @@ impl Block {
         Cidr::covering(self.first, self.last)
     }
 
+    /// Number of its addresses but one, so that it fits also where it is all of them.
+    pub(super) fn size(&self) -> u128 {
+        number(self.last) - number(self.first)
+    }
+
+    /// The addresses of blocks in ascending order as blocks of CIDR; neighbours are joined before they are divided.
+    pub(super) fn joined<'a>(blocks: impl Iterator<Item = &'a Block>) -> Vec<Cidr> {
+        let mut joined: Vec<Block> = Vec::new();
+        for block in blocks {
+            let is_next = |last: &&mut Block| {
+                last.family() == block.family() && number(last.last).checked_add(1) == Some(number(block.first))
+            };
+            match joined.last_mut().filter(is_next) {
+                Some(last) => last.last = block.last,
+                None => joined.push(block.clone()),
+            }
+        }
+        joined.iter().flat_map(Block::nets).collect()
+    }
+
     /// Whether it has an address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.family() == Family::of(address) && (self.first..=self.last).contains(&address)

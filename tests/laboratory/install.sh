@@ -3,6 +3,7 @@
 #
 #   install.sh            install (as root, or by sudo)
 #   install.sh --check    only say what is missing; exit code 1 when something is
+#   install.sh --browser  install the browser that looks at pages and pictures, and nothing else
 #
 # No service is started or enabled, and no second Docker engine is put beside one that is there.
 set -eu
@@ -62,6 +63,15 @@ fi
 missing_rust=''
 if ! has cargo || ! at_least "$(rust_version)" "$rust_needed"; then
     missing_rust=yes
+fi
+
+# 77 MB to fetch and its libraries besides: only for the tests that need it. Any of its kind will do.
+if [ "${1:-}" = --browser ]; then
+    if [ -n "${DOCKGATE_CHROMIUM:-}" ] || has chromium || has chromium-browser || has google-chrome; then
+        exit 0
+    fi
+    missing=' chromium'
+    missing_rust=''
 fi
 
 if [ -z "$missing$missing_rust" ]; then

@@ -94,7 +94,7 @@ struct Judgement<'a> {
 
 /// Where a rule stands.
 #[derive(Debug, Serialize)]
-struct Decider<'a> {
+pub(in crate::cli) struct Decider<'a> {
     policy: String,
     kind: &'static str,
     tier: &'a str,
@@ -312,7 +312,8 @@ impl<'a> Judgement<'a> {
 }
 
 impl<'a> Decider<'a> {
-    fn new(origin: &'a Origin) -> Decider<'a> {
+    /// The place of a rule of the ruleset.
+    pub(in crate::cli) fn new(origin: &'a Origin) -> Decider<'a> {
         Decider {
             policy: origin.policy.to_string(),
             kind: origin.policy.kind.name(),
