@@ -7,6 +7,7 @@ mod cleanup;
 mod completions;
 mod crds;
 mod diagnostics;
+mod diff;
 mod explain;
 mod explain_code;
 mod failure;
@@ -79,6 +80,7 @@ struct GlobalOptions {
 enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
+    Diff(diff::Arguments),
     Explain(explain::Arguments),
     ExplainCode(explain_code::Arguments),
     Plan(plan::Arguments),
@@ -154,6 +156,7 @@ impl Command {
         match self {
             Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
+            Command::Diff(arguments) => arguments.execute(output).await,
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::ExplainCode(arguments) => arguments.execute(output),
             Command::Plan(arguments) => arguments.execute(output).await,

@@ -3,7 +3,7 @@
 //! Input: files. Output: a report in the form that was asked for. Findings come together first and are judged as one, by
 //! comments and by a baseline, so that neither cares which check made them.
 
-mod file;
+pub(super) mod file;
 mod github;
 mod gitlab;
 mod junit;
