@@ -439,7 +439,9 @@ impl<'a> Questioner<'a> {
 fn network_of(route: &Route) -> Option<String> {
     match route {
         Route::SameNetwork { network } => Some(network.clone()),
-        Route::BetweenNetworks { from, .. } | Route::ToOutside { from, .. } | Route::ToHost { from } => Some(from.clone()),
+        Route::BetweenNetworks { from, .. } | Route::ToOutside { from, .. } | Route::ToHost { from } => {
+            Some(from.clone())
+        }
         Route::FromOutside { to, .. } | Route::FromHost { to } => Some(to.clone()),
         Route::ThroughPublishedPort { from, .. } => from.clone(),
     }

@@ -10,8 +10,14 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/diagnostics.md", "helm-free-deploy/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/diagnostics.md",
+    "docs/diff.md",
+    "helm-free-deploy/README.md",
+];
 
 fn text(document: &str) -> String {
     fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))

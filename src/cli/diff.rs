@@ -135,12 +135,10 @@ fn compiled(policies: &PolicySet, world: &Inventory) -> Compiled {
 fn report(old: &side::Side, new: &side::Side, before: &Inventory, now: &Inventory) -> Report {
     let (was, is) = (compiled(&old.policies, before), compiled(&new.policies, now));
     // The outside is divided where either side, or a network of either world, divides it.
-    let subnets = [before, now].into_iter().flat_map(|world| world.networks.values()).flat_map(|network| &network.subnets);
+    let subnets =
+        [before, now].into_iter().flat_map(|world| world.networks.values()).flat_map(|network| &network.subnets);
     let both = boundaries(&was.ruleset).into_iter().chain(boundaries(&is.ruleset)).chain(subnets.copied()).collect();
     let (was_reached, is_reached) = (Reach::new(before, &was, &both), Reach::new(now, &is, &both));
-    let changes = compare(
-        Side { reach: &was_reached, compiled: &was },
-        Side { reach: &is_reached, compiled: &is },
-    );
+    let changes = compare(Side { reach: &was_reached, compiled: &was }, Side { reach: &is_reached, compiled: &is });
     Report::new(&changes, [&was, &is], resources::compare(old, new))
 }

@@ -145,7 +145,8 @@ pub fn compare(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
             }
         }
     }
-    let containers: Vec<Option<&Container>> = parties.iter().map(|party| container(old.reach, new.reach, party)).collect();
+    let containers: Vec<Option<&Container>> =
+        parties.iter().map(|party| container(old.reach, new.reach, party)).collect();
     let whos: Vec<Who<'_>> = parties.iter().map(|party| party.who).collect();
     let grouping = merge::Grouping::of(&whos, &containers);
     let mut changes: Vec<Change> = Vec::new();
@@ -222,12 +223,11 @@ type Difference = (Effect, Reason, Reason);
 impl Comparison<'_> {
     /// The numbers of the facts about two parties.
     fn pair(&mut self, from: &Known<'_>, to: &Known<'_>) -> &[usize] {
-        let classes = |reach: &Reach<'_>, from: Option<Party>, to: Option<Party>| Some((reach.class(from?), reach.class(to?)));
+        let classes =
+            |reach: &Reach<'_>, from: Option<Party>, to: Option<Party>| Some((reach.class(from?), reach.class(to?)));
         let outside = [from.who, to.who].iter().any(|who| matches!(who, Who::Outside(_)));
-        let question = (
-            [classes(self.old.reach, from.old, to.old), classes(self.new.reach, from.new, to.new)],
-            outside,
-        );
+        let question =
+            ([classes(self.old.reach, from.old, to.old), classes(self.new.reach, from.new, to.new)], outside);
         if !self.answers.contains_key(&question) {
             let before = ways(self.old.reach, from.old, to.old);
             let now = ways(self.new.reach, from.new, to.new);
@@ -277,15 +277,8 @@ impl Comparison<'_> {
             let families = if outside { Vec::new() } else { families };
             by_reason.entry((effect, via, network, families, old, new)).or_default().insert(service, ports);
         }
-        let fact = |((effect, via, network, families, old, new), traffic): ((_, &Via, Option<&str>, _, _, _), _)| Fact {
-            effect,
-            kind,
-            via: via.clone(),
-            network: network.map(str::to_owned),
-            families,
-            traffic,
-            old,
-            new,
+        let fact = |((effect, via, network, families, old, new), traffic): ((_, &Via, Option<&str>, _, _, _), _)| {
+            Fact { effect, kind, via: via.clone(), network: network.map(str::to_owned), families, traffic, old, new }
         };
         by_reason.into_iter().map(fact).collect()
     }
@@ -321,7 +314,8 @@ impl Comparison<'_> {
             }
             rest = rest.difference(&common);
             // What let the packet go on to the rule that denies it is not why.
-            let is_why = |comment: &&String| decision == Decision::Allow || self.denying[side].contains(comment.as_str());
+            let is_why =
+                |comment: &&String| decision == Decision::Allow || self.denying[side].contains(comment.as_str());
             found.push((Reason::Rules(part.rules.iter().filter(is_why).cloned().collect()), common));
         }
         if !rest.is_empty() {

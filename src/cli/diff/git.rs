@@ -123,9 +123,11 @@ fn contents(entries: &[Entry]) -> anyhow::Result<Vec<Result<Vec<u8>, u64>>> {
         // OBJECT TYPE SIZE, a line break, the content, a line break.
         let end = rest.iter().position(|byte| *byte == b'\n').with_context(unknown)?;
         let head = std::str::from_utf8(&rest[..end]).with_context(unknown)?;
-        let size: usize = head.rsplit(' ').next().and_then(|size| size.parse().ok()).with_context(|| {
-            format!("git does not have object {} ({head})", entry.object)
-        })?;
+        let size: usize = head
+            .rsplit(' ')
+            .next()
+            .and_then(|size| size.parse().ok())
+            .with_context(|| format!("git does not have object {} ({head})", entry.object))?;
         let content = rest.get(end + 1..end + 1 + size).with_context(unknown)?;
         contents.push(if size as u64 > MAX_FILE_SIZE { Err(size as u64) } else { Ok(content.to_vec()) });
         rest = rest.get(end + 2 + size..).with_context(unknown)?;

@@ -161,7 +161,8 @@ impl Report {
         }
         let Summary { widened, narrowed, added, removed, changed } = self.summary;
         let told = |numbers: &[(usize, &str)]| {
-            let told = numbers.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+            let told =
+                numbers.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
             told.collect::<Vec<_>>().join(", ")
         };
         let effects = told(&[(widened, "widened"), (narrowed, "narrowed")]);
@@ -260,13 +261,17 @@ impl Row {
         self.effect == "widened"
     }
 
-    /// `TCP 80,443; ping`, and how it goes where that is not by the other's own address.
+    /// `TCP 80,443; ping`, or `everything` for all that is asked about, and how it goes where that is not by the other's own address.
     pub(super) fn traffic(&self) -> String {
         let traffic = self.traffic.iter().map(|Traffic { protocol, ports }| match protocol {
             Service::Ping => "ping".to_owned(),
             Service::Ports(protocol) => format!("{protocol} {ports}"),
         });
         let mut text = traffic.collect::<Vec<_>>().join("; ");
+        let is_all = |traffic: &Traffic| traffic.ports.is_all() || traffic.protocol == Service::Ping;
+        if self.traffic.len() == Service::ALL.len() && self.traffic.iter().all(is_all) {
+            "everything".clone_into(&mut text);
+        }
         if let Some(port) = self.host_port {
             text += &format!(" by {} port {port}", if self.via == "proxy" { "docker-proxy's" } else { "published" });
         }

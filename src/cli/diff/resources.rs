@@ -120,9 +120,11 @@ fn place(side: &Side, location: &Location) -> Place {
 }
 
 fn stated(side: &Side) -> BTreeMap<Identity, Stated<'_>> {
-    let policies = side.policies.policies.iter().map(|policy| {
-        ((policy.key.kind.name(), policy.key.to_string()), of_policy(policy))
-    });
+    let policies = side
+        .policies
+        .policies
+        .iter()
+        .map(|policy| ((policy.key.kind.name(), policy.key.to_string()), of_policy(policy)));
     let sets = side.policies.network_sets.iter().map(of_set);
     let tiers = side.policies.tiers.iter().map(|tier| (("Tier", tier.name.clone()), of_tier(tier)));
     policies.chain(sets).chain(tiers).collect()
@@ -179,10 +181,8 @@ fn rules(rules: Option<&[Rule]>) -> String {
 
 fn differing(was: &Stated<'_>, is: &Stated<'_>) -> Vec<Field> {
     let differing = was.fields.iter().zip(&is.fields).filter(|(was, is)| was.1 != is.1);
-    let field = |((name, old, short), (_, new, _)): (&(&'static str, String, bool), &(&'static str, String, bool))| Field {
-        name,
-        old: short.then(|| old.clone()),
-        new: short.then(|| new.clone()),
+    let field = |((name, old, short), (_, new, _)): (&(&'static str, String, bool), &(&'static str, String, bool))| {
+        Field { name, old: short.then(|| old.clone()), new: short.then(|| new.clone()) }
     };
     differing.map(field).collect()
 }

@@ -152,9 +152,15 @@ fn a_label_or_a_container_that_comes_changes_what_may_be_reached() {
     assert_eq!(changes((WORLD, DB), (&relabelled, DB)), Vec::<String>::new(), "web is not on the network of db");
     let more = format!("{WORLD}    - {{name: batch, labels: {{app: api}}, networks: [back]}}\n");
     let found = changes((WORLD, DB), (&more, DB));
-    assert!(found.iter().any(|line| line == "widened added batch -> db TCP 5432:5440: no way => db ingress[0]"), "{found:#?}");
+    assert!(
+        found.iter().any(|line| line == "widened added batch -> db TCP 5432:5440: no way => db ingress[0]"),
+        "{found:#?}"
+    );
     let back = changes((&more, DB), (WORLD, DB));
-    assert!(back.iter().any(|line| line == "narrowed removed batch -> db TCP 5432:5440: db ingress[0] => no way"), "{back:#?}");
+    assert!(
+        back.iter().any(|line| line == "narrowed removed batch -> db TCP 5432:5440: db ingress[0] => no way"),
+        "{back:#?}"
+    );
 }
 
 #[test]
@@ -170,5 +176,8 @@ spec:
     - {action: Allow}
 ";
     let found = changes((WORLD, ""), (WORLD, policy));
-    assert_eq!(found, ["narrowed changed api-* -> api-* TCP all, UDP all, SCTP all, ping all on front: nobody => api ingress[0]"]);
+    assert_eq!(
+        found,
+        ["narrowed changed api-* -> api-* TCP all, UDP all, SCTP all, ping all on front: nobody => api ingress[0]"]
+    );
 }
