@@ -113,9 +113,9 @@ fn check(seed: u64) -> (usize, usize) {
                     .collect();
                 let mut expected = Differing::new();
                 for place in &places {
-                    let (was, may) = (is(&before, place, Decision::Allow), is(&now, place, Decision::Allow));
+                    let (could, can) = (is(&before, place, Decision::Allow), is(&now, place, Decision::Allow));
                     let (via, family, network) = place.clone();
-                    match (was, may) {
+                    match (could, can) {
                         (false, true) => expected.insert((via, family, network, Effect::Widened)),
                         (true, false) => expected.insert((via, family, network, Effect::Narrowed)),
                         _ => continue,

@@ -113,7 +113,7 @@ fn entries(tree: &str) -> anyhow::Result<Vec<Entry>> {
 
 /// The contents of objects, in their order, or the size of those that are too large.
 fn contents(entries: &[Entry]) -> anyhow::Result<Vec<Result<Vec<u8>, u64>>> {
-    let input: String = entries.iter().map(|entry| format!("{}\n", entry.object)).collect();
+    let input: String = entries.iter().flat_map(|entry| [entry.object.as_str(), "\n"]).collect();
     let output = run(&["cat-file", "--batch"], Some(input.as_bytes()))?;
     checked(&output)?;
     let mut rest = output.stdout.as_slice();

@@ -38,7 +38,7 @@ pub(super) fn text(report: &Report) -> String {
         text.push_str("\n<details><summary>The rules responsible</summary>\n\n");
         let left_out = append(&mut text, report.changes.iter().map(details), RULES);
         if left_out > 0 {
-            let _ = write!(text, "The rules of {} are not shown.\n", count(left_out, "more change", "more changes"));
+            let _ = writeln!(text, "The rules of {} are not shown.", count(left_out, "more change", "more changes"));
         }
         text.push_str("\n</details>\n");
     }
@@ -47,7 +47,7 @@ pub(super) fn text(report: &Report) -> String {
         text.push_str("\n<details><summary>What changed in the files</summary>\n\n");
         let left_out = append(&mut text, remarks.iter().map(|remark| format!("- {}\n", code(remark))), LIMIT - ENDS);
         if left_out > 0 {
-            let _ = write!(text, "- and {}\n", count(left_out, "more", "more"));
+            let _ = writeln!(text, "- and {left_out} more");
         }
         text.push_str("\n</details>\n");
     }

@@ -4,6 +4,7 @@
 //! is the report itself.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -273,13 +274,14 @@ impl Row {
             "everything".clone_into(&mut text);
         }
         if let Some(port) = self.host_port {
-            text += &format!(" by {} port {port}", if self.via == "proxy" { "docker-proxy's" } else { "published" });
+            let whose = if self.via == "proxy" { "docker-proxy's" } else { "published" };
+            let _ = write!(text, " by {whose} port {port}");
         }
         if let Some(network) = &self.network {
-            text += &format!(" on {network}");
+            let _ = write!(text, " on {network}");
         }
         if let [family] = self.ip_versions.as_slice() {
-            text += &format!(", {family}");
+            let _ = write!(text, ", {family}");
         }
         text
     }

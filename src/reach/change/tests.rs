@@ -74,7 +74,7 @@ fn changes(old: (&str, &str), new: (&str, &str)) -> Vec<String> {
             Via::Direct => String::new(),
             Via::Published { host_port } | Via::Proxy { host_port } => format!(" at {host_port}"),
         };
-        let network = fact.network.iter().map(|network| format!(" on {network}")).collect::<String>();
+        let network = fact.network.as_ref().map(|network| format!(" on {network}")).unwrap_or_default();
         let words = format!("{:?} {:?}", fact.effect, fact.kind).to_lowercase();
         let traffic = traffic.join(", ");
         let (old, new) = (reason(&fact.old), reason(&fact.new));
