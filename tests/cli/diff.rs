@@ -93,8 +93,10 @@ fn changes(answer: &Answer) -> Vec<String> {
     let json = answer.json();
     let rows = json["changes"].as_array().unwrap().iter().map(|row| {
         let traffic = row["traffic"].as_array().unwrap().iter();
-        let traffic =
-            traffic.map(|traffic| format!("{} {}", traffic["protocol"], traffic["ports"])).collect::<String>();
+        let traffic = traffic
+            .map(|traffic| format!("{} {}", traffic["protocol"], traffic["ports"]))
+            .collect::<Vec<_>>()
+            .join(" ");
         let (effect, connection, via) = (&row["effect"], &row["connection"], &row["via"]);
         format!("{effect} {connection} {} -> {} {traffic} {via}", list(&row["from"]), list(&row["to"])).replace('"', "")
     });
@@ -213,9 +215,10 @@ fn each_form_is_as_it_was_looked_at() {
 
 #[test]
 fn a_comment_on_a_pull_request_is_never_too_long() {
-    let containers: String = (0..80)
+    let containers: Vec<String> = (0..80)
         .map(|number| format!("    - {{name: c{number}x, labels: {{app: c{number}}}, networks: [back]}}\n"))
         .collect();
+    let containers = containers.concat();
     let policies: String = (0..80)
         .map(|number| {
             DB.replace("name: db", &format!("name: c{number}"))
