@@ -8,6 +8,7 @@ mod completions;
 mod connectivity;
 mod crds;
 mod diagnostics;
+mod diff;
 mod explain;
 mod explain_code;
 mod failure;
@@ -81,6 +82,7 @@ struct GlobalOptions {
 enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
+    Diff(diff::Arguments),
     Explain(explain::Arguments),
     ExplainCode(explain_code::Arguments),
     Connectivity(connectivity::Arguments),
@@ -157,6 +159,7 @@ impl Command {
         match self {
             Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
+            Command::Diff(arguments) => arguments.execute(output).await,
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::ExplainCode(arguments) => arguments.execute(output),
             Command::Connectivity(arguments) => arguments.execute(output).await,

@@ -8,6 +8,7 @@
 //! that those with the same memberships, networks and published ports have the same answers. So the work grows with the
 //! number of different services and not with that of their replicas.
 
+pub mod change;
 mod outside;
 pub mod table;
 #[cfg(test)]
@@ -99,6 +100,9 @@ pub struct Way {
     pub family: Family,
     /// The service.
     pub service: Service,
+    /// The network of the containers by which it goes: the sender's, for what goes out of it; `None` from outside through
+    /// `docker-proxy`.
+    pub network: Option<String>,
     /// What becomes of it, by destination port: the container's own where it is published under another. For a ping one
     /// part of all ports.
     pub parts: Vec<Part>,
@@ -328,7 +332,8 @@ impl<'a> Questioner<'a> {
             if !matches!(path.route, Route::FromOutside { .. }) {
                 let verdict = evaluate(&self.compiled.ruleset, &path.packet);
                 let parts = vec![self.part(PortSet::all(), &verdict)];
-                ways.push(Way { via: Via::Direct, family: path.family(), service: Service::Ping, parts });
+                let (family, network) = (path.family(), network_of(&path.route));
+                ways.push(Way { via: Via::Direct, family, service: Service::Ping, network, parts });
             }
         }
         for (protocol, port) in self.published(to) {
@@ -368,7 +373,8 @@ impl<'a> Questioner<'a> {
                 let parts: Vec<Part> =
                     shares.iter().map(|share| self.part(share.ports.clone(), &share.verdict)).collect();
                 if !parts.is_empty() {
-                    ways.push(Way { via, family: path.family(), service, parts: merged(parts) });
+                    let (family, network) = (path.family(), network_of(&path.route));
+                    ways.push(Way { via, family, service, network, parts: merged(parts) });
                 }
             }
         }
@@ -416,7 +422,8 @@ impl<'a> Questioner<'a> {
             let Route::ThroughPublishedPort { port: host_port, .. } = path.route else { return None };
             let verdict = evaluate(&self.compiled.ruleset, &path.packet);
             let parts = vec![self.part([range].into_iter().collect(), &verdict)];
-            Some(Way { via: Via::Proxy { host_port }, family: path.family(), service: Service::Ports(protocol), parts })
+            let (via, service) = (Via::Proxy { host_port }, Service::Ports(protocol));
+            Some(Way { via, family: path.family(), service, network: network_of(&path.route), parts })
         };
         self.paths(from, to, Service::Ports(protocol), port).into_iter().filter_map(way_of).collect()
     }
@@ -427,6 +434,17 @@ impl<'a> Questioner<'a> {
                 && self.compiled.origins.contains_key(&hit.comment)
         });
         Part { ports, decision: verdict.decision, rules: decided.map(|hit| hit.comment.clone()).collect() }
+    }
+}
+
+fn network_of(route: &Route) -> Option<String> {
+    match route {
+        Route::SameNetwork { network } => Some(network.clone()),
+        Route::BetweenNetworks { from, .. } | Route::ToOutside { from, .. } | Route::ToHost { from } => {
+            Some(from.clone())
+        }
+        Route::FromOutside { to, .. } | Route::FromHost { to } => Some(to.clone()),
+        Route::ThroughPublishedPort { from, .. } => from.clone(),
     }
 }
 

@@ -12,6 +12,8 @@ mod compose;
 mod explain;
 #[path = "cli/connectivity.rs"]
 mod connectivity;
+#[path = "cli/diff.rs"]
+mod diff;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reports.rs"]

@@ -7,6 +7,8 @@
 
 #![expect(clippy::print_stdout, reason = "how much was compared belongs to the output of the test")]
 
+#[path = "reach/change.rs"]
+mod change;
 #[path = "support/policies.rs"]
 mod policies;
 #[path = "support/worlds.rs"]
@@ -34,13 +36,31 @@ const PAIRS: usize = 25;
 /// The port from which everything is sent.
 const SOURCE: u16 = 49_152;
 
+/// Runs something for every world, on all processors; gives its sums.
+fn for_every_world(check: impl Fn(u64) -> (usize, usize) + Sync) -> (usize, usize) {
+    let worlds = number("DOCKGATE_REACH_WORLDS", 1000);
+    let first = number("DOCKGATE_REACH_SEED", 0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let check = &check;
+    let share = |thread: usize| {
+        let seeds = (first..first + worlds).skip(thread).step_by(threads);
+        seeds.map(check).fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
+    };
+    let tallies: Vec<(usize, usize)> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread that failed has said why")).collect()
+    });
+    println!("{worlds} worlds from seed {first}");
+    tallies.into_iter().fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// How a flow can go and what becomes of it.
-type Answers = BTreeSet<(Via, Family, Decision)>;
+/// How a flow can go, by which network, and what becomes of it.
+type Answers = BTreeSet<(Via, Family, Option<String>, Decision)>;
 
 fn end(reach: &Reach<'_>, party: Party) -> End {
     match party {
@@ -61,9 +81,12 @@ fn asked(world: &Inventory, compiled: &Compiled, from: &End, to: &End, traffic: 
     for path in paths.judged.iter().filter(|path| path.route.remark().is_none()) {
         let family = path.family();
         let decision = evaluate(&compiled.ruleset, &path.packet).decision;
+        let receiver = path.destination.as_ref().filter(|_| !matches!(path.route, Route::ThroughPublishedPort { .. }));
+        let network = path.source.as_ref().or(receiver).and_then(|endpoint| endpoint.network);
+        let network = network.map(|network| network.name.clone());
         match (&path.route, port) {
             (Route::ThroughPublishedPort { port, .. }, _) => {
-                answers.insert((Via::Proxy { host_port: *port }, family, decision));
+                answers.insert((Via::Proxy { host_port: *port }, family, network, decision));
             }
             (Route::FromOutside { .. }, None) => (),
             (Route::FromOutside { .. }, Some((protocol, destination))) => {
@@ -73,7 +96,7 @@ fn asked(world: &Inventory, compiled: &Compiled, from: &End, to: &End, traffic: 
                     let bound = published.host_address;
                     let outside = bound.is_none_or(|bound| Family::of(bound) == family && !bound.is_loopback());
                     if let Some(host_port) = published.host_port.filter(|_| right && outside) {
-                        answers.insert((Via::Published { host_port }, family, decision));
+                        answers.insert((Via::Published { host_port }, family, network.clone(), decision));
                     }
                 }
             }
@@ -85,15 +108,22 @@ fn asked(world: &Inventory, compiled: &Compiled, from: &End, to: &End, traffic: 
                     at && published.protocol == protocol && published.host_port == Some(destination)
                 });
                 if !held {
-                    answers.insert((Via::Direct, family, decision));
+                    answers.insert((Via::Direct, family, network, decision));
                 }
             }
             _ => {
-                answers.insert((Via::Direct, family, decision));
+                answers.insert((Via::Direct, family, network, decision));
             }
         }
     }
     answers
+}
+
+fn traffic(service: Service, port: u16) -> Traffic {
+    match service {
+        Service::Ports(protocol) => Traffic::Ports { protocol, source: SOURCE, destination: port },
+        Service::Ping => Traffic::EchoRequest,
+    }
 }
 
 /// What `reach` says of one port.
@@ -101,7 +131,7 @@ fn answered(reach: &Reach<'_>, from: Party, to: Party, service: Service, port: u
     let ways = reach.ways(from, to).iter().filter(|way| way.service == service);
     let of_port = ways.flat_map(|way| {
         let parts = way.parts.iter().filter(|part| part.ports.contains(port));
-        parts.map(|part| (way.via.clone(), way.family, part.decision))
+        parts.map(|part| (way.via.clone(), way.family, way.network.clone(), part.decision))
     });
     of_port.collect()
 }
@@ -130,11 +160,7 @@ fn compare(seed: u64) -> (usize, usize) {
                 ports = BTreeSet::from([1]);
             }
             for port in ports {
-                let traffic = match service {
-                    Service::Ports(protocol) => Traffic::Ports { protocol, source: SOURCE, destination: port },
-                    Service::Ping => Traffic::EchoRequest,
-                };
-                let expected = asked(&world, &compiled, &sender, &receiver, traffic);
+                let expected = asked(&world, &compiled, &sender, &receiver, traffic(service, port));
                 let found = answered(&reach, from, to, service, port);
                 assert_eq!(found, expected, "seed {seed}: {sender:?} -> {receiver:?}, {service} {port}\n{text}");
                 open += expected.iter().filter(|(.., decision)| *decision == Decision::Allow).count();
@@ -147,18 +173,7 @@ fn compare(seed: u64) -> (usize, usize) {
 
 #[test]
 fn reach_says_of_every_port_what_verdict_says() {
-    let worlds = number("DOCKGATE_REACH_WORLDS", 1000);
-    let first = number("DOCKGATE_REACH_SEED", 0);
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = |thread: usize| {
-        let seeds = (first..first + worlds).skip(thread).step_by(threads);
-        seeds.map(compare).fold((0, 0), |(open, closed), more| (open + more.0, closed + more.1))
-    };
-    let tallies: Vec<(usize, usize)> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
-        running.into_iter().map(|thread| thread.join().expect("a thread that failed has said why")).collect()
-    });
-    let (open, closed) = tallies.into_iter().fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
-    println!("{worlds} worlds from seed {first}: {open} ways open, {closed} closed, all as `verdict` says");
+    let (open, closed) = for_every_world(compare);
+    println!("{open} ways open, {closed} closed, all as `verdict` says");
     assert!(open.min(closed) * 10 > open + closed, "one-sided worlds: {open} open, {closed} closed");
 }

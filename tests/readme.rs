@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "docs/connectivity.md",
     "docs/diagnostics.md",
+    "docs/diff.md",
     "docs/explain.md",
     "helm-free-deploy/README.md",
 ];

@@ -42,6 +42,11 @@ impl WorldArguments {
         }
     }
 
+    /// The inventory of other files, under the same conditions; `None` without any.
+    pub(super) fn before(&self, inventory: Option<&Path>, compose: &[PathBuf]) -> anyhow::Result<Option<Inventory>> {
+        stated(inventory, &self.compose.with_files(compose))
+    }
+
     /// The option that chose an inventory; `None` for the engine's.
     pub(super) fn option(&self) -> Option<&'static str> {
         match self.inventory {
@@ -108,9 +113,13 @@ impl PolicyArguments {
 
 /// The policies of a file or directory.
 pub(super) fn policies(path: &Path) -> anyhow::Result<PolicySet> {
-    let sources = files::read(&[path.to_owned()])?;
-    let loaded = policy::load(&sources);
-    refuse_errors("the policies", path, &loaded.diagnostics, &sources, SHOW_ALL)?;
+    policies_of(&files::read(&[path.to_owned()])?, path)
+}
+
+/// The policies of files that were read; `path` is what was named.
+pub(super) fn policies_of(sources: &[SourceFile], path: &Path) -> anyhow::Result<PolicySet> {
+    let loaded = policy::load(sources);
+    refuse_errors("the policies", path, &loaded.diagnostics, sources, SHOW_ALL)?;
     Ok(loaded.policies)
 }
 

@@ -9,7 +9,7 @@
 mod scan;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::SourceFile;
 
@@ -39,4 +39,19 @@ pub enum Error {
 /// how git-sync and Kubernetes volumes publish a new version. A file that is named itself is read whatever its name is.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Error> {
     scan::scan(paths).files
+}
+
+/// Whether a file is read of a directory, by its path below that.
+pub fn is_read(path: &Path) -> bool {
+    scan::has_policy_name(path) && !is_below_hidden(path)
+}
+
+/// Whether a path below a directory has a part that is not looked at.
+pub fn is_below_hidden(path: &Path) -> bool {
+    path.iter().any(scan::is_hidden)
+}
+
+/// The file that some bytes are the content of.
+pub fn decode(path: &Path, bytes: Vec<u8>) -> SourceFile {
+    scan::decode(path, bytes)
 }

@@ -16,7 +16,7 @@ use crate::inventory::compose::{self, Loaded, Request};
 use crate::policy::{Diagnostic, Severity, SourceFile, files};
 
 /// Options that take the inventory from Compose files.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ComposeArguments {
     /// Take containers and networks from a Compose file, as `docker compose up` would make them; several are merged
     #[arg(long, value_name = "FILE", conflicts_with = "inventory")]
@@ -39,6 +39,11 @@ impl ComposeArguments {
     /// Whether there are Compose files.
     pub(in crate::cli) fn is_stated(&self) -> bool {
         !self.compose.is_empty()
+    }
+
+    /// The same of other files.
+    pub(in crate::cli) fn with_files(&self, files: &[PathBuf]) -> ComposeArguments {
+        ComposeArguments { compose: files.to_owned(), ..self.clone() }
     }
 
     /// The inventory of the Compose files; `None` without any.

@@ -170,7 +170,7 @@ fn read_bytes(path: &Path, metadata: &Metadata) -> io::Result<Result<Vec<u8>, u6
     Ok(if read > MAX_FILE_SIZE { Err(metadata.len().max(read)) } else { Ok(bytes) })
 }
 
-fn decode(path: &Path, bytes: Vec<u8>) -> SourceFile {
+pub(super) fn decode(path: &Path, bytes: Vec<u8>) -> SourceFile {
     match String::from_utf8(bytes) {
         Ok(text) => SourceFile::new(path, text),
         Err(error) => {
@@ -195,13 +195,13 @@ fn failed(path: &Path, source: io::Error) -> Error {
     Error::Read { path: path.to_owned(), source }
 }
 
-fn is_hidden(name: &OsStr) -> bool {
+pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Whether the name says that the file holds policies. What editors leave behind (`x.yaml~`, `#x.yaml#`, `x.yaml.swp`,
 /// `4913`) and half-copied files (`x.yaml.tmp`) have other endings.
-fn has_policy_name(path: &Path) -> bool {
+pub(super) fn has_policy_name(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
 }
 
