@@ -5,6 +5,8 @@
 //! chain and a set, so that a container that comes or goes changes set members and no rule.
 
 mod chains;
+pub mod clause;
+mod meaning;
 mod rules;
 mod sets;
 
@@ -17,7 +19,10 @@ use serde::Serialize;
 use crate::inventory::{Container, ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
-use crate::ruleset::{AntiSpoofing, Binding, Role, Ruleset};
+use crate::ruleset::{AntiSpoofing, Binding, Role, Ruleset, SetName};
+
+pub use clause::Clause;
+pub use meaning::Meaning;
 
 pub(crate) use rules::exists_in;
 
@@ -72,6 +77,8 @@ pub struct Compiled {
     pub ruleset: Ruleset,
     /// Origin by rule comment. Fixed rules (gate, connection state) have none.
     pub origins: BTreeMap<String, Origin>,
+    /// What each set stands for.
+    pub meanings: BTreeMap<SetName, Meaning>,
 }
 
 /// Compiles. Total: whatever passed the checks of [`crate::policy`] has a ruleset.
@@ -110,6 +117,7 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
     let peers = peers(&candidates, &networks, &sets.named);
     compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| anti_spoofing(&networks, &peers));
     compiled.ruleset.sets = sets.sets;
+    compiled.meanings = sets.meanings;
     compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
     compiled
 }

@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod field;
 pub mod files;
+mod foreign;
 mod load;
 mod order;
 mod repair;

@@ -26,6 +26,7 @@ mod logic;
 mod parser;
 #[cfg(test)]
 mod tests;
+mod unmet;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +36,7 @@ use serde::{Serialize, Serializer};
 use expression::{Expression, Test};
 
 pub use error::Error;
+pub use unmet::Unmet;
 
 /// Label that carries a container's or network set's namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";

@@ -10,6 +10,8 @@
 pub mod flow;
 pub mod path;
 pub mod ports;
+pub mod reason;
+pub mod remedy;
 
 use std::net::IpAddr;
 
@@ -79,6 +81,11 @@ pub struct Verdict {
 /// A chain that a ruleset refers to and does not hold ends the walk with Deny: the kernel would refuse such a ruleset,
 /// and nothing unknown may look allowed.
 pub fn evaluate(ruleset: &Ruleset, packet: &Packet) -> Verdict {
+    walk(ruleset, packet, |_, _, _, _| {})
+}
+
+/// Evaluates, and tells of every rule that is asked, in order: its chain, its index there, and whether it matched.
+fn walk<'a>(ruleset: &'a Ruleset, packet: &Packet, mut tell: impl FnMut(&ChainName, usize, &'a Rule, bool)) -> Verdict {
     let family = Family::of(packet.source);
     let mut trace = Vec::new();
     // Chains to come back to, each with the index of the rule after the jump.
@@ -89,7 +96,12 @@ pub fn evaluate(ruleset: &Ruleset, packet: &Packet) -> Verdict {
         let Some(chain) = ruleset.chain(family, &name) else {
             return Verdict { decision: Decision::Deny, trace };
         };
-        let matching = chain.iter().enumerate().skip(index).find(|(_, rule)| rule_matches(ruleset, rule, packet));
+        let mut asked = chain.iter().enumerate().skip(index);
+        let matching = asked.find(|(index, rule)| {
+            let matched = rule_matches(ruleset, rule, packet);
+            tell(&name, *index, rule, matched);
+            matched
+        });
         let Some((index, rule)) = matching else {
             match callers.pop() {
                 Some(caller) => position = caller,

@@ -8,6 +8,8 @@
 mod answers;
 #[path = "cli/compose.rs"]
 mod compose;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reports.rs"]

@@ -71,6 +71,7 @@ fn the_schema_of_any_document_chooses_by_kind() {
     let schema = serde_json::from_str(&api::any_schema_json()).unwrap();
     let validator = jsonschema::draft7::new(&schema).unwrap();
     let policy = |api_version: &str, kind: &str, spec: Value| json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "web" }, "spec": spec });
+    let list = |api_version: &str, kind: &str, items: &[Value]| json!({ "apiVersion": api_version, "kind": kind, "items": items });
     for (case, document, valid) in [
         ("Calico's", policy("projectcalico.org/v3", "NetworkPolicy", json!({ "selector": "all()" })), true),
         ("Kubernetes'", policy("networking.k8s.io/v1", "NetworkPolicy", json!({ "podSelector": {} })), true),
@@ -82,6 +83,16 @@ fn the_schema_of_any_document_chooses_by_kind() {
         ("a kind of another group", policy("networking.k8s.io/v1", "Tier", json!({})), false),
         ("an unknown kind", policy("v1", "Pod", json!({})), false),
         ("no kind", json!({ "apiVersion": "projectcalico.org/v3" }), false),
+        ("a list", list("v1", "List", &[policy("projectcalico.org/v3", "Tier", json!({}))]), true),
+        ("a list of a kind", list("projectcalico.org/v3", "TierList", &[]), true),
+        ("a list of an unknown kind", list("projectcalico.org/v3", "PoolList", &[]), false),
+        ("a list with an unknown item", list("v1", "List", &[policy("v1", "Pod", json!({}))]), false),
+        (
+            "a list with an unknown field",
+            list("v1", "List", &[policy("projectcalico.org/v3", "Tier", json!({ "x": 1 }))]),
+            false,
+        ),
+        ("a list without items", json!({ "apiVersion": "v1", "kind": "List" }), false),
     ] {
         assert_eq!(validator.is_valid(&document), valid, "{case}");
     }
@@ -153,5 +164,31 @@ fn assert_structural(schema: &Value, path: &str) {
     }
     if has("additionalProperties") {
         assert_structural(&schema["additionalProperties"], &format!("{path}{{}}"));
+    }
+}
+
+/// An editor shows the description of whatever the cursor is on, and offers the values of an enum with theirs.
+#[test]
+fn every_field_and_every_value_is_described() {
+    for kind in api::KINDS {
+        assert_described(&kind.json_schema(), kind.name);
+    }
+    let any: Value = serde_json::from_str(&api::any_schema_json()).unwrap();
+    assert_described(&any["definitions"]["List"], "List");
+}
+
+fn assert_described(schema: &Value, path: &str) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        let description = property["description"].as_str().unwrap_or_default();
+        assert!(description.len() > 15 && description.ends_with('.'), "{path}: `{description}`");
+        assert_described(property, &path);
+    }
+    if let Some(values) = schema["enum"].as_array().filter(|values| values.iter().any(Value::is_string)) {
+        let descriptions = schema["enumDescriptions"].as_array().map_or(0, Vec::len);
+        assert_eq!(descriptions, values.iter().filter(|value| value.is_string()).count(), "{path}: {values:?}");
+    }
+    if schema["items"].is_object() {
+        assert_described(&schema["items"], &format!("{path}[]"));
     }
 }

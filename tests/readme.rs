@@ -10,8 +10,14 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/diagnostics.md", "helm-free-deploy/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/diagnostics.md",
+    "docs/explain.md",
+    "helm-free-deploy/README.md",
+];
 
 fn text(document: &str) -> String {
     fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
@@ -96,6 +102,15 @@ fn the_readme_names_every_command_and_no_other() {
         .map(|invocation| invocation.subcommand().to_owned())
         .collect();
     assert_eq!(named, real);
+}
+
+#[test]
+fn the_explanation_that_is_shown_is_what_the_binary_says() {
+    let document = text("docs/explain.md");
+    let command = code_blocks(&document, &["sh"])[0].replace("\\\n", " ");
+    let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let output = dockgate(&arguments);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), code_blocks(&document, &["text"])[0], "{command}");
 }
 
 #[test]

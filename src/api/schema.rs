@@ -108,19 +108,23 @@ impl Document<'_> {
 /// the kinds' own schemas, which it holds.
 pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a Kind, Value)>) -> Value {
     let mut choices = Vec::new();
-    let mut definitions = Map::new();
-    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut definitions = Map::from_iter([("List".to_owned(), list_of_documents())]);
+    let mut known: BTreeMap<&str, BTreeSet<String>> = BTreeMap::from([("v1", BTreeSet::from(["List".to_owned()]))]);
     for (kind, schema) in kinds {
         let mut schema = into_map(schema);
         schema.remove("$schema");
         definitions.insert(kind.name.to_owned(), Value::Object(schema));
-        groups.entry(kind.api_version).or_default().insert(kind.kind);
+        known.entry(kind.api_version).or_default().extend([kind.kind.to_owned(), format!("{}List", kind.kind)]);
         choices.push(json!({
             "if": { "properties": { "apiVersion": { "const": kind.api_version }, "kind": { "const": kind.kind } } },
             "then": { "$ref": format!("#/definitions/{}", kind.name) },
         }));
     }
-    let known = groups.iter().map(|(api_version, kinds)| {
+    choices.push(json!({
+        "if": { "properties": { "kind": { "type": "string", "pattern": "List$" } } },
+        "then": { "$ref": "#/definitions/List" },
+    }));
+    let known = known.iter().map(|(api_version, kinds)| {
         json!({ "properties": { "apiVersion": { "const": api_version }, "kind": { "enum": kinds } } })
     });
     json!({
@@ -131,6 +135,27 @@ pub(super) fn any_document<'a>(kinds: impl Iterator<Item = (&'a Kind, Value)>) -
         "anyOf": known.collect::<Vec<_>>(),
         "allOf": choices,
         "definitions": definitions,
+    })
+}
+
+/// The schema of a list whose items are documents of the schema that this one stands in.
+fn list_of_documents() -> Value {
+    json!({
+        "title": "A list",
+        "description": "Several documents in one, as `kubectl get -o yaml` prints them.",
+        "type": "object",
+        "required": ["apiVersion", "kind", "items"],
+        "properties": {
+            "apiVersion": { "type": "string", "description": "API group and version of the list: `v1` for any documents." },
+            "kind": { "type": "string", "description": "The kind of the items with `List` behind it, or `List` for any." },
+            "metadata": { "description": "Written by a cluster. Read over." },
+            "items": {
+                "type": "array",
+                "items": { "$ref": "#" },
+                "description": "The documents. Each has its own `apiVersion` and `kind`.",
+            },
+        },
+        "additionalProperties": false,
     })
 }
 

@@ -57,14 +57,16 @@ fn documents_in(text: &str) -> Vec<(&'static Kind, Value)> {
     documents.into_iter().map(with_kind).collect()
 }
 
-/// Every document of `examples/`, with its file.
+/// Every document of `examples/`, with its file; those of `examples/ci` are for pipelines.
 fn examples() -> Vec<(PathBuf, &'static Kind, Value)> {
     fn files(directory: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
     }
     let is_resource = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("compose.yaml")
+        path.extension().is_some_and(|extension| extension == "yaml")
+            && !path.ends_with("compose.yaml")
+            && !path.parent().is_some_and(|directory| directory.ends_with("examples/ci"))
     };
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
         .into_iter()

@@ -1,25 +1,39 @@
 //! `dockgate explain`: whether a flow is allowed, and by which rules.
 
 mod answer;
+mod suggestion;
+mod trace;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 
+use anyhow::Context;
 use clap::Args;
 
-use crate::compile::{self, Options};
+use crate::compile::{self, DenyAction, Options};
+use crate::dataplane::CountersByRule;
 use crate::net::{Family, Protocol};
-use crate::verdict::path::{self, End, Finder, Traffic};
+use crate::ruleset::Hook;
+use crate::verdict::Decision;
+use crate::verdict::path::{self, End, Finder, Paths, Traffic};
+use crate::verdict::reason::World;
+use crate::verdict::remedy::remedy;
 
 use super::Outcome;
 use super::failure::Failure;
 use super::output::{AnswerFormat, json};
-use super::world::{PolicyArguments, WorldArguments};
+use super::world::{KernelArguments, PolicyArguments, WorldArguments};
+
+use answer::{Answer, Judged, Question};
+use suggestion::Suggestion;
 
 /// Say whether a connection is allowed, and which rule decides
 ///
 /// Compiles the policies as `run` does and walks the very rules that the kernel gets. A connection can have several
-/// ways: IPv4 and IPv6, and every network that both ends share; each is judged. Exit code 0: at least one way is open;
-/// 1: all are denied; 2: the question has no answer.
+/// ways: IPv4 and IPv6, and every network that both ends share; each is judged. The trace has every rule that was asked,
+/// and what in it did not hold; for a way that is denied, the rules follow that would allow it, tried out before. Exit
+/// code 0: at least one way is open; 1: all are denied; 2: the question has no answer.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Who connects: container, CONTAINER@NETWORK, address, or `host`
@@ -50,6 +64,27 @@ pub(super) struct Arguments {
     #[arg(short, long, value_enum, default_value_t = AnswerFormat::Human, value_name = "FORMAT")]
     output: AnswerFormat,
 
+    /// Show the chains, rules and sets of the kernel, too
+    #[arg(long)]
+    rules: bool,
+
+    /// Add what the kernel has counted at the rules of the trace: packets that opened a flow, since the rule was written
+    ///
+    /// Needs the rights of `run`. The options that shape rules must be those of the controller, or its rules are not found.
+    #[arg(long)]
+    live: bool,
+
+    /// How the controller answers a denied packet
+    #[arg(long, value_name = "ACTION", env = "DOCKGATE_DENY_ACTION", default_value = "drop")]
+    deny_action: DenyAction,
+
+    /// NFLOG group of the controller's Log rules
+    #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = Options::default().log_group)]
+    log_group: u16,
+
+    #[command(flatten)]
+    kernel: KernelArguments,
+
     #[command(flatten)]
     policies: PolicyArguments,
 
@@ -66,20 +101,39 @@ impl Arguments {
         let families = self.ip_version.map_or(Family::ALL.to_vec(), |family| vec![family]);
         let traffic = self.traffic();
         let ways = Finder::new(&inventory).paths(&from, &to, traffic, &families)?;
-        let compiled = compile::compile(&policies, &inventory, &Options::default());
-        let verdicts = answer::judge(&compiled, &ways);
-        let answer = answer::Answer::new(
-            &answer::Question { from: &self.from, to: &self.to, traffic },
-            &policies,
-            &compiled,
-            &ways,
-            &verdicts,
-        );
+        let options = Options { deny_action: self.deny_action, log_group: self.log_group };
+        let compiled = compile::compile(&policies, &inventory, &options);
+        let world = World { policies: &policies, inventory: &inventory, compiled: &compiled };
+        let explanations: Vec<_> = ways.judged.iter().map(|path| world.explain(path)).collect();
+        let counters = if self.live { Some(self.counters(world, &ways)?) } else { None };
+        let judged = ways.judged.iter().zip(&explanations).enumerate().map(|(number, (path, explanation))| {
+            let is_denied = explanation.verdict.decision == Decision::Deny;
+            let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, traffic, &options)));
+            let counters = counters.as_ref().and_then(|counters| counters.get(number).cloned());
+            Judged { path, explanation, suggestion, counters }
+        });
+        let question = Question { from: &self.from, to: &self.to, traffic };
+        let answer = Answer::new(&question, world, &ways, judged.collect(), self.live);
         match self.output {
             AnswerFormat::Json => json(output, &answer)?,
-            AnswerFormat::Human => answer.write(output)?,
+            AnswerFormat::Human => answer.write(output, self.rules)?,
         }
         Ok(Outcome::from_clean(answer.is_open()))
+    }
+
+    /// What the kernel has counted, for every way; it is asked once for each family and hook.
+    fn counters(&self, world: World<'_>, ways: &Paths<'_>) -> anyhow::Result<Vec<CountersByRule>> {
+        let kernel = self.kernel.open()?;
+        let mut read: BTreeMap<(Family, Hook), CountersByRule> = BTreeMap::new();
+        for path in &ways.judged {
+            let place = (path.family(), path.packet.hook);
+            if let Entry::Vacant(entry) = read.entry(place) {
+                let counters = kernel.counters(&world.compiled.ruleset, place.0, place.1);
+                entry.insert(counters.context("cannot read the counters of the kernel")?);
+            }
+        }
+        let of = |path: &path::Path<'_>| read.get(&(path.family(), path.packet.hook)).cloned().unwrap_or_default();
+        Ok(ways.judged.iter().map(of).collect())
     }
 
     fn traffic(&self) -> Traffic {

@@ -7,7 +7,7 @@
 //! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
 //! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
-mod published;
+pub(super) mod published;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,7 @@ use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, RuleAction, Tier};
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
+use super::meaning::Meaning;
 use super::rules::{self, Published};
 use super::sets::SetBuilder;
 use super::{DenyAction, Options, Origin};
@@ -302,7 +303,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     ) -> Rule {
         let readable = format!("{}-{}", short(direction), class.policies[0].key.name);
         let content = format!("{} {}", governed.network.id, class.identity(direction));
-        let set = self.sets.class(self.family, &readable, &content, class.members.iter().copied());
+        let policies = class.policies.iter().map(|policy| policy.key.clone()).collect();
+        let meaning = Meaning::Class { network: governed.network.name.clone(), direction, policies };
+        let set = self.sets.class(self.family, (&readable, &content), meaning, class.members.iter().copied());
         let side = match direction {
             Direction::Egress => Side::Source,
             Direction::Ingress => Side::Destination,

@@ -10,7 +10,9 @@ use crate::inventory::{Endpoint, NamedPort};
 use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::policy::{Icmp, Peer, Port, Rule};
 use crate::ruleset::{Match, SetKind, Side};
+use crate::selector::Selector;
 
+use super::clause::Clause;
 use super::sets::SetBuilder;
 
 /// A service of an endpoint that is reached through a port of the host. The packet shows the host's address and port,
@@ -25,17 +27,28 @@ pub(super) struct Published<'a> {
 }
 
 impl Published<'_> {
-    /// Whether the destination part of a rule is this service.
-    fn is_destination(&self, sets: &SetBuilder<'_>, peer: &Peer) -> bool {
+    /// What the destination part of a rule says that this service is not.
+    fn unmet(&self, sets: &SetBuilder<'_>, peer: &Peer) -> Vec<Clause> {
         let within = |nets: &[Cidr]| self.address.is_some_and(|address| nets.iter().any(|net| net.contains(address)));
         let among = |ports: &[Port]| ports.iter().any(|port| self.is_port(port));
-        let selected = |selector| sets.selects(selector, &self.endpoint.labels, self.address);
-        (peer.nets.is_empty() || within(&peer.nets))
-            && !within(&peer.not_nets)
-            && peer.selector.as_ref().is_none_or(selected)
-            && !peer.not_selector.as_ref().is_some_and(selected)
-            && (peer.ports.is_empty() || among(&peer.ports))
-            && !among(&peer.not_ports)
+        let selected = |selector: &&Selector| sets.selects(selector, &self.endpoint.labels, self.address);
+        let side = Side::Destination;
+        let mut unmet = Vec::new();
+        for (nets, negated) in [(&peer.nets, false), (&peer.not_nets, true)] {
+            if !nets.is_empty() && within(nets) == negated {
+                unmet.push(Clause::Nets { side, nets: nets.clone(), negated });
+            }
+        }
+        for (selector, negated) in [(&peer.selector, false), (&peer.not_selector, true)] {
+            let unwanted = selector.as_ref().filter(|selector| selected(selector) == negated);
+            unmet.extend(unwanted.map(|selector| Clause::Selector { side, selector: selector.clone(), negated }));
+        }
+        for (ports, negated) in [(&peer.ports, false), (&peer.not_ports, true)] {
+            if !ports.is_empty() && among(ports) == negated {
+                unmet.push(Clause::Ports { side, ports: ports.clone(), negated });
+            }
+        }
+        unmet
     }
 
     fn is_port(&self, port: &Port) -> bool {
@@ -54,7 +67,7 @@ const MULTIPORT_SLOTS: usize = 15;
 
 /// The alternatives of a rule in a family; none when the rule does not exist there (calico-semantics §3.7).
 pub(super) fn alternatives<'a>(sets: &mut SetBuilder<'a>, rule: &'a Rule, family: Family) -> Vec<Vec<Match>> {
-    if !exists_in(rule, family, &[&rule.source, &rule.destination]) {
+    if !absences(rule, family).is_empty() {
         return Vec::new();
     }
     let mut common = Vec::new();
@@ -89,10 +102,7 @@ pub(super) fn alternatives_for_published<'a>(
     family: Family,
     service: &Published<'_>,
 ) -> Vec<Vec<Match>> {
-    let of_protocol = rule.protocol.is_none_or(|protocol| protocol == service.protocol)
-        && rule.not_protocol.is_none_or(|protocol| protocol != service.protocol);
-    // The blocks of the destination are about the container's address, whatever the family of the client.
-    if !of_protocol || !exists_in(rule, family, &[&rule.source]) || !service.is_destination(sets, &rule.destination) {
+    if !absences_for_published(sets, rule, family, service).is_empty() {
         return Vec::new();
     }
     let mut common = vec![Match::Protocol { protocol: service.protocol, negated: false }];
@@ -104,16 +114,48 @@ pub(super) fn alternatives_for_published<'a>(
         .collect()
 }
 
-/// Whether a rule can match anything in a family: by its `ipVersion`, its protocol, and the blocks of those of its peers
-/// that the packet shows. A list of blocks, positive or negative, that holds none of the family takes the rule out of it.
-pub(crate) fn exists_in(rule: &Rule, family: Family, shown: &[&Peer]) -> bool {
-    let mut lists = shown.iter().flat_map(|peer| [&peer.nets, &peer.not_nets]);
-    let has_family = |nets: &Vec<Cidr>| nets.is_empty() || nets.iter().any(|net| net.family() == family);
-    let excludes_itself = rule.protocol.is_some() && rule.protocol == rule.not_protocol;
-    rule.family.is_none_or(|only| only == family)
-        && rule.protocol.and_then(Protocol::family).is_none_or(|only| only == family)
-        && lists.all(has_family)
-        && !excludes_itself
+/// Why a rule does not exist in a family; empty where it does.
+pub(super) fn absences(rule: &Rule, family: Family) -> Vec<Clause> {
+    absences_in(rule, family, &[(Side::Source, &rule.source), (Side::Destination, &rule.destination)])
+}
+
+/// Why a rule says nothing of a connection to a published service; empty where it does.
+pub(super) fn absences_for_published(
+    sets: &SetBuilder<'_>,
+    rule: &Rule,
+    family: Family,
+    service: &Published<'_>,
+) -> Vec<Clause> {
+    // The blocks of the destination are about the container's address, whatever the family of the client.
+    let mut absences = absences_in(rule, family, &[(Side::Source, &rule.source)]);
+    let other = rule.protocol.filter(|protocol| *protocol != service.protocol);
+    absences.extend(other.map(|protocol| Clause::Protocol { protocol, negated: false }));
+    let excluded = rule.not_protocol.filter(|protocol| *protocol == service.protocol);
+    absences.extend(excluded.map(|protocol| Clause::Protocol { protocol, negated: true }));
+    absences.extend(service.unmet(sets, &rule.destination));
+    absences
+}
+
+/// Whether a rule can match anything in a family, by what the packet shows of its peers.
+pub(crate) fn exists_in(rule: &Rule, family: Family, shown: &[(Side, &Peer)]) -> bool {
+    absences_in(rule, family, shown).is_empty()
+}
+
+/// Why a rule can match nothing in a family: its `ipVersion`, its protocol, or the blocks of those of its peers that the
+/// packet shows. A list of blocks, positive or negative, that holds none of the family takes the rule out of it.
+fn absences_in(rule: &Rule, family: Family, shown: &[(Side, &Peer)]) -> Vec<Clause> {
+    let only = [rule.family, rule.protocol.and_then(Protocol::family)].into_iter().flatten();
+    let mut absences: Vec<Clause> = only.filter(|only| *only != family).map(Clause::Family).take(1).collect();
+    for (side, peer) in shown {
+        for nets in [&peer.nets, &peer.not_nets] {
+            if let Some(other) = nets.first().filter(|_| nets.iter().all(|net| net.family() != family)) {
+                absences.push(Clause::Blocks { side: *side, family: other.family() });
+            }
+        }
+    }
+    let excluded = rule.protocol.filter(|protocol| rule.not_protocol == Some(*protocol));
+    absences.extend(excluded.map(Clause::Contradiction));
+    absences
 }
 
 fn icmp(icmp: Option<Icmp>, negated: bool) -> Option<Match> {

@@ -11,6 +11,8 @@ use crate::policy::PolicySet;
 use crate::ruleset::{AddressSet, Member, SetKind, SetName};
 use crate::selector::Selector;
 
+use super::meaning::Meaning;
+
 /// An endpoint with what is asked of it again and again.
 pub(super) struct Candidate<'a> {
     pub(super) endpoint: Endpoint<'a>,
@@ -31,6 +33,7 @@ pub(super) struct SetBuilder<'a> {
     /// Addresses of the endpoints that rules name, be it to let them pass or to keep them out.
     pub(super) named: BTreeSet<IpAddr>,
     pub(super) sets: BTreeMap<SetName, AddressSet>,
+    pub(super) meanings: BTreeMap<SetName, Meaning>,
 }
 
 impl<'a> SetBuilder<'a> {
@@ -52,6 +55,7 @@ impl<'a> SetBuilder<'a> {
             selected: BTreeMap::new(),
             named: BTreeSet::new(),
             sets: BTreeMap::new(),
+            meanings: BTreeMap::new(),
         }
     }
 
@@ -78,7 +82,8 @@ impl<'a> SetBuilder<'a> {
             (SetKind::Ip, addresses.into_iter().map(Member::Ip).collect())
         };
         let canonical = selector.to_string();
-        let name = self.insert(family, kind, &canonical, &format!("selector {canonical}"), members);
+        let meaning = Meaning::Selected(selector.clone());
+        let name = self.insert(family, kind, (&canonical, &format!("selector {canonical}")), meaning, members);
         self.selected.insert((family, selector), (name.clone(), kind));
         (name, kind)
     }
@@ -109,7 +114,8 @@ impl<'a> SetBuilder<'a> {
     pub(super) fn nets(&mut self, family: Family, nets: &[Cidr]) -> SetName {
         let members: BTreeSet<_> = nets.iter().flat_map(|net| net.storable()).map(Member::Net).collect();
         let content: Vec<_> = nets.iter().map(ToString::to_string).collect();
-        self.insert(family, SetKind::Net, "nets", &format!("nets {}", content.join(",")), members)
+        let content = format!("nets {}", content.join(","));
+        self.insert(family, SetKind::Net, ("nets", &content), Meaning::Nets(nets.to_vec()), members)
     }
 
     /// The set of (address, protocol, port) of the endpoints that declare a port of this name, restricted by the
@@ -131,32 +137,36 @@ impl<'a> SetBuilder<'a> {
                 members.insert(Member::IpPort { address, protocol: port.protocol.number(), port: port.port });
             }
         }
+        let meaning = Meaning::NamedPort { name: name.to_owned(), protocol, selector: selector.cloned() };
         let selector = selector.map_or_else(String::new, ToString::to_string);
         let protocol = protocol.map_or_else(String::new, |protocol| protocol.to_string());
-        self.insert(family, SetKind::IpPort, name, &format!("port {name}/{protocol} of {selector}"), members)
+        let content = format!("port {name}/{protocol} of {selector}");
+        self.insert(family, SetKind::IpPort, (name, &content), meaning, members)
     }
 
     /// The members of one class of one network; identified by the network and the policies that govern the class.
     pub(super) fn class<'e>(
         &mut self,
         family: Family,
-        readable: &str,
-        content: &str,
+        (readable, content): (&str, &str),
+        meaning: Meaning,
         members: impl Iterator<Item = &'e Endpoint<'e>>,
     ) -> SetName {
         let members = members.filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
-        self.insert(family, SetKind::Ip, readable, &format!("class {content}"), members)
+        self.insert(family, SetKind::Ip, (readable, &format!("class {content}")), meaning, members)
     }
 
     /// The classified endpoints of all governed networks, each bound to its bridge.
     pub(super) fn known(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
         let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
+        self.meanings.insert(SetName::known(family), Meaning::Known);
         self.sets.insert(SetName::known(family), AddressSet { family, kind: SetKind::NetInterface, members });
     }
 
     /// The classified endpoints that this host may reach, each bound to its bridge.
     pub(super) fn listed(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
         let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
+        self.meanings.insert(SetName::listed(family), Meaning::Listed);
         self.sets.insert(SetName::listed(family), AddressSet { family, kind: SetKind::NetInterface, members });
     }
 
@@ -164,6 +174,7 @@ impl<'a> SetBuilder<'a> {
     pub(super) fn bridged_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
         let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());
         let set = AddressSet { family, kind: SetKind::Net, members: members.map(Member::Net).collect() };
+        self.meanings.insert(SetName::bridged_subnets(family), Meaning::BridgedSubnets);
         self.sets.insert(SetName::bridged_subnets(family), set);
     }
 
@@ -171,14 +182,15 @@ impl<'a> SetBuilder<'a> {
         &mut self,
         family: Family,
         kind: SetKind,
-        readable: &str,
-        content: &str,
+        (readable, content): (&str, &str),
+        meaning: Meaning,
         members: BTreeSet<Member>,
     ) -> SetName {
         let name = SetName::of_content(family, kind, &readable_part(readable), content);
         let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: BTreeSet::new() });
         // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
         set.members.extend(members);
+        self.meanings.entry(name.clone()).or_insert(meaning);
         name
     }
 }

@@ -140,17 +140,17 @@ fn parse_rule(
 }
 
 /// The word after the first of these options.
-fn value_of<'a>(rule: &'a [String], options: &[&str]) -> Option<&'a str> {
+pub(super) fn value_of<'a>(rule: &'a [String], options: &[&str]) -> Option<&'a str> {
     rule.windows(2).find(|pair| options.contains(&pair[0].as_str())).map(|pair| pair[1].as_str())
 }
 
 /// The hash at the end of a comment of ours.
-fn hash_of(comment: &str) -> Option<&str> {
+pub(super) fn hash_of(comment: &str) -> Option<&str> {
     comment.rsplit(' ').next()?.strip_prefix(HASH_MARK)
 }
 
 /// Splits a line as a shell would: `iptables-save` puts words with blanks between double quotes and escapes `"` and `\`.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut started = false;

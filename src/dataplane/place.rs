@@ -79,6 +79,15 @@ pub(super) fn placed(ruleset: &Ruleset) -> BTreeMap<Place, Chains<'_>> {
     placed
 }
 
+/// The table in which packets of a hook meet the rules.
+pub(super) fn table_of(ruleset: &Ruleset, family: Family, hook: Hook) -> Xtable {
+    let placed = placed(ruleset);
+    let holds = |table: &Xtable| {
+        placed.get(&(family, *table)).is_some_and(|chains| chains.contains_key(&ChainName::base(hook)))
+    };
+    Xtable::ALL.into_iter().find(holds).unwrap_or_default()
+}
+
 /// The chains that packets at these hooks may come to.
 fn reached<'a>(named: &'a BTreeMap<ChainName, Chain>, hooks: &[Hook]) -> Chains<'a> {
     let mut reached = Chains::new();

@@ -20,6 +20,8 @@ const LOG_PREFIX_LIMIT: usize = 63;
 /// A line of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
+    /// Index of its rule in the chain.
+    pub(super) rule: usize,
     /// The hash in its comment.
     pub(super) hash: String,
     /// The whole line, `-A CHAIN ...`.
@@ -30,7 +32,7 @@ pub(super) struct Line {
 pub(super) fn chain(family: Family, name: &str, rules: &Chain) -> Vec<Line> {
     let mut previous = content_hash(name);
     let mut lines = Vec::with_capacity(rules.len());
-    for rule in rules {
+    for (index, rule) in rules.iter().enumerate() {
         for Parts { conditions, target } in parts(family, rule) {
             let comment = sanitised(&rule.comment, COMMENT_LIMIT - " ".len() - HASH_MARK.len() - previous.len());
             let hash = content_hash(&format!("{previous}\n{conditions}\n{comment}\n{target}"));
@@ -39,7 +41,7 @@ pub(super) fn chain(family: Family, name: &str, rules: &Chain) -> Vec<Line> {
                 "-A {name} {conditions}-m comment --comment \"{comment}{separator}{HASH_MARK}{hash}\" {target}"
             );
             previous.clone_from(&hash);
-            lines.push(Line { hash, text });
+            lines.push(Line { rule: index, hash, text });
         }
     }
     lines

@@ -7,6 +7,7 @@
 use crate::compile::exists_in;
 use crate::net::{Cidr, Family, PortRange};
 use crate::policy::{Peer, Port, Rule};
+use crate::ruleset::Side;
 
 use super::ports;
 
@@ -64,7 +65,7 @@ pub(super) fn overlap(one: &Rule, other: &Rule) -> bool {
 
 /// Whether a rule can match packets of a family that show both ends.
 pub(super) fn exists(rule: &Rule, family: Family) -> bool {
-    exists_in(rule, family, &[&rule.source, &rule.destination])
+    exists_in(rule, family, &[(Side::Source, &rule.source), (Side::Destination, &rule.destination)])
 }
 
 /// Whether a block holds every address of another.
@@ -75,7 +76,8 @@ pub(super) fn holds(wide: Cidr, narrow: Cidr) -> bool {
 fn covers_families(wide: &Rule, narrow: &Rule) -> bool {
     Family::ALL.into_iter().all(|family| {
         (exists(wide, family) || !exists(narrow, family))
-            && (exists_in(wide, family, &[&wide.source]) || !exists_in(narrow, family, &[&narrow.source]))
+            && (exists_in(wide, family, &[(Side::Source, &wide.source)])
+                || !exists_in(narrow, family, &[(Side::Source, &narrow.source)]))
     })
 }
 

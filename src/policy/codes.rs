@@ -184,7 +184,8 @@ codes! {
         "In a Compose file `$NAME`, `${NAME}` and `${NAME:-default}` stand for variables. A dollar sign that is meant as one \
          is written twice.";
     VARIABLE_REQUIRED = "DG3061" Error "a required variable is not set"
-        "`${NAME:?reason}` says that there is no default. Compose would refuse the file, too.";
+        "`${NAME:?reason}` says that there is no default for a variable that is neither in the environment nor in `.env`. \
+         Compose would refuse the file, too.";
     ENVIRONMENT = "DG3062" Error "invalid line in an environment file"
         "A line is `NAME=value`, with the value in quotes where it holds `#` or spans lines.";
     PROJECT_NAME = "DG3063" Error "invalid project name"

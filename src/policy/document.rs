@@ -25,6 +25,9 @@ const MAX_DEPTH: usize = 32;
 /// Values, counted after aliases are expanded, beyond which a document is refused.
 const MAX_NODES: usize = 500_000;
 
+/// What to do with a template.
+const RENDER_FIRST: &str = "this is a template: render it first, e.g. with `helm template`";
+
 /// One document of a file, or one item of a `List`.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -64,11 +67,13 @@ pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
                 if document.value.is_object() {
                     documents.push(document);
                 } else {
-                    diagnostics.push(document.finding(
-                        &codes::NOT_A_MAPPING,
-                        &FieldPath::root(),
-                        "a document must be a mapping",
-                    ));
+                    let message = "a document must be a mapping";
+                    let finding = document.finding(&codes::NOT_A_MAPPING, &FieldPath::root(), message);
+                    diagnostics.push(if document.value.is_array() {
+                        finding.with_help("put several resources under `items:` of a `v1` List, or `---` between them")
+                    } else {
+                        finding
+                    });
                 }
             }
             Err(error) => diagnostics.push(describe_error(&file.path, &error, &part)),
@@ -274,7 +279,8 @@ fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>
         serde_yaml::Error::AliasError { error, .. } => error,
         other => other,
     };
-    let message = UserMessageFormatter.format_message(error).escape_debug().to_string().replace("\\'", "'");
+    let message = UserMessageFormatter.format_message(error).escape_debug().to_string();
+    let message = message.replace("\\'", "'").replace("\\\"", "\"");
     let (code, help) = match error {
         serde_yaml::Error::Budget { .. }
         | serde_yaml::Error::AliasReplayLimitExceeded { .. }
@@ -289,6 +295,7 @@ fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>
         _ if message.starts_with("tabs disallowed") => (&codes::SYNTAX, Some("indent with spaces")),
         _ => (&codes::SYNTAX, None),
     };
+    let help = is_template(part.text).then_some(RENDER_FIRST).or(help).or_else(|| about_line(part.text, line_in_part));
     let column = if code == &codes::TAG { tag_column(part.text, place) } else { place.column };
     let location = Location { file: file.to_owned(), line: line_in_part + part.lines_before, column };
     let diagnostic = Diagnostic::new(code, location, &FieldPath::root(), message);
@@ -296,6 +303,18 @@ fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>
         Some(help) => diagnostic.with_help(help),
         None => diagnostic,
     }
+}
+
+/// Whether a text holds a template's actions: a chart's template that was not rendered is no YAML, and the parser complains
+/// of what looks like YAML in it.
+fn is_template(text: &str) -> bool {
+    text.lines().any(|line| line.contains("{{") && !line.trim_start().starts_with('#'))
+}
+
+/// What to do about a syntax error, as far as the line tells that it is in.
+fn about_line(text: &str, line: u32) -> Option<&'static str> {
+    let line = text.lines().nth(line as usize - 1)?;
+    (line.trim() == "---").then_some("`---` begins a document only at the start of its line")
 }
 
 /// Where the tag begins that the parser reports behind its end.

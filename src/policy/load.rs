@@ -11,24 +11,13 @@ use super::check::{self, Resource};
 use super::diagnostic::{closest, did_you_mean};
 use super::document::{self, Document};
 use super::field::FieldPath;
-use super::{Diagnostic, Loaded, Location, NetworkSet, Policy, PolicySet, SourceFile, Tier, codes, order, repair};
+use super::{
+    Diagnostic, Loaded, Location, NetworkSet, Policy, PolicySet, SourceFile, Tier, codes, foreign, order, repair,
+};
 use crate::api::{self, Kind};
 
 /// Kinds of `dockgate.io` that other commands use.
 const NOT_POLICY: [&str; 2] = ["Inventory", "PolicyTest"];
-
-/// Kinds of the API groups that cannot be enforced on a Docker host, each with what to do instead.
-const UNSUPPORTED: [(&str, &str, &str); 5] = [
-    ("projectcalico.org/v3", "HostEndpoint", "dockgate polices containers, not the host's own interfaces"),
-    ("projectcalico.org/v3", "Profile", "use a policy without a selector, which covers every container"),
-    ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "use a GlobalNetworkPolicy in the tier `kube-admin`"),
-    (
-        "policy.networking.k8s.io/v1alpha1",
-        "BaselineAdminNetworkPolicy",
-        "use a GlobalNetworkPolicy in the tier `kube-baseline`",
-    ),
-    ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", "use a GlobalNetworkPolicy in a tier"),
-];
 
 /// Parses and checks policy files. The daemon and `validate` both call this and nothing else.
 pub fn load(files: &[SourceFile]) -> Loaded {
@@ -325,9 +314,9 @@ fn classify_as(document: &Document, api_version: &str, kind: &str) -> Class {
     if lists_known || (api_version, kind) == ("v1", "List") {
         return Class::List;
     }
-    if let Some((.., instead)) = UNSUPPORTED.iter().find(|(group, name, _)| (*group, *name) == (api_version, kind)) {
-        let message = format!("the kind {kind} is not supported");
-        return Class::other(document.finding(&codes::UNSUPPORTED_KIND, &kind_path, message).with_help(*instead));
+    if let Some(instead) = foreign::instead(api_version, kind) {
+        let message = format!("the kind {kind} of `{api_version}` is not supported");
+        return Class::other(document.finding(&codes::UNSUPPORTED_KIND, &kind_path, message).with_help(instead));
     }
     Class::Other { diagnostics: vec![unknown(document, api_version, kind)], meant: meant(api_version, kind) }
 }
@@ -335,7 +324,8 @@ fn classify_as(document: &Document, api_version: &str, kind: &str) -> Class {
 /// The kind that a misspelt one or a wrong version was probably meant to be; none where there is a choice.
 fn meant(api_version: &str, kind: &str) -> Option<&'static Kind> {
     let of_version = |version: &str| api::KINDS.iter().filter(|known| known.api_version == version).collect::<Vec<_>>();
-    let named = only(api::KINDS.iter().filter(|known| known.kind == kind));
+    let succeeded = foreign::successor(api_version).and_then(|successor| api::find(successor, kind));
+    let named = succeeded.or_else(|| only(api::KINDS.iter().filter(|known| known.kind == kind)));
     named.or_else(|| {
         let kinds = of_version(closest(api_version, api::KINDS.iter().map(|known| known.api_version))?);
         let name = closest(kind, kinds.iter().map(|known| known.kind))?;
@@ -356,25 +346,34 @@ fn unknown(document: &Document, api_version: &str, kind: &str) -> Diagnostic {
         api::KINDS.iter().filter(|known| known.kind == kind).map(|known| known.api_version).collect();
     if kinds.is_empty() && api_version != "v1" {
         let path = FieldPath::root().key("apiVersion");
-        let finding =
-            document.finding(&codes::UNKNOWN_API_VERSION, &path, format!("unknown apiVersion `{api_version}`"));
-        let known = || api::KINDS.iter().map(|kind| kind.api_version);
-        let help = match homes[..] {
-            [only] => Some(format!("{kind} belongs to `{only}`")),
-            _ => did_you_mean(api_version, known()),
-        };
-        return match help {
-            Some(help) => finding.with_help(help),
-            None => finding,
-        };
+        let message = format!("unknown apiVersion `{api_version}`");
+        let finding = document.finding(&codes::UNKNOWN_API_VERSION, &path, message);
+        return finding.with_help(right_version(api_version, kind, &homes));
     }
     let path = FieldPath::root().key("kind");
-    let finding = document.finding(&codes::UNKNOWN_KIND, &path, format!("`{api_version}` has no kind `{kind}`"));
+    let finding = |message| document.finding(&codes::UNKNOWN_KIND, &path, message);
     match (homes.first(), did_you_mean(kind, kinds)) {
-        (Some(home), _) => finding.with_help(format!("{kind} belongs to `{home}`")),
-        (None, Some(suggestion)) => finding.with_help(suggestion),
-        (None, None) => finding,
+        _ if api_version == "v1" && homes.is_empty() => {
+            finding(format!("the kind {kind} of `v1` is no policy")).with_help(foreign::beside_policies(kind))
+        }
+        (Some(home), _) => finding(unknown_kind(api_version, kind)).with_help(format!("{kind} belongs to `{home}`")),
+        (None, Some(suggestion)) => finding(unknown_kind(api_version, kind)).with_help(suggestion),
+        (None, None) => finding(unknown_kind(api_version, kind)),
     }
+}
+
+fn unknown_kind(api_version: &str, kind: &str) -> String {
+    format!("unknown kind `{kind}` of `{api_version}`")
+}
+
+/// What to write in the place of an unknown `apiVersion`, if the kind belongs to the ones given.
+fn right_version(api_version: &str, kind: &str, homes: &[&str]) -> String {
+    let successor = foreign::successor(api_version).filter(|home| homes.contains(home));
+    if let Some(home) = successor.or_else(|| only(homes.iter().copied())) {
+        return format!("{kind} belongs to `{home}`");
+    }
+    did_you_mean(api_version, api::KINDS.iter().map(|kind| kind.api_version))
+        .unwrap_or_else(|| "policies are of `projectcalico.org/v3` or `networking.k8s.io/v1`".to_owned())
 }
 
 #[cfg(test)]

@@ -171,7 +171,12 @@ impl Document {
             (Some(JsonType::Array), Value::String(_) | Value::Object(_)) => {
                 diagnostic.with_help("begin each item with `- `, or put the items in `[]`")
             }
-            (Some(JsonType::Integer | JsonType::Number | JsonType::Boolean), Value::String(_)) => {
+            (Some(JsonType::Integer | JsonType::Number), Value::String(text)) => match number_in(text) {
+                Some("") => diagnostic.with_help("leave the quotes out"),
+                Some(_) => diagnostic.with_help("put `#` between the number and a comment"),
+                None => diagnostic,
+            },
+            (Some(JsonType::Boolean), Value::String(text)) if ["true", "false"].contains(&text.as_str()) => {
                 diagnostic.with_help("leave the quotes out")
             }
             _ => diagnostic,
@@ -199,6 +204,12 @@ impl Document {
         });
         findings.collect()
     }
+}
+
+/// What stands behind the number with which a text begins; `None` when it begins with none.
+fn number_in(text: &str) -> Option<&str> {
+    let (first, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    first.parse::<f64>().ok().map(|_| rest.trim())
 }
 
 fn type_name(json_type: JsonType) -> &'static str {

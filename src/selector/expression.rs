@@ -115,6 +115,19 @@ impl Expression {
         Expression::Label { key: NAMESPACE_LABEL.to_owned(), test: Test::Exists }
     }
 
+    /// The same with other keys.
+    pub(super) fn with_keys(&self, of: &impl Fn(&str) -> String) -> Expression {
+        let each = |operands: &[Expression]| operands.iter().map(|operand| operand.with_keys(of)).collect();
+        match self {
+            Expression::All => Expression::All,
+            Expression::Global => Expression::Global,
+            Expression::Label { key, test } => Expression::Label { key: of(key), test: test.clone() },
+            Expression::Not(operand) => Expression::Not(Box::new(operand.with_keys(of))),
+            Expression::And(operands) => Expression::And(each(operands)),
+            Expression::Or(operands) => Expression::Or(each(operands)),
+        }
+    }
+
     /// Whether `global()` stands in it anywhere.
     pub(super) fn mentions_global(&self) -> bool {
         match self {

@@ -174,7 +174,7 @@ fn the_json_form_of_an_explanation_has_every_way() {
     );
     assert_eq!(
         paths[0]["egress"],
-        json!({"endpoint": "web@front", "result": "open", "policies": [], "decided_by": null})
+        json!({"endpoint": "web@front", "result": "open", "policies": [], "decided_by": null, "asked": []})
     );
     assert!(paths[0]["trace"].as_array().unwrap().iter().any(|hit| hit["origin"] == *rule), "{json:#}");
 }

@@ -205,3 +205,38 @@ fn what_cannot_be_enforced_is_said() {
     assert_eq!(plan.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&plan.stdout).contains("allow-web-to-api ingress[0]"));
 }
+
+#[test]
+fn an_explanation_has_what_the_kernel_has_counted() {
+    let world = World::new();
+    let mut controller = world.run();
+    controller.wait_until_ready();
+    let policies = world.policies.argument();
+    let explain = |from: &str| -> serde_json::Value {
+        let question = ["--from", from, "--to", "api", "--port", "80/tcp", "--ip-version", "4", "-o", "json", "--live"];
+        let answer = world.lab.dockgate_output(&[&["explain", "--policies", &policies], &question[..]].concat());
+        serde_json::from_slice(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    };
+    // The rule that lets web pass, and the end of the tier that stops other.
+    let tier = "/paths/0/ingress/asked/0/tiers/0";
+    let allowed = format!("{tier}/policies/0/rules/0/counters/packets");
+    let denied = format!("{tier}/end/counters/packets");
+    let count = |from: &str, at: &str| -> u64 {
+        let answer = explain(from);
+        for hit in answer["paths"][0]["trace"].as_array().into_iter().flatten() {
+            assert!(hit["counters"]["packets"].is_u64(), "a rule that is not found in the kernel: {hit:#}");
+        }
+        answer.pointer(at).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("no {at}: {answer:#}"))
+    };
+    let before = (count("web", &allowed), count("other", &denied));
+    world.expect_enforced();
+    let after = (count("web", &allowed), count("other", &denied));
+    assert!(after.0 > before.0 && after.1 > before.1, "{before:?} {after:?}");
+
+    // Rules of other options are not taken for those of the controller.
+    let question = ["--from", "web", "--to", "api", "--port", "80", "--ip-version", "4", "--live", "--rules"];
+    let other = ["explain", "--policies", &policies, "--deny-action", "reject"];
+    let answer = world.lab.dockgate_output(&[&other[..], &question[..]].concat());
+    let text = String::from_utf8_lossy(&answer.stdout);
+    assert!(text.contains("[not in the kernel]"), "{text}");
+}

@@ -35,7 +35,6 @@ impl Judgement<'_> {
 
 /// What decides one direction.
 #[derive(Debug)]
-#[expect(dead_code, reason = "a failing test prints what it does not ask for")]
 pub(crate) enum Reason<'a> {
     /// No policy selects the endpoint in this direction, or there is no endpoint.
     Open,
@@ -48,7 +47,7 @@ pub(crate) enum Reason<'a> {
 }
 
 impl Reason<'_> {
-    fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         match self {
             Reason::Open | Reason::Passed => true,
             Reason::Rule { action, .. } => *action == RuleAction::Allow,
@@ -115,7 +114,7 @@ impl<'a> Reference<'a> {
         reason
     }
 
-    fn rule_matches(&self, rule: &Rule, packet: &Packet) -> bool {
+    pub(crate) fn rule_matches(&self, rule: &Rule, packet: &Packet) -> bool {
         let family = Family::of(packet.source);
         let lists = [&rule.source.nets, &rule.source.not_nets, &rule.destination.nets, &rule.destination.not_nets];
         // A list of blocks, positive or negative, with none of the packet's family takes the rule out.

@@ -6,20 +6,35 @@ use std::path::Path as FilePath;
 use serde::Serialize;
 
 use crate::compile::{Compiled, Origin, policies_of};
+use crate::dataplane::{Counters, CountersByRule};
 use crate::inventory::Endpoint;
 use crate::net::Family;
-use crate::policy::{Direction, PolicySet};
+use crate::policy::Direction;
 use crate::ruleset::Action;
 use crate::verdict::path::{Path, Paths, Route, Traffic};
-use crate::verdict::{Decision, Hit, Packet, Verdict, evaluate};
+use crate::verdict::reason::{Explanation, World};
+use crate::verdict::{Decision, Hit, Packet};
 
 use crate::cli::output::{BAD, GOOD, REMARK, printable};
+
+use super::suggestion::Suggestion;
+use super::trace::{Asking, Count, Set, counted};
 
 /// What was asked, in the user's words.
 pub(super) struct Question<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
     pub(super) traffic: Traffic,
+}
+
+/// One way, judged.
+pub(super) struct Judged<'a> {
+    pub(super) path: &'a Path<'a>,
+    pub(super) explanation: &'a Explanation<'a>,
+    /// What would have allowed it, if it is denied.
+    pub(super) suggestion: Option<Suggestion>,
+    /// What the kernel has counted, if it was asked.
+    pub(super) counters: Option<CountersByRule>,
 }
 
 /// The documented JSON form.
@@ -31,6 +46,8 @@ pub(super) struct Answer<'a> {
     port: Option<u16>,
     /// `allow` if one of the ways is open.
     decision: &'static str,
+    /// Whether the counters of the kernel were read.
+    live: bool,
     paths: Vec<Way<'a>>,
     /// Endpoints by which the flow may go without being judged.
     out_of_reach: Vec<OutOfReach>,
@@ -51,7 +68,12 @@ struct Way<'a> {
     ingress: Option<Judgement<'a>>,
     /// The fixed rule that denied before or beside all policy.
     fixed: Option<&'a str>,
+    /// The rules of the kernel that matched, in order.
     trace: Vec<Traced<'a>>,
+    /// The sets that were asked on the way, in order.
+    sets: Vec<Set>,
+    /// What would have allowed it; absent when it is allowed.
+    suggestion: Option<Suggestion>,
 }
 
 /// One direction of policy at one endpoint.
@@ -65,6 +87,9 @@ struct Judgement<'a> {
     policies: Vec<String>,
     /// The rule that decided.
     decided_by: Option<Decider<'a>>,
+    /// Every time that the policies were asked, tier by tier and rule by rule up to the one that decided. On the way to a
+    /// published port that is more than once.
+    asked: Vec<Asking<'a>>,
 }
 
 /// Where a rule stands.
@@ -89,6 +114,8 @@ struct Traced<'a> {
     comment: &'a str,
     action: String,
     origin: Option<Decider<'a>>,
+    /// Absent without `--live`, and where the kernel does not hold the rule.
+    counters: Option<Counters>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,21 +125,15 @@ struct OutOfReach {
 }
 
 impl<'a> Answer<'a> {
-    /// Puts the verdicts of [`judge`], one for every way, into words.
+    /// Puts what was found out about every way into words.
     pub(super) fn new(
         question: &Question<'a>,
-        policies: &PolicySet,
-        compiled: &'a Compiled,
+        world: World<'a>,
         ways: &'a Paths<'a>,
-        verdicts: &'a [Verdict],
+        judged: Vec<Judged<'a>>,
+        live: bool,
     ) -> Answer<'a> {
-        let judged: Vec<_> = ways
-            .judged
-            .iter()
-            .zip(verdicts)
-            .map(|(path, verdict)| Way::new(policies, compiled, path, verdict))
-            .collect();
-        let open = verdicts.iter().any(|verdict| verdict.decision == Decision::Allow);
+        let open = judged.iter().any(|way| way.explanation.verdict.decision == Decision::Allow);
         let out_of_reach = ways
             .out_of_reach
             .iter()
@@ -127,7 +148,8 @@ impl<'a> Answer<'a> {
             protocol,
             port,
             decision: word(if open { Decision::Allow } else { Decision::Deny }),
-            paths: judged,
+            live,
+            paths: judged.into_iter().map(|way| Way::new(world, way)).collect(),
             out_of_reach: out_of_reach.collect(),
         }
     }
@@ -138,12 +160,25 @@ impl<'a> Answer<'a> {
     }
 
     /// Prints it for people.
-    pub(super) fn write(&self, output: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn write(&self, output: &mut dyn Write, with_rules: bool) -> io::Result<()> {
         for (number, way) in self.paths.iter().enumerate() {
             if number > 0 {
                 writeln!(output)?;
             }
             self.write_way(output, way)?;
+            if with_rules {
+                way.write_rules(output, self.live)?;
+            }
+            if let Some(remark) = way.remark {
+                writeln!(output, "  {REMARK}note{REMARK:#}: {remark}")?;
+            }
+            match &way.suggestion {
+                Some(known) if self.paths[..number].iter().any(|way| way.suggestion.as_ref() == Some(known)) => {
+                    writeln!(output, "  {REMARK}help{REMARK:#}: as above")?;
+                }
+                Some(suggestion) => suggestion.write(output)?,
+                None => {}
+            }
         }
         if self.paths.len() > 1 {
             let open = self.paths.iter().filter(|way| way.decision == word(Decision::Allow)).count();
@@ -178,26 +213,28 @@ impl<'a> Answer<'a> {
         if let Some(fixed) = way.fixed {
             writeln!(output, "  denied by dockgate's own rule: {}", printable(fixed))?;
         }
-        writeln!(output, "  trace")?;
-        for Traced { chain, index, comment, action, .. } in &way.trace {
-            writeln!(output, "    {chain}[{index}]  {action}  {}", printable(comment))?;
+        let sides = [(Direction::Egress, &way.egress), (Direction::Ingress, &way.ingress)];
+        if sides.iter().any(|(_, side)| side.as_ref().is_some_and(|judgement| !judgement.asked.is_empty())) {
+            writeln!(output, "  trace")?;
         }
-        if let Some(remark) = way.remark {
-            writeln!(output, "  {REMARK}note{REMARK:#}: {remark}")?;
+        for (direction, judgement) in sides {
+            for asking in judgement.iter().flat_map(|judgement| &judgement.asked) {
+                asking.write(output, direction, self.live)?;
+            }
         }
         Ok(())
     }
 }
 
-/// The verdict of every way.
-pub(super) fn judge(compiled: &Compiled, ways: &Paths<'_>) -> Vec<Verdict> {
-    ways.judged.iter().map(|path| evaluate(&compiled.ruleset, &path.packet)).collect()
-}
-
 impl<'a> Way<'a> {
-    fn new(policies: &PolicySet, compiled: &'a Compiled, path: &'a Path<'a>, verdict: &'a Verdict) -> Way<'a> {
+    fn new(world: World<'a>, way: Judged<'a>) -> Way<'a> {
+        let Judged { path, explanation, suggestion, counters } = way;
+        let (compiled, verdict, counters) = (world.compiled, &explanation.verdict, counters.as_ref());
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
-            endpoint.as_ref().map(|endpoint| Judgement::new(policies, compiled, endpoint, direction, verdict))
+            let asked = explanation.askings.iter().filter(|asking| asking.direction == direction);
+            let asked = asked.map(|asking| Asking::new(asking, counters)).collect();
+            let found = |endpoint| Judgement::new(world, endpoint, direction, &verdict.trace, asked);
+            endpoint.as_ref().map(found)
         };
         let last = verdict.trace.last();
         let denied = verdict.decision == Decision::Deny;
@@ -211,27 +248,43 @@ impl<'a> Way<'a> {
             egress: judgement(&path.source, Direction::Egress),
             ingress: judgement(&path.destination, Direction::Ingress),
             fixed: fixed.map(|hit| hit.comment.as_str()),
-            trace: verdict.trace.iter().map(|hit| Traced::new(compiled, hit)).collect(),
+            trace: verdict.trace.iter().map(|hit| Traced::new(compiled, hit, counters)).collect(),
+            sets: explanation.sets.iter().map(Set::new).collect(),
+            suggestion,
         }
+    }
+
+    /// The chains, rules and sets of the kernel.
+    fn write_rules(&self, output: &mut dyn Write, live: bool) -> io::Result<()> {
+        writeln!(output, "  rules that matched")?;
+        for Traced { chain, index, comment, action, counters, .. } in &self.trace {
+            let count = Count(*counters, live);
+            writeln!(output, "    {chain}[{index}]  {action}  {}{count}", printable(comment))?;
+        }
+        if !self.sets.is_empty() {
+            writeln!(output, "  sets that were asked")?;
+        }
+        self.sets.iter().try_for_each(|set| set.write(output))
     }
 }
 
 impl<'a> Judgement<'a> {
     fn new(
-        policies: &PolicySet,
-        compiled: &'a Compiled,
+        world: World<'a>,
         endpoint: &Endpoint<'_>,
         direction: Direction,
-        verdict: &'a Verdict,
+        trace: &'a [Hit],
+        asked: Vec<Asking<'a>>,
     ) -> Judgement<'a> {
-        let governing = policies_of(policies, endpoint, direction);
+        let compiled = world.compiled;
+        let governing = policies_of(world.policies, endpoint, direction);
         let of_direction = |hit: &&Hit| compiled.origins.get(&hit.comment).is_some_and(|o| o.direction == direction);
-        let decider = verdict.trace.iter().rev().find(of_direction);
+        let decider = trace.iter().rev().find(of_direction);
         let result = match decider {
             _ if governing.is_empty() => "open",
             Some(hit) if matches!(hit.action, Action::Drop | Action::Reject) => word(Decision::Deny),
             Some(hit) if hit.action == Action::Return => word(Decision::Allow),
-            _ if verdict.decision == Decision::Allow => "missed",
+            _ if !trace.last().is_some_and(|hit| matches!(hit.action, Action::Drop | Action::Reject)) => "missed",
             _ => "unasked",
         };
         Judgement {
@@ -239,6 +292,7 @@ impl<'a> Judgement<'a> {
             result,
             policies: governing.iter().map(|policy| policy.key.to_string()).collect(),
             decided_by: decider.and_then(|hit| compiled.origins.get(&hit.comment)).map(Decider::new),
+            asked,
         }
     }
 
@@ -283,13 +337,14 @@ impl std::fmt::Display for Decider<'_> {
 }
 
 impl<'a> Traced<'a> {
-    fn new(compiled: &'a Compiled, hit: &'a Hit) -> Traced<'a> {
+    fn new(compiled: &'a Compiled, hit: &'a Hit, counters: Option<&CountersByRule>) -> Traced<'a> {
         Traced {
             chain: hit.chain.as_str(),
             index: hit.index,
             comment: &hit.comment,
             action: action(&hit.action),
             origin: compiled.origins.get(&hit.comment).map(Decider::new),
+            counters: counted(counters, &hit.chain, &[hit.index]),
         }
     }
 }

@@ -17,11 +17,11 @@ use super::{ChainBuilder, Class, GovernedNetwork, rule, state};
 
 /// Where `docker-proxy` listens for a service.
 #[derive(Clone, Copy)]
-struct HostPort {
-    protocol: Protocol,
+pub(in super::super) struct HostPort {
+    pub(in super::super) protocol: Protocol,
     /// The only address of this host on which it does; `None` is all.
     bound_to: Option<IpAddr>,
-    number: u16,
+    pub(in super::super) number: u16,
 }
 
 /// Neighbouring ports of this host for which the same holds.
@@ -61,7 +61,7 @@ fn in_ranges<T: Ord + Clone>(ports: impl IntoIterator<Item = (HostPort, T)>) -> 
 }
 
 /// The services of an endpoint that clients of a family reach through ports of this host.
-fn services<'e>(endpoint: &'e Endpoint<'e>, family: Family) -> Vec<(HostPort, Published<'e>)> {
+pub(in super::super) fn services<'e>(endpoint: &'e Endpoint<'e>, family: Family) -> Vec<(HostPort, Published<'e>)> {
     let (named_ports, _) = endpoint.container.named_ports();
     // The proxy connects in its client's family where the container has it, and else in the other one.
     let address = [family].into_iter().chain(Family::ALL).find_map(|family| endpoint.address(family));

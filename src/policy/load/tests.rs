@@ -147,7 +147,42 @@ fn documents_that_are_no_policies_are_told_apart() {
             "DG2002",
             Some("did you mean `networking.k8s.io/v1`?"),
         ),
-        ("something else", "apiVersion: v1\nkind: ConfigMap\n", "DG2003", None),
+        (
+            "Calico's internal group, a kind of two groups",
+            "apiVersion: crd.projectcalico.org/v1\nkind: NetworkPolicy\n",
+            "DG2002",
+            Some("NetworkPolicy belongs to `projectcalico.org/v3`"),
+        ),
+        (
+            "a former group of Kubernetes",
+            "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\n",
+            "DG2002",
+            Some("NetworkPolicy belongs to `networking.k8s.io/v1`"),
+        ),
+        (
+            "another group",
+            "apiVersion: apps/v1\nkind: Deployment\n",
+            "DG2002",
+            Some("policies are of `projectcalico.org/v3` or `networking.k8s.io/v1`"),
+        ),
+        (
+            "another project's policy",
+            "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n",
+            "DG4005",
+            Some("use a GlobalNetworkPolicy of `projectcalico.org/v3`"),
+        ),
+        (
+            "something else",
+            "apiVersion: v1\nkind: ConfigMap\n",
+            "DG2003",
+            Some("leave it out: only policies, network sets and tiers are read"),
+        ),
+        (
+            "a list without a List",
+            "- apiVersion: projectcalico.org/v3\n",
+            "DG1007",
+            Some("put several resources under `items:` of a `v1` List, or `---` between them"),
+        ),
         ("a number", "apiVersion: 1\nkind: Tier\n", "DG2006", None),
     ] {
         let loaded = loaded(&[("p", text)]);
