@@ -17,6 +17,7 @@ mod restore;
 mod run;
 mod schema;
 mod status;
+mod test;
 mod validate;
 mod world;
 
@@ -79,6 +80,7 @@ struct GlobalOptions {
 enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
+    Test(test::Arguments),
     Explain(explain::Arguments),
     ExplainCode(explain_code::Arguments),
     Plan(plan::Arguments),
@@ -154,6 +156,7 @@ impl Command {
         match self {
             Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
+            Command::Test(arguments) => arguments.execute(output).await,
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::ExplainCode(arguments) => arguments.execute(output),
             Command::Plan(arguments) => arguments.execute(output).await,

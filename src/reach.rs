@@ -432,9 +432,8 @@ pub(crate) fn is_reached_from_outside(port: &PublishedPort, family: Family) -> b
 
 /// Whether a published port is one of this address of the host.
 pub(crate) fn is_bound_to(port: &PublishedPort, address: IpAddr) -> bool {
-    port.host_address.is_none_or(|bound| {
-        Family::of(bound) == Family::of(address) && (bound.is_unspecified() || bound == address)
-    })
+    port.host_address
+        .is_none_or(|bound| Family::of(bound) == Family::of(address) && (bound.is_unspecified() || bound == address))
 }
 
 /// Parts about which the same rules say the same as one, in the order of their ports.

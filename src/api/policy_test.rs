@@ -114,8 +114,8 @@ pub struct Matrix {
     /// The only way that counts. Default: every way there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
-    /// Lines of words. The first line has a name for each column, whom to connect to. Every other line begins with the name
-    /// of who connects, and has `yes`, `no`, or for what is not asked `-` or `.` under each column.
+    /// Lines of words. The first line is `from/to` and a name for each column, whom to connect to. Every other line begins with
+    /// the name of who connects, and has `yes`, `no`, or for what is not asked `-` or `.` under each column.
     pub table: String,
 }
 

@@ -26,6 +26,8 @@ use super::Outcome;
 use super::failure::Failure;
 use super::world::{self, ComposeArguments};
 
+pub(super) use file::write as write_file;
+pub(super) use junit::escaped as escaped_for_xml;
 use report::{Format, Report};
 
 /// The name under which standard input appears in findings.

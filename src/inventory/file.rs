@@ -78,7 +78,11 @@ fn read(document: &Document, kind: &Kind) -> (Inventory, Vec<Diagnostic>) {
 }
 
 /// Reads the `spec` of an Inventory that stands at a path of another document, whose shape has been checked.
-pub fn read_inline(document: &Document, spec: &FieldPath, resource: wire::InventorySpec) -> (Inventory, Vec<Diagnostic>) {
+pub fn read_inline(
+    document: &Document,
+    spec: &FieldPath,
+    resource: wire::InventorySpec,
+) -> (Inventory, Vec<Diagnostic>) {
     read_spec(document, spec, resource, Vec::new())
 }
 

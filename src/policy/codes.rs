@@ -210,7 +210,7 @@ codes! {
     TEST_EMPTY = "DG3082" Error "a test that tests nothing"
         "A PolicyTest without a case, a matrix or an invariant would always pass. Remove it, or say what is expected.";
     TEST_MATRIX = "DG3083" Error "invalid matrix"
-        "The first line of a table names the columns, whom to connect to; every other line begins with who connects and has \
+        "The first line of a table is `from/to` and the names of the columns, whom to connect to; every other line begins with who connects and has \
          `yes`, `no`, `-` or `.` under each column. A name with blanks in it needs a group.";
     TEST_RULE = "DG3084" Error "invalid name of a rule"
         "`by` names what must decide: a policy as NAMESPACE/NAME, or NAME for one without a namespace, and after it \

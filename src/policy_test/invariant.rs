@@ -80,7 +80,8 @@ impl Judge<'_> {
         let mut parties = Vec::new();
         for (name, end) in self.everybody(ends)? {
             let End::Container { container, .. } = &end else {
-                let party = self.party(&end).ok_or_else(|| format!("{name} is no address outside and no container's"))?;
+                let party =
+                    self.party(&end).ok_or_else(|| format!("{name} is no address outside and no container's"))?;
                 parties.push((name, party));
                 continue;
             };
@@ -108,9 +109,7 @@ impl Judge<'_> {
     fn excludes(&self, exception: &Exception, end: &End) -> bool {
         let is_whole = exception.services.len() == Service::ALL.len()
             && exception.services.iter().all(|(_, ports)| ports.is_all());
-        let has = |ends: &Ends| {
-            self.everybody(ends).is_ok_and(|found| found.iter().any(|(_, other)| other == end))
-        };
+        let has = |ends: &Ends| self.everybody(ends).is_ok_and(|found| found.iter().any(|(_, other)| other == end));
         is_whole
             && match (&exception.from, &exception.to) {
                 (Some(ends), None) | (None, Some(ends)) => has(ends),
@@ -133,7 +132,8 @@ impl Judge<'_> {
         let mut asked_anything = false;
         for sender in &meant.from {
             for receiver in meant.to.iter().filter(|receiver| receiver.1 != sender.1) {
-                let ways: Vec<&Way> = self.reach().ways(sender.1, receiver.1).iter().filter(|way| counts(invariant, way)).collect();
+                let ways: Vec<&Way> =
+                    self.reach().ways(sender.1, receiver.1).iter().filter(|way| counts(invariant, way)).collect();
                 for (service, ports) in &invariant.services {
                     let asked = meant.asked(sender.1, receiver.1, *service, ports);
                     if asked.is_empty() {
@@ -155,7 +155,14 @@ impl Judge<'_> {
             }
         }
         if !asked_anything {
-            outcome.failures.push("asks about nothing: there is no pair of two different ends".to_owned());
+            let mut pairs =
+                meant.from.iter().flat_map(|sender| meant.to.iter().map(move |receiver| (sender, receiver)));
+            let reason = if pairs.any(|(sender, receiver)| sender.1 != receiver.1) {
+                "exceptions leave nothing of it"
+            } else {
+                "there is no pair of two different ends"
+            };
+            outcome.failures.push(format!("asks about nothing: {reason}"));
         }
         breaches
     }

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
-use crate::policy::diagnostic::did_you_mean;
 use crate::policy::PolicySet;
+use crate::policy::diagnostic::did_you_mean;
 use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
 use crate::ruleset::Action;
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
@@ -125,9 +125,12 @@ impl<'a> Judge<'a> {
             for receiver in &receivers {
                 let ways = match self.finder.paths(&sender.1, &receiver.1, case.traffic, &case.families) {
                     Ok(paths) => {
-                        notes.extend(paths.out_of_reach.iter().map(|(endpoint, reason)| {
-                            format!("policy cannot reach {endpoint}: {reason}")
-                        }));
+                        notes.extend(
+                            paths
+                                .out_of_reach
+                                .iter()
+                                .map(|(endpoint, reason)| format!("policy cannot reach {endpoint}: {reason}")),
+                        );
                         paths.judged.into_iter().filter_map(|path| self.way(path, case.traffic)).collect()
                     }
                     Err(error @ Error::Itself(_)) => {
@@ -286,7 +289,8 @@ impl<'a> Judge<'a> {
             verdict.decision != expect || !self.deciding(verdict).into_iter().any(|origin| matches(by, origin))
         });
         by_another.map(|verdict| {
-            let reason = if verdict.decision == expect { self.deciders(verdict) } else { "by Docker's rules alone".to_owned() };
+            let reason =
+                if verdict.decision == expect { self.deciders(verdict) } else { "by Docker's rules alone".to_owned() };
             format!("{} is decided {reason}, not by {by}", pair.name())
         })
     }
@@ -301,9 +305,8 @@ impl<'a> Judge<'a> {
             return Err(format!("there is no policy `{}` that is enforced{suggestion}", by.policy));
         }
         let (Some(direction), Some(index)) = (by.direction, by.rule) else { return Ok(()) };
-        let has_rule = named.any(|policy| {
-            policy.rules(direction).is_some_and(|rules| rules.iter().any(|rule| rule.index == index))
-        });
+        let has_rule = named
+            .any(|policy| policy.rules(direction).is_some_and(|rules| rules.iter().any(|rule| rule.index == index)));
         if has_rule { Ok(()) } else { Err(format!("there is no rule `{by}`")) }
     }
 }

@@ -240,7 +240,12 @@ impl Reader<'_> {
         })
     }
 
-    fn traffic(&mut self, path: &FieldPath, protocol: Option<wire::TestProtocol>, port: Option<u16>) -> Option<Traffic> {
+    fn traffic(
+        &mut self,
+        path: &FieldPath,
+        protocol: Option<wire::TestProtocol>,
+        port: Option<u16>,
+    ) -> Option<Traffic> {
         match (protocol.unwrap_or(wire::TestProtocol::Tcp), port) {
             (wire::TestProtocol::Icmp, None) => Some(Traffic::EchoRequest),
             (wire::TestProtocol::Icmp, Some(_)) => {
@@ -270,7 +275,8 @@ impl Reader<'_> {
         let to = self.end(&path.key("to"), &invariant.to);
         for (field, end) in [("from", &from), ("to", &to)] {
             if let Some(Ends::Named(text)) = end.as_ref().filter(|end| is_attachment(end)) {
-                let message = format!("an invariant is about whole containers, and `{text}` is one network of a container");
+                let message =
+                    format!("an invariant is about whole containers, and `{text}` is one network of a container");
                 self.report(&codes::TEST_END, &path.key(field), message);
             }
         }

@@ -16,6 +16,9 @@ use super::{Case, Ends, to_port};
 
 /// What stands in a cell that is not asked about.
 const NOT_ASKED: [&str; 2] = ["-", "."];
+/// What may stand before the names of the columns: a block of YAML is indented as its first line is, so that nothing can begin
+/// to the left of it.
+const CORNER: &str = "from/to";
 
 pub(super) fn cases(reader: &mut Reader<'_>, path: &FieldPath, matrix: &wire::Matrix) -> Vec<Case> {
     let traffic = traffic(&matrix.port);
@@ -29,7 +32,9 @@ pub(super) fn cases(reader: &mut Reader<'_>, path: &FieldPath, matrix: &wire::Ma
         reader.report(&codes::TEST_MATRIX, &table, "the table is empty");
         return Vec::new();
     };
-    let columns: Vec<_> = header.iter().map(|name| end(reader, &table, &place, name)).collect();
+    let is_corner = |word: &&&str| **word == CORNER || NOT_ASKED.contains(*word);
+    let columns = header.iter().skip(usize::from(header.first().as_ref().is_some_and(is_corner)));
+    let columns: Vec<_> = columns.map(|name| end(reader, &table, &place, name)).collect();
     let mut cases = Vec::new();
     for (place, words) in lines {
         let Some((name, cells)) = words.split_first() else { continue };

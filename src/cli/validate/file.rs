@@ -16,7 +16,7 @@ use crate::controller::write_whole;
 use crate::policy::SourceFile;
 
 /// Writes a text.
-pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(in crate::cli) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     // A link stays a link: the file that it leads to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
