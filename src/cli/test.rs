@@ -34,7 +34,7 @@ use report::{Entry, Format, Report, Trace};
 /// 0: all is as expected; 1: something is not; 2: there is no test, or something cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Files and directories with PolicyTests
+    /// Files and directories that hold tests
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 

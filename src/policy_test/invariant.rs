@@ -13,11 +13,14 @@ use crate::verdict::path::{End, Traffic};
 use super::judge::{Judge, origin, shortened, word};
 use super::{Ends, Evidence, Exception, Form, Invariant, Outcome, Via, to_port};
 
+/// An exception, and the parties of both its ends; `None` is anybody.
+type Excepted<'t> = (&'t Exception, Option<Vec<Party>>, Option<Vec<Party>>);
+
 /// An invariant with everybody whom it means.
 struct Meant<'t> {
     from: Vec<(String, Party)>,
     to: Vec<(String, Party)>,
-    except: Vec<(&'t Exception, Option<Vec<Party>>, Option<Vec<Party>>)>,
+    except: Vec<Excepted<'t>>,
 }
 
 /// What breaks an invariant.

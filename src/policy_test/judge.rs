@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
+use crate::net::Family;
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
 use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
@@ -17,7 +18,7 @@ use crate::ruleset::Action;
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::{Decision, Hit, Verdict, evaluate};
 
-use super::{By, Case, Coverage, Evidence, Form, Outcome, PolicyTest, Via, describe, ends};
+use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends};
 
 /// Failures of one expectation that are told in full.
 const TOLD: usize = 5;
@@ -91,8 +92,8 @@ impl<'a> Judge<'a> {
         self.reach.get_or_init(|| Reach::new(self.inventory, self.compiled, &BTreeSet::new()))
     }
 
-    pub(super) fn everybody(&self, ends: &super::Ends) -> Result<Vec<(String, End)>, String> {
-        let outside = if matches!(ends, super::Ends::Outside) { self.reach().outside() } else { &[] };
+    pub(super) fn everybody(&self, ends: &Ends) -> Result<Vec<(String, End)>, String> {
+        let outside = if matches!(ends, Ends::Outside) { self.reach().outside() } else { &[] };
         ends::everybody(self.inventory, outside, ends)
     }
 
@@ -118,7 +119,17 @@ impl<'a> Judge<'a> {
         if let Some(by) = &case.by {
             self.check_name(by)?;
         }
-        let (senders, receivers) = (self.everybody(&case.from)?, self.everybody(&case.to)?);
+        let (mut senders, mut receivers) = (self.everybody(&case.from)?, self.everybody(&case.to)?);
+        // The outside has addresses of both versions, whatever is asked about.
+        let counts = |(_, end): &(String, End)| match end {
+            End::Address(address) => case.families.contains(&Family::of(*address)),
+            End::Container { .. } | End::Host(_) => true,
+        };
+        for (ends, found) in [(&case.from, &mut senders), (&case.to, &mut receivers)] {
+            if *ends == Ends::Outside {
+                found.retain(counts);
+            }
+        }
         let mut pairs = Vec::new();
         let mut reasons = Vec::new();
         for sender in &senders {
@@ -299,8 +310,8 @@ impl<'a> Judge<'a> {
         let enforced = || self.policies.policies.iter().filter(|policy| !policy.key.kind.is_staged());
         let mut named = enforced().filter(|policy| policy.key.to_string() == by.policy).peekable();
         if named.peek().is_none() {
-            let names: Vec<String> = enforced().map(|policy| policy.key.to_string()).collect();
-            let suggestion = did_you_mean(&by.policy, names.iter().map(String::as_str));
+            let known: Vec<String> = enforced().map(|policy| policy.key.to_string()).collect();
+            let suggestion = did_you_mean(&by.policy, known.iter().map(String::as_str));
             let suggestion = suggestion.map(|text| format!(": {text}")).unwrap_or_default();
             return Err(format!("there is no policy `{}` that is enforced{suggestion}", by.policy));
         }
