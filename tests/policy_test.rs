@@ -63,8 +63,8 @@ fn case(random: &mut StdRng, world: &Inventory, reach: &Reach<'_>, parties: &[Pa
         return None;
     }
     let way = reach.ways(from, to).choose(random)?;
-    let part = way.parts.choose(random)?;
-    let range = part.ports.ranges().choose(random)?;
+    let share = way.parts.choose(random)?;
+    let range = share.ports.ranges().choose(random)?;
     let port = if random.random() { range.first() } else { range.last() };
     let (by_family, by_via) = (random.random::<bool>(), random.random::<bool>());
     let counts = |other: &&Way| {
