@@ -7,6 +7,7 @@ pub mod calico;
 pub mod dockgate;
 pub mod int_or_string;
 pub mod kubernetes;
+pub mod policy_test;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub struct Kind {
 /// Every kind, by group and then by name.
 pub const KINDS: &[Kind] = &[
     Kind::host::<dockgate::Inventory>("dockgate.io/v1alpha1", "Inventory"),
+    Kind::host::<policy_test::PolicyTest>("dockgate.io/v1alpha1", "PolicyTest"),
     Kind::namespaced::<kubernetes::KubernetesNetworkPolicy>("networking.k8s.io/v1", "NetworkPolicy")
         .built_in("KubernetesNetworkPolicy"),
     Kind::host::<calico::GlobalNetworkPolicy>("projectcalico.org/v3", "GlobalNetworkPolicy"),
@@ -111,7 +113,7 @@ impl Kind {
             api_version: self.api_version,
             kind: self.kind,
             namespaced: self.namespaced,
-            // There is one inventory, and its name means nothing.
+            // Nothing refers to an inventory or a test by its name.
             named: self.group() != "dockgate.io",
         };
         document.json_schema((self.root_schema)())

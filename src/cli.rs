@@ -20,6 +20,7 @@ mod restore;
 mod run;
 mod schema;
 mod status;
+mod test;
 mod validate;
 mod world;
 
@@ -83,6 +84,7 @@ enum Command {
     Run(run::Arguments),
     Validate(validate::Arguments),
     Diff(diff::Arguments),
+    Test(test::Arguments),
     Explain(explain::Arguments),
     ExplainCode(explain_code::Arguments),
     Connectivity(connectivity::Arguments),
@@ -160,6 +162,7 @@ impl Command {
             Command::Run(arguments) => arguments.execute().await,
             Command::Validate(arguments) => arguments.execute(output),
             Command::Diff(arguments) => arguments.execute(output).await,
+            Command::Test(arguments) => arguments.execute(output).await,
             Command::Explain(arguments) => arguments.execute(output).await,
             Command::ExplainCode(arguments) => arguments.execute(output),
             Command::Connectivity(arguments) => arguments.execute(output).await,

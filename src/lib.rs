@@ -25,6 +25,7 @@ pub mod compile;
 pub mod verdict;
 pub mod reach;
 pub mod lint;
+pub mod policy_test;
 pub mod dataplane;
 pub mod telemetry;
 pub mod controller;

@@ -30,7 +30,7 @@ use crate::verdict::{Decision, Packet, Verdict, evaluate, holds};
 pub use outside::{Block, boundaries};
 
 /// The port that clients are taken to send from: the first that Linux gives them without being asked.
-const CLIENT_PORT: u16 = 49_152;
+pub const CLIENT_PORT: u16 = 49_152;
 
 /// Someone who may reach or be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -400,11 +400,7 @@ impl<'a> Questioner<'a> {
     fn held_by_nobody(&self, path: &Path<'a>, protocol: Protocol) -> PortSet {
         let containers = self.finder.endpoints().iter().map(|endpoint| endpoint.container);
         let published = containers.flat_map(|container| &container.published).filter(|port| port.protocol == protocol);
-        let held = published.filter(|port| {
-            let bound_to = port.host_address.filter(|address| !address.is_unspecified());
-            bound_to.is_none_or(|address| address == path.packet.destination)
-                && port.host_address.is_none_or(|address| Family::of(address) == path.family())
-        });
+        let held = published.filter(|port| is_bound_to(port, path.packet.destination));
         let held: PortSet = held.filter_map(|port| PortRange::single(port.host_port?)).collect();
         held.complement()
     }
@@ -449,8 +445,14 @@ fn network_of(route: &Route) -> Option<String> {
 }
 
 /// Whether clients outside reach a published port in a family: one that is bound to the loopback is this host's alone.
-fn is_reached_from_outside(port: &PublishedPort, family: Family) -> bool {
+pub(crate) fn is_reached_from_outside(port: &PublishedPort, family: Family) -> bool {
     port.host_address.is_none_or(|address| Family::of(address) == family && !address.is_loopback())
+}
+
+/// Whether a published port is one of this address of the host.
+pub(crate) fn is_bound_to(port: &PublishedPort, address: IpAddr) -> bool {
+    port.host_address
+        .is_none_or(|bound| Family::of(bound) == Family::of(address) && (bound.is_unspecified() || bound == address))
 }
 
 /// Parts about which the same rules say the same as one, in the order of their ports.

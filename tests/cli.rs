@@ -20,6 +20,8 @@ mod process;
 mod reports;
 #[path = "cli/status.rs"]
 mod status;
+#[path = "cli/test.rs"]
+mod test;
 #[path = "cli/validate.rs"]
 mod validate;
 

@@ -103,6 +103,7 @@ fn the_schema_of_any_document_chooses_by_kind() {
 fn names_are_calicos() {
     let table = [
         ("Inventory", "inventories.dockgate.io", "Cluster", &[][..]),
+        ("PolicyTest", "policytests.dockgate.io", "Cluster", &[]),
         ("GlobalNetworkPolicy", "globalnetworkpolicies.projectcalico.org", "Cluster", &["gnp", "cgnp"]),
         ("GlobalNetworkSet", "globalnetworksets.projectcalico.org", "Cluster", &["gns"]),
         ("NetworkPolicy", "networkpolicies.projectcalico.org", "Namespaced", &["cnp", "caliconetworkpolicy"]),

@@ -184,13 +184,13 @@ fn inventory(example: &str) -> (Inventory, Vec<Diagnostic>) {
     file::load(&source(&directory(example).join("inventory.yaml")))
 }
 
-/// The policy files of an example: every YAML file that is not one of its two worlds.
+/// The policy files of an example: every YAML file that is neither one of its two worlds nor its tests.
 fn policy_files(example: &str) -> Vec<SourceFile> {
     let mut names: Vec<PathBuf> = fs::read_dir(root().join(directory(example)))
         .expect("the example was just listed")
         .map(|entry| PathBuf::from(entry.expect("a directory can be listed to its end").file_name()))
         .filter(|name| name.extension().is_some_and(|extension| extension == "yaml"))
-        .filter(|name| name != Path::new("compose.yaml") && name != Path::new("inventory.yaml"))
+        .filter(|name| !["compose.yaml", "inventory.yaml", "tests.yaml"].map(Path::new).contains(&name.as_path()))
         .collect();
     names.sort();
     names.iter().map(|name| source(&directory(example).join(name))).collect()
@@ -336,6 +336,24 @@ fn every_example_allows_what_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_tests_of_the_examples_pass_in_both_worlds() {
+    let tested: Vec<String> =
+        examples().into_iter().filter(|example| root().join(directory(example)).join("tests.yaml").is_file()).collect();
+    assert!(tested.len() >= 3, "{tested:?}");
+    for example in tested {
+        let path = directory(&example);
+        let world = |name: &str| path.join(name).to_string_lossy().into_owned();
+        for (option, world) in [("--inventory", world("inventory.yaml")), ("--compose", world("compose.yaml"))] {
+            let output = dockgate(&["test", &path.to_string_lossy(), option, &world]);
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let output = dockgate(&["test", &path.to_string_lossy()]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 #[test]

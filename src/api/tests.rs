@@ -25,6 +25,7 @@ fn reader(kind: &Kind) -> Read {
         "KubernetesNetworkPolicy" => read_and_write::<kubernetes::KubernetesNetworkPolicy>,
         "NetworkPolicy" => read_and_write::<calico::NetworkPolicy>,
         "NetworkSet" => read_and_write::<calico::NetworkSet>,
+        "PolicyTest" => read_and_write::<policy_test::PolicyTest>,
         "StagedGlobalNetworkPolicy" => read_and_write::<calico::StagedGlobalNetworkPolicy>,
         "StagedKubernetesNetworkPolicy" => read_and_write::<calico::StagedKubernetesNetworkPolicy>,
         "StagedNetworkPolicy" => read_and_write::<calico::StagedNetworkPolicy>,
@@ -39,6 +40,7 @@ fn documents() -> Vec<(&'static Kind, Value)> {
         include_str!("documents/calico.yaml"),
         include_str!("documents/kubernetes.yaml"),
         include_str!("documents/dockgate.yaml"),
+        include_str!("documents/policy-test.yaml"),
     ]
     .into_iter()
     .flat_map(documents_in)
@@ -82,7 +84,7 @@ fn validator(kind: &Kind) -> jsonschema::Validator {
 
 /// Pointers to every object of a document that is not a map with free keys, and for each the keys it has.
 fn objects(document: &Value) -> Vec<(String, Vec<String>)> {
-    const FREE: [&str; 4] = ["labels", "annotations", "matchLabels", "status"];
+    const FREE: [&str; 5] = ["labels", "annotations", "matchLabels", "groups", "status"];
     fn walk(value: &Value, pointer: &str, found: &mut Vec<(String, Vec<String>)>) {
         match value {
             Value::Object(map) => {
@@ -191,9 +193,14 @@ fn an_unknown_field_is_refused_everywhere() {
 fn null_and_absence_are_alike_and_refused_only_for_required_fields() {
     let required = |kind: &Kind, pointer: &str, key: &str| match pointer {
         "" => ["apiVersion", "kind", "metadata", "spec"].contains(&key),
-        "/metadata" => key == "name" && kind.name != "Inventory",
+        "/metadata" => key == "name" && kind.group() != "dockgate.io",
         // The whole field is refused later, with or without a name.
         _ if pointer.ends_with("/services") => false,
+        "/spec/matrix" => ["port", "table"].contains(&key),
+        _ if pointer.starts_with("/spec/cases/") || pointer.starts_with("/spec/invariants/") => {
+            let of_exception = pointer.contains("/except/") && !pointer.ends_with("/from");
+            !of_exception && ["from", "to", "expect", "selector"].contains(&key)
+        }
         _ => ["name", "action", "cidr", "key", "operator", "target"].contains(&key),
     };
     for (kind, document) in documents() {

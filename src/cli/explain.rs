@@ -10,10 +10,12 @@ use std::io::Write;
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::Value;
 
 use crate::compile::{self, DenyAction, Options};
 use crate::dataplane::CountersByRule;
 use crate::net::{Family, Protocol};
+use crate::policy_test::Evidence;
 use crate::ruleset::Hook;
 use crate::verdict::Decision;
 use crate::verdict::path::{self, End, Finder, Paths, Traffic};
@@ -153,6 +155,23 @@ impl Arguments {
         }
         .into()
     }
+}
+
+/// The answer about a connection of a test, for people and for machines. `None` where it has no way.
+pub(super) fn evidence(world: World<'_>, evidence: &Evidence) -> anyhow::Result<Option<(String, Value)>> {
+    let Evidence { from, to, sender, receiver, traffic, families } = evidence;
+    let Ok(ways) = Finder::new(world.inventory).paths(sender, receiver, *traffic, families) else { return Ok(None) };
+    let explanations: Vec<_> = ways.judged.iter().map(|path| world.explain(path)).collect();
+    let judged = ways.judged.iter().zip(&explanations).map(|(path, explanation)| {
+        let is_denied = explanation.verdict.decision == Decision::Deny;
+        let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, *traffic, &Options::default())));
+        Judged { path, explanation, suggestion, counters: None }
+    });
+    let answer = Answer::new(&Question { from, to, traffic: *traffic }, world, &ways, judged.collect(), false);
+    let mut text = Vec::new();
+    answer.write(&mut text, false)?;
+    let value = serde_json::to_value(&answer).context("cannot print the trace as JSON")?;
+    Ok(Some((String::from_utf8_lossy(&text).into_owned(), value)))
 }
 
 /// Reads `PORT` or `PORT/PROTOCOL`; the protocol's case does not matter here, as with `docker run --publish`.

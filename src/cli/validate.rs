@@ -27,6 +27,7 @@ use super::failure::Failure;
 use super::file;
 use super::world::{self, ComposeArguments};
 
+pub(super) use junit::escaped as escaped_for_xml;
 use report::{Format, Report};
 
 /// The name under which standard input appears in findings.

@@ -65,7 +65,7 @@ pub(super) fn stated(inventory: Option<&Path>, compose: &ComposeArguments) -> an
 }
 
 /// The inventory of a file.
-fn from_file(path: &Path) -> anyhow::Result<Inventory> {
+pub(super) fn from_file(path: &Path) -> anyhow::Result<Inventory> {
     let sources = files::read(&[path.to_owned()])?;
     let [source] = sources.as_slice() else {
         return Err(Failure {
@@ -113,7 +113,13 @@ impl PolicyArguments {
 
 /// The policies of a file or directory.
 pub(super) fn policies(path: &Path) -> anyhow::Result<PolicySet> {
-    policies_of(&files::read(&[path.to_owned()])?, path)
+    policies_together(&[path.to_owned()])
+}
+
+/// The policies of several files and directories.
+pub(super) fn policies_together(paths: &[PathBuf]) -> anyhow::Result<PolicySet> {
+    let path = paths.first().map_or(Path::new("."), PathBuf::as_path);
+    policies_of(&files::read(paths)?, path)
 }
 
 /// The policies of files that were read; `path` is what was named.
@@ -165,7 +171,7 @@ const SHOW_ALL: &str = "`dockgate validate` shows every finding";
 
 /// An answer that left out what could not be read would look like an answer about everything: errors are printed, and
 /// nothing is answered.
-fn refuse_errors(
+pub(super) fn refuse_errors(
     what: &str,
     path: &Path,
     diagnostics: &[Diagnostic],

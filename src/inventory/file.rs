@@ -73,15 +73,33 @@ fn read(document: &Document, kind: &Kind) -> (Inventory, Vec<Diagnostic>) {
         Ok(resource) => resource,
         Err(finding) => return (Inventory::default(), vec![*finding]),
     };
-    let mut reader = Reader::new(document, shape);
     let spec = FieldPath::root().key("spec");
-    for (index, network) in resource.spec.networks.into_iter().flatten().enumerate() {
+    read_spec(document, &spec, resource.spec, shape)
+}
+
+/// Reads the `spec` of an Inventory that stands at a path of another document, whose shape has been checked.
+pub fn read_inline(
+    document: &Document,
+    spec: &FieldPath,
+    resource: wire::InventorySpec,
+) -> (Inventory, Vec<Diagnostic>) {
+    read_spec(document, spec, resource, Vec::new())
+}
+
+fn read_spec(
+    document: &Document,
+    spec: &FieldPath,
+    resource: wire::InventorySpec,
+    shape: Vec<Diagnostic>,
+) -> (Inventory, Vec<Diagnostic>) {
+    let mut reader = Reader::new(document, shape);
+    for (index, network) in resource.networks.into_iter().flatten().enumerate() {
         reader.network(&spec.key("networks").index(index), network);
     }
-    for (index, container) in resource.spec.containers.into_iter().flatten().enumerate() {
+    for (index, container) in resource.containers.into_iter().flatten().enumerate() {
         reader.container(&spec.key("containers").index(index), container);
     }
-    for (index, namespace) in resource.spec.namespaces.into_iter().flatten().enumerate() {
+    for (index, namespace) in resource.namespaces.into_iter().flatten().enumerate() {
         let path = spec.key("namespaces").index(index).key("name");
         if reader.claim(&path, Claim::Namespace, &namespace.name) {
             reader.inventory.namespaces.insert(namespace.name, namespace.labels.unwrap_or_default());

@@ -201,6 +201,20 @@ codes! {
          own. Files are read from this host only; nothing is fetched.";
     CONTRADICTION = "DG3067" Error "keys that exclude each other"
         "Compose would refuse the file: two keys say different things of the same, or one says what another rules out.";
+    TEST_END = "DG3080" Error "invalid end of a connection"
+        "In a PolicyTest an end is `host`, `outside`, a group, a container, CONTAINER@NETWORK, or an address, as text; or a \
+         selector as an object, `{selector: \"app == 'web'\"}`, so that it is never taken for a name.";
+    TEST_WORLD = "DG3081" Error "not one world"
+        "A PolicyTest judges in one world: an Inventory file, Compose files, or one that stands in the test itself. Leave the \
+         field out if `--inventory` or `--compose` always says which.";
+    TEST_EMPTY = "DG3082" Error "a test that tests nothing"
+        "A PolicyTest without a case, a matrix or an invariant would always pass. Remove it, or say what is expected.";
+    TEST_MATRIX = "DG3083" Error "invalid matrix"
+        "The first line of a table is `from/to` and the names of the columns, whom to connect to; every other line begins with who connects and has \
+         `yes`, `no`, `-` or `.` under each column. A name with blanks in it needs a group.";
+    TEST_RULE = "DG3084" Error "invalid name of a rule"
+        "`by` names what must decide: a policy as NAMESPACE/NAME, or NAME for one without a namespace, and after it \
+         `ingress`, `egress`, or a rule such as `ingress[0]`, counted from 0 as in the kernel's comments.";
     INERT_RULES = "DG3101" Warning "rules without effect"
         "`types` does not list the direction of these rules, so they are never looked at. Add the direction, or remove the \
          rules.";

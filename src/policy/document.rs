@@ -145,6 +145,21 @@ impl Document {
         Location { column: u32::try_from(column).unwrap_or(location.column), ..location }
     }
 
+    /// Where a line of the text at a path stands, from its first character that is not blank; `None` where the file does not
+    /// show the text line by line, as a literal block (`|`) does.
+    pub fn locate_line(&self, path: &FieldPath, index: usize, text: &str) -> Option<Location> {
+        let location = self.locate(path);
+        let start = location.line as usize - 1;
+        let shows = |line: &String| line.trim() == text.trim();
+        let at = [start + index, start + index + 1].into_iter().find(|at| self.source.get(*at).is_some_and(shows))?;
+        let column = self.source[at].chars().take_while(|c| c.is_whitespace()).count() + 1;
+        Some(Location {
+            line: u32::try_from(at + 1).unwrap_or(location.line),
+            column: u32::try_from(column).unwrap_or(location.column),
+            ..location
+        })
+    }
+
     /// A finding about the value at a path.
     pub fn finding(&self, code: &codes::Code, path: &FieldPath, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(code, self.locate(path), &self.prefix.join(path), message)

@@ -161,8 +161,8 @@ fn what_is_generated_is_what_it_should_be() {
     assert_eq!(schema["properties"]["kind"]["const"], "GlobalNetworkPolicy", "{schema:#}");
 
     let definitions = files.run(&["crds"]).stdout;
-    assert_eq!(definitions.matches("kind: CustomResourceDefinition").count(), 9);
-    assert_eq!(definitions.split("---\n").count(), 9);
+    assert_eq!(definitions.matches("kind: CustomResourceDefinition").count(), 10);
+    assert_eq!(definitions.split("---\n").count(), 10);
     let one = files.run(&["crds", "tier"]).stdout;
     assert!(one.contains("name: tiers.projectcalico.org") && definitions.contains(&one));
 }

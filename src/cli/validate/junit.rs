@@ -89,7 +89,7 @@ fn case(report: &Report<'_>, file: &str, found: &Diagnostic, output: &mut dyn Wr
 }
 
 /// Text as it may stand in an attribute or an element. Control characters are shown: XML has no way to write most of them.
-fn escaped(text: &str) -> String {
+pub(in crate::cli) fn escaped(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for character in printable(text).chars() {
         match character {

@@ -1,6 +1,6 @@
 //! The world of Compose files: options as those of `docker compose`, and the door to files and environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind::NotFound;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,21 @@ pub(in crate::cli) struct ComposeArguments {
 }
 
 impl ComposeArguments {
+    /// As if these options had been given.
+    pub(in crate::cli) fn of(files: &[PathBuf], profiles: &BTreeSet<String>, project_name: Option<&str>) -> Self {
+        ComposeArguments {
+            compose: files.to_vec(),
+            profile: profiles.iter().cloned().collect(),
+            env_file: Vec::new(),
+            project_name: project_name.map(str::to_owned),
+        }
+    }
+
+    /// The files.
+    pub(in crate::cli) fn files(&self) -> &[PathBuf] {
+        &self.compose
+    }
+
     /// Whether there are Compose files.
     pub(in crate::cli) fn is_stated(&self) -> bool {
         !self.compose.is_empty()

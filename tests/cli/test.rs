@@ -1,0 +1,353 @@
+//! `test`: what policies are expected to do, in every form, and what is told when they do not.
+
+use super::*;
+
+/// What holds in the shop, in every form that there is.
+const TESTS: &str = "\
+apiVersion: dockgate.io/v1alpha1
+kind: PolicyTest
+metadata: {name: shop}
+spec:
+  world: {inventory: inventory.yaml}
+  policies: [policies]
+  groups: {webs: app == 'web'}
+  cases:
+    - {name: web asks api, from: web, to: api, port: 8080, expect: Allow, by: 'shop/allow-web-to-api ingress[0]'}
+    - {from: {selector: app == 'batch'}, to: api@front, port: 8080, expect: Deny, by: shop/allow-web-to-api}
+    - {from: api, to: host, protocol: ICMP, expect: Deny, by: shop/allow-web-to-api egress}
+    - {from: host, to: api, port: 1, expect: Allow}
+    - {from: 203.0.113.9, to: api, port: 8080, via: published, ipVersion: 4, expect: Deny}
+    - {from: web, to: api, port: 8080, via: direct, ipVersion: 6, expect: Allow}
+    - {from: batch, to: api, port: 8080, via: proxy, expect: Deny}
+  matrix:
+    port: 8080/tcp
+    table: |
+      from/to web api batch
+      webs     -  yes    .
+      batch   yes no     -
+  invariants:
+    - name: only web reaches api
+      from: {selector: app != 'web' && has(app)}
+      to: api
+      expect: Deny
+    - {from: batch, to: web, expect: Allow, protocol: TCP, ports: ['1:65535'], via: direct}
+    - {from: outside, to: api, expect: Deny}
+";
+
+fn shop_with(tests: &str) -> Files {
+    let files = Files::shop();
+    fs::write(files.path().join("tests.yaml"), tests).unwrap();
+    files
+}
+
+/// A test of the shop with these lines in its spec.
+fn spec(lines: &str) -> String {
+    let head = "apiVersion: dockgate.io/v1alpha1\nkind: PolicyTest\nmetadata: {}\nspec:\n";
+    format!("{head}  world: {{inventory: inventory.yaml}}\n  policies: [policies]\n{lines}")
+}
+
+fn one_case(case: &str) -> String {
+    spec(&format!("  cases:\n    - {case}\n"))
+}
+
+#[test]
+fn every_form_of_expectation_can_be_met() {
+    let answer = shop_with(TESTS).run(&["test", "tests.yaml"]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
+    assert!(answer.stdout.contains("ok    web asks api\n"), "{answer:?}");
+    assert!(answer.stdout.contains("ok    webs -> api, TCP 8080\n"), "{answer:?}");
+    assert!(answer.stdout.ends_with("13 passed\n"), "{answer:?}");
+    // Among policies and other files it is found as well.
+    assert_eq!(shop_with(TESTS).run(&["test", "."]).stdout, answer.stdout);
+}
+
+#[test]
+fn what_is_not_as_expected_is_told_with_its_place_and_its_trace() {
+    let wrong = TESTS.replace("batch   yes no ", "batch   yes yes");
+    let answer = shop_with(&wrong).run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for part in [
+        "FAIL  batch -> api, TCP 8080 (tests.yaml:21:7)\n",
+        "expected Allow: batch -> api is closed for TCP 8080 on network front in IPv4: by the end of tier default after \
+         shop/allow-web-to-api, ingress (policies/web.yaml:1:1)",
+        "        deny  batch -> api, TCP port 8080, IPv4, on network front\n",
+        "1 failed, 12 passed\n",
+    ] {
+        assert!(answer.stdout.contains(part), "{part}\n{}", answer.stdout);
+    }
+    assert!(!answer.stdout.contains('\u{1b}'), "{answer:?}");
+}
+
+#[test]
+fn every_wrong_expectation_is_told_by_its_reason() {
+    for (case, reason) in [
+        (
+            "{from: web, to: api, port: 80, expect: Deny}",
+            "web -> api is open for TCP 80 on network front in IPv4: by shop/",
+        ),
+        (
+            "{from: web, to: api, port: 80, expect: Allow, by: 'shop/allow-web-to-api egress[0]'}",
+            "is decided by shop/allow-web-to-api ingress[0]",
+        ),
+        (
+            "{from: web, to: api, port: 80, expect: Allow, by: shop/allow-web-to-apy}",
+            "did you mean `shop/allow-web-to-api`?",
+        ),
+        ("{from: web, to: api, port: 80, expect: Allow, by: 'shop/allow-web-to-api ingress[1]'}", "there is no rule"),
+        ("{from: wep, to: api, port: 80, expect: Deny}", "did you mean `web`?"),
+        (
+            "{from: {selector: app == 'none'}, to: api, port: 80, expect: Deny}",
+            "asks about nothing: no endpoint matches",
+        ),
+        ("{from: web, to: web, port: 80, expect: Deny}", "asks about nothing: both ends are the container web"),
+        (
+            "{from: batch, to: web, port: 80, via: proxy, expect: Deny}",
+            "asks about nothing: no way goes through `docker-proxy`",
+        ),
+        ("{from: web, to: camera, port: 80, expect: Deny}", "policy cannot reach camera@lan"),
+        ("{from: 203.0.113.9, to: batch, port: 80, expect: Allow}", "policy allows it, but the port is not published"),
+        ("{from: web, to: host, port: 8081, expect: Allow}", "another container has this port"),
+    ] {
+        let answer = shop_with(&one_case(case)).run(&["test", "tests.yaml"]);
+        assert_eq!(answer.code, Some(1), "{case}: {answer:?}");
+        assert!(answer.stdout.contains(reason), "{case}: {}", answer.stdout);
+    }
+    let noted =
+        shop_with(&one_case("{from: 203.0.113.9, to: batch, port: 80, expect: Deny}")).run(&["test", "tests.yaml"]);
+    assert_eq!(noted.code, Some(0), "{noted:?}");
+    assert!(
+        noted.stdout.contains("note: no policy denies 203.0.113.9 -> batch: the port is not published"),
+        "{noted:?}"
+    );
+}
+
+#[test]
+fn an_invariant_names_pair_ports_and_rule() {
+    let invariant =
+        |text: &str| shop_with(&spec(&format!("  invariants:\n    - {text}\n"))).run(&["test", "tests.yaml"]);
+    let broken =
+        invariant("{from: {selector: has(app)}, to: api, ports: [22, '8000:8099'], protocol: TCP, expect: Deny}");
+    assert_eq!(broken.code, Some(1), "{broken:?}");
+    let told = "web -> api is open for TCP 22,8000:8099 directly in IPv4: by shop/allow-web-to-api ingress[0] (policies/web.yaml:9:7)";
+    assert!(broken.stdout.contains(told), "{}", broken.stdout);
+    assert!(broken.stdout.contains("        allow  web -> api, TCP port 22"), "{}", broken.stdout);
+    let closed = invariant("{from: batch, to: api, protocol: UDP, expect: Allow}");
+    assert!(
+        closed.stdout.contains("batch -> api is closed for every UDP port: by the end of tier default"),
+        "{closed:?}"
+    );
+    let unreached = invariant("{from: {selector: all()}, to: api, expect: Deny}");
+    assert!(unreached.stdout.contains("cannot be judged: policy cannot reach camera@lan"), "{unreached:?}");
+    let excepted = invariant("{from: {selector: all()}, to: api, expect: Deny, except: [{from: camera}, {from: web}]}");
+    assert_eq!(excepted.code, Some(0), "{excepted:?}");
+    let nothing = invariant("{from: {selector: app == 'none'}, to: api, expect: Deny}");
+    assert!(nothing.stdout.contains("asks about nothing"), "{nothing:?}");
+}
+
+#[test]
+fn machines_are_told_the_same() {
+    let wrong = TESTS.replace("batch   yes no ", "batch   yes yes");
+    let json = shop_with(&wrong).run(&["test", "tests.yaml", "-o", "json", "--coverage"]);
+    assert_eq!(json.code, Some(1), "{json:?}");
+    let value = json.json();
+    assert_eq!((&value["passed"], &value["failed"]), (&12.into(), &1.into()));
+    let failed = value["results"].as_array().unwrap().iter().find(|result| result["passed"] == false).unwrap();
+    let fields = ["test", "form", "file", "line", "column", "expect"].map(|field| failed[field].to_string());
+    assert_eq!(fields, ["\"shop\"", "\"matrix\"", "\"tests.yaml\"", "21", "7", "\"Allow\""]);
+    assert_eq!(failed["trace"]["decision"], "deny");
+    assert_eq!(value["coverage"]["rules"], 2);
+    let junit = shop_with(&wrong).run(&["test", "tests.yaml", "-o", "junit"]).stdout;
+    assert!(junit.contains("<testsuites name=\"dockgate test\" tests=\"13\" failures=\"1\""), "{junit}");
+    assert!(
+        junit.contains(
+            "<testcase name=\"batch -&gt; api, TCP 8080\" classname=\"tests.yaml\" file=\"tests.yaml\" line=\"21\""
+        ),
+        "{junit}"
+    );
+    assert_eq!(junit.matches("<failure ").count(), 1, "{junit}");
+    let tap = shop_with(&wrong).run(&["test", "tests.yaml", "-o", "tap"]).stdout;
+    assert!(tap.starts_with("TAP version 14\n1..13\nok 1 - web asks api\n"), "{tap}");
+    assert!(tap.contains("\nnot ok 10 - batch -> api, TCP 8080\n  ---\n  message: \"expected Allow: "), "{tap}");
+    assert!(tap.contains("  at: \"tests.yaml:21:7\"\n  trace:\n    - \"deny  batch -> api"), "{tap}");
+    let files = shop_with(&wrong);
+    let summary = files.run(&["test", "tests.yaml", "-o", "tap", "--output", "report.tap"]);
+    assert_eq!((summary.code, summary.stdout.as_str()), (Some(1), "1 failed, 12 passed\n"));
+    assert_eq!(fs::read_to_string(files.path().join("report.tap")).unwrap(), tap);
+    assert_eq!(files.run(&["test", "tests.yaml", "--output", "tap"]).code, Some(2));
+}
+
+#[test]
+fn coverage_names_the_rules_that_no_case_exercises() {
+    let answer =
+        shop_with(&one_case("{from: web, to: api, port: 80, expect: Allow}")).run(&["test", ".", "--coverage"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let told = "1 passed; 1 of 2 rules exercised (50 %)\n  not exercised: shop/allow-web-to-api egress[0] (policies/web.yaml:13:7)\n";
+    assert!(answer.stdout.ends_with(told), "{}", answer.stdout);
+    let invariant = spec("  invariants:\n    - {from: batch, to: api, expect: Deny}\n");
+    let answer = shop_with(&invariant).run(&["test", "tests.yaml", "--coverage"]);
+    assert!(answer.stdout.contains("0 of 2 rules exercised (0 %)"), "{}", answer.stdout);
+}
+
+#[test]
+fn options_come_before_what_the_tests_name() {
+    let open = POLICY.replace("app == 'web'", "all()");
+    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
+    fs::write(files.path().join("open.yaml"), open).unwrap();
+    assert_eq!(files.run(&["test", "tests.yaml"]).code, Some(0));
+    assert_eq!(files.run(&["test", "tests.yaml", "--policies", "open.yaml"]).code, Some(1));
+    fs::write(files.path().join("other.yaml"), INVENTORY.replace("batch", "job")).unwrap();
+    let other = files.run(&["test", "tests.yaml", "--inventory", "other.yaml"]);
+    assert!(other.code == Some(1) && other.stdout.contains("`batch` is no container"), "{other:?}");
+    let filtered = shop_with(TESTS).run(&["test", "tests.yaml", "--filter", "web asks"]);
+    assert_eq!((filtered.code, filtered.stdout.as_str()), (Some(0), "ok    web asks api\n1 passed\n"));
+    assert_eq!(shop_with(TESTS).run(&["test", "tests.yaml", "--filter", "nobody"]).code, Some(2));
+}
+
+#[test]
+fn a_world_stands_in_compose_files_or_in_the_test_itself() {
+    let inline = "  world:\n    inline:\n      networks: [{name: n, subnets: [10.0.0.0/24]}]\n      containers:\n        \
+                  - {name: a, labels: {app: web}, networks: [n], namespace: shop}\n        \
+                  - {name: b, labels: {app: api}, networks: [n], namespace: shop}\n";
+    let cases = "  policies: [policies]\n  cases:\n    - {from: a, to: b, port: 1, expect: Allow}\n    \
+                 - {from: b, to: a, port: 1, expect: Deny}\n";
+    let head = "apiVersion: dockgate.io/v1alpha1\nkind: PolicyTest\nmetadata: {}\nspec:\n";
+    let answer = shop_with(&format!("{head}{inline}{cases}")).run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let broken = shop_with(&format!("{head}{}{cases}", inline.replace("networks: [n]", "networks: [m]")));
+    let broken = broken.run(&["test", "tests.yaml"]);
+    assert_eq!(broken.code, Some(2), "{broken:?}");
+    assert!(broken.stderr.contains("DG3040") && broken.stderr.contains("tests.yaml:9:"), "{broken:?}");
+    let compose = "name: shop\nservices:\n  web: {image: w, labels: {app: web}}\n  api: {image: a, labels: {app: api}}\n  \
+                   debug: {image: d, profiles: [debug]}\n";
+    let world = "  world: {compose: [compose.yaml], profiles: [debug], projectName: other}\n";
+    let cases = cases.replace("from: a, to: b", "from: other-web-1, to: other-api-1");
+    let cases = cases.replace("from: b, to: a", "from: other-debug-1, to: other-api-1").replace("Deny", "Allow");
+    let files = shop_with(&format!("{head}{world}{cases}"));
+    fs::write(files.path().join("compose.yaml"), compose).unwrap();
+    // The policy is the namespace's, and the project is another one: everything is open.
+    let answer = files.run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_test_is_told_at_its_place() {
+    for (name, tests, told) in [
+        (
+            "a field",
+            one_case("{from: web, to: api, prt: 80, expect: Deny}"),
+            vec!["DG2004", "tests.yaml:8:28", "did you mean `port`?"],
+        ),
+        ("no port", one_case("{from: web, to: api, expect: Deny}"), vec!["DG2005", "`port` is required"]),
+        (
+            "an expectation",
+            one_case("{from: web, to: api, port: 80, expect: deny}"),
+            vec!["DG2007", "did you mean `Deny`?"],
+        ),
+        (
+            "a ping with a port",
+            one_case("{from: web, to: api, protocol: ICMP, port: 80, expect: Deny}"),
+            vec!["DG3015"],
+        ),
+        (
+            "a selector as text",
+            one_case("{from: \"app == 'web'\", to: api, port: 80, expect: Deny}"),
+            vec!["DG3080", "{selector:"],
+        ),
+        (
+            "a selector",
+            one_case("{from: {selector: app = 'web'}, to: api, port: 80, expect: Deny}"),
+            vec!["DG3010", "tests.yaml:8:25"],
+        ),
+        ("a rule", one_case("{from: web, to: api, port: 80, expect: Deny, by: 'p ingres[0]'}"), vec!["DG3084"]),
+        (
+            "two worlds",
+            TESTS.replace("{inventory: inventory.yaml}", "{inventory: i, compose: [c]}"),
+            vec!["DG3081", "tests.yaml:5:"],
+        ),
+        ("nothing", spec("  cases: []\n"), vec!["DG3082"]),
+        ("a cell", TESTS.replace("yes    .", "yea    ."), vec!["DG3083", "tests.yaml:20:7", "`yea` is not one of"]),
+        ("a row", TESTS.replace("yes    .", "yes"), vec!["DG3083", "tests.yaml:20:7", "2 cells under 3 columns"]),
+        ("a matrix's port", TESTS.replace("8080/tcp", "http"), vec!["DG3013", "tests.yaml:17:"]),
+        (
+            "a network of a container",
+            spec("  invariants:\n    - {from: api@back, to: web, expect: Deny}\n"),
+            vec!["DG3080"],
+        ),
+        (
+            "a kind",
+            TESTS.replace("kind: PolicyTest", "kind: PolicyTests"),
+            vec!["DG2003", "did you mean `PolicyTest`?"],
+        ),
+        ("a version", TESTS.replace("v1alpha1", "v1"), vec!["DG2002", "dockgate.io/v1alpha1"]),
+        ("syntax", TESTS.replace("cases:\n", "cases: [\n"), vec!["DG1001"]),
+        (
+            "no world",
+            one_case("{from: web, to: api, port: 1, expect: Allow}")
+                .replace("  world: {inventory: inventory.yaml}\n", ""),
+            vec!["names no world", "--inventory"],
+        ),
+        (
+            "no policies",
+            one_case("{from: web, to: api, port: 1, expect: Allow}").replace("  policies: [policies]\n", ""),
+            vec!["names no policies"],
+        ),
+        ("no policy file", TESTS.replace("[policies]", "[gone]"), vec!["cannot read gone"]),
+    ] {
+        let answer = shop_with(&tests).run(&["test", "tests.yaml"]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{name}: {answer:?}");
+        for part in told {
+            assert!(answer.stderr.contains(part), "{name}: {part}\n{}", answer.stderr);
+        }
+    }
+    let none = Files::shop().run(&["test", "policies"]);
+    assert!(none.code == Some(2) && none.stderr.contains("there is no PolicyTest in policies"), "{none:?}");
+}
+
+#[test]
+fn a_test_among_policies_is_no_policy_and_no_trouble() {
+    let files = Files::new(&[
+        ("policies/web.yaml", POLICY),
+        ("policies/tests.yaml", TESTS),
+        ("policies/inventory.yaml", INVENTORY),
+    ]);
+    let answer = files.run(&["validate", "policies", "-o", "json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let schema = files.run(&["schema", "policytest"]);
+    assert_eq!(schema.json()["properties"]["kind"]["const"], "PolicyTest");
+}
+
+#[test]
+fn watching_judges_again_after_a_change() {
+    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
+    let mut child = command(&["test", "tests.yaml", "--watch"])
+        .current_dir(files.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut until = |wanted: &str| lines.by_ref().map(Result::unwrap).any(|line| line == wanted);
+    assert!(until("1 passed") && until("waiting for a change; Ctrl-C ends"));
+    fs::write(files.path().join("policies/web.yaml"), POLICY.replace("app == 'web'", "all()")).unwrap();
+    assert!(until("1 failed, 0 passed") && until("waiting for a change; Ctrl-C ends"));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().try_into().unwrap()),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn the_reference_holds_what_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/policytest.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let files = Files::shop();
+    for block in blocks.iter().filter(|block| block.starts_with("apiVersion")) {
+        fs::write(files.path().join("tests.yaml"), block).unwrap();
+        let answer = files.run(&["test", "tests.yaml"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}\n{block}");
+    }
+    assert!(blocks.len() >= 2, "{page}");
+}
