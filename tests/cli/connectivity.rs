@@ -27,11 +27,11 @@ fn cells(text: &str) -> Vec<Vec<&str>> {
     text.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect()
 }
 
-const API: &str = "NetworkPolicy shop/api egress[0] (examples/shop/api.yaml:19:7); NetworkPolicy shop/db ingress[0] \
-                   (examples/shop/db.yaml:12:7)";
-const WEB: &str = "NetworkPolicy shop/web egress[0] (examples/shop/web.yaml:18:7); NetworkPolicy shop/api ingress[0] \
-                   (examples/shop/api.yaml:12:7)";
-const ANYONE: &str = "NetworkPolicy shop/web ingress[0] (examples/shop/web.yaml:13:7)";
+const API: &str = "NetworkPolicy shop/api egress[0] (examples/shop/api.yaml:20:7); NetworkPolicy shop/db ingress[0] \
+                   (examples/shop/db.yaml:13:7)";
+const WEB: &str = "NetworkPolicy shop/web egress[0] (examples/shop/web.yaml:19:7); NetworkPolicy shop/api ingress[0] \
+                   (examples/shop/api.yaml:13:7)";
+const ANYONE: &str = "NetworkPolicy shop/web ingress[0] (examples/shop/web.yaml:14:7)";
 
 #[test]
 fn the_table_has_who_may_reach_whom_and_by_which_rules() {
@@ -53,7 +53,7 @@ fn the_table_has_who_may_reach_whom_and_by_which_rules() {
 fn what_is_denied_is_listed_when_it_is_asked_for() {
     let answer = shop(&["--all", "--from", "shop-api", "--to", "app == 'db'"]);
     let end = "no rule matched; end of tier default after NetworkPolicy shop/default-deny \
-               (examples/shop/default-deny.yaml:4:1)";
+               (examples/shop/default-deny.yaml:5:1)";
     let expected = [
         vec!["FROM", "TO", "DECISION", "PROTOCOL", "PORTS", "VIA", "IP", "RULES"],
         vec!["shop-api", "shop-db", "allow", "TCP", "5432", "direct", "4", API],
@@ -72,7 +72,7 @@ fn json_has_the_documented_fields() {
     assert_eq!(fields, ["connections", "out_of_reach", "parties"]);
     let rule = json!({
         "policy": "shop/web", "kind": "NetworkPolicy", "tier": "default", "rule": 0, "direction": "ingress",
-        "file": "examples/shop/web.yaml", "line": 13, "column": 7,
+        "file": "examples/shop/web.yaml", "line": 14, "column": 7,
     });
     let connection = |via: &str, family: u8| {
         json!({
@@ -111,8 +111,8 @@ fn markdown_is_a_table_in_which_names_are_names() {
     let expected = "\
 | from | to | protocol | ports | via | IP | rules |
 |---|---|---|---|---|---|---|
-| outside | shop-web | TCP | 80 | published 8080 | 4 | NetworkPolicy shop/web ingress\\[0\\] (examples/shop/web.yaml:13:7) |
-| outside | shop-web | TCP | 80 | proxy 8080 | 6 | NetworkPolicy shop/web ingress\\[0\\] (examples/shop/web.yaml:13:7) |
+| outside | shop-web | TCP | 80 | published 8080 | 4 | NetworkPolicy shop/web ingress\\[0\\] (examples/shop/web.yaml:14:7) |
+| outside | shop-web | TCP | 80 | proxy 8080 | 6 | NetworkPolicy shop/web ingress\\[0\\] (examples/shop/web.yaml:14:7) |
 ";
     assert_eq!(answer.stdout, expected);
 }
