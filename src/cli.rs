@@ -11,6 +11,7 @@ mod explain;
 mod explain_code;
 mod failure;
 mod get;
+mod man;
 mod output;
 mod plan;
 mod restore;
@@ -89,6 +90,7 @@ enum Command {
     Crds(crds::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// What a command that could run found out.
@@ -164,6 +166,7 @@ impl Command {
             Command::Crds(arguments) => arguments.execute(output),
             Command::Schema(arguments) => arguments.execute(output),
             Command::Completions(arguments) => arguments.execute(output),
+            Command::Man(arguments) => arguments.execute(output),
         }
     }
 }
