@@ -14,6 +14,7 @@ mod explain_code;
 mod failure;
 mod file;
 mod get;
+mod man;
 mod output;
 mod plan;
 mod restore;
@@ -96,6 +97,7 @@ enum Command {
     Crds(crds::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// What a command that could run found out.
@@ -174,6 +176,7 @@ impl Command {
             Command::Crds(arguments) => arguments.execute(output),
             Command::Schema(arguments) => arguments.execute(output),
             Command::Completions(arguments) => arguments.execute(output),
+            Command::Man(arguments) => arguments.execute(output),
         }
     }
 }

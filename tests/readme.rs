@@ -10,14 +10,18 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "docs/README.md",
+    "docs/commands.md",
     "docs/connectivity.md",
     "docs/diagnostics.md",
     "docs/diff.md",
     "docs/explain.md",
+    "docs/policy.md",
+    "docs/tutorial.md",
     "helm-free-deploy/README.md",
 ];
 
