@@ -329,7 +329,9 @@ impl Ends<'_> {
 
     fn host_sent<'a>(&self, destination: &Point<'a>, address: Option<IpAddr>) -> Option<Path<'a>> {
         let (network, _) = destination.bridge?;
-        let host = self.host(network, address)?;
+        // What this host sends under its loopback address stays within it: to a container it takes another.
+        let own = address.filter(|address| !address.is_loopback());
+        let host = self.host(network, own).filter(|_| address.is_none_or(|given| Family::of(given) == self.family))?;
         Some(self.path(Hook::Output, Route::FromHost { to: network.name.clone() }, &host, destination))
     }
 

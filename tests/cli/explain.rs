@@ -313,6 +313,22 @@ fn nothing_is_suggested_where_no_policy_denies() {
 }
 
 #[test]
+fn this_host_is_exempt_from_the_policy_on_its_containers() {
+    let inventory =
+        INVENTORY.replace("    - name: camera\n", "    - name: agent\n      networkMode: host\n    - name: camera\n");
+    let files = Files::new(&[("policies/p.yaml", POLICY), ("inventory.yaml", &inventory)]);
+    for from in ["host", "172.30.0.1", "127.0.0.1", "agent"] {
+        let question = ["--port", "8080", "--ip-version", "4"];
+        let answer = ask(&files, from, "api@front", &question);
+        let text = "  ingress  not asked at api@front: this host may always reach its containers\n";
+        assert!(answer.code == Some(0) && answer.stdout.contains(text), "{from}: {answer:?}");
+        let json = ask(&files, from, "api@front", &[&question[..], &["-o", "json"]].concat()).json();
+        assert_eq!(json["paths"][0]["ingress"]["result"], "exempt", "{from}: {json:#}");
+        assert_eq!(json["paths"][0]["packet"]["source"], "172.30.0.1", "{from}: {json:#}");
+    }
+}
+
+#[test]
 fn a_name_that_others_have_too_is_not_suggested() {
     // One in another namespace, and one in the same.
     let worker = "    - name: other\n      labels: {role: worker, app: worker}\n      networks: [front]\n    - name: second\n      \

@@ -80,8 +80,9 @@ struct Way<'a> {
 #[derive(Debug, Serialize)]
 struct Judgement<'a> {
     endpoint: String,
-    /// `allow`, `deny`, `open` when no policy governs the direction, `unasked` when the other side denied first, or
-    /// `missed` when the rules let pass what they should have asked about, which is a defect.
+    /// `allow`, `deny`, `open` when no policy governs the direction, `unasked` when it was denied before, `exempt`
+    /// when this host sends, which policy on its containers is not asked about, or `missed` when the rules let pass what
+    /// they should have asked about, which is a defect.
     result: &'static str,
     /// The policies that govern it, in the order in which they are asked.
     policies: Vec<String>,
@@ -233,7 +234,7 @@ impl<'a> Way<'a> {
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
             let asked = explanation.askings.iter().filter(|asking| asking.direction == direction);
             let asked = asked.map(|asking| Asking::new(asking, counters)).collect();
-            let found = |endpoint| Judgement::new(world, endpoint, direction, &verdict.trace, asked);
+            let found = |endpoint| Judgement::new(world, path, endpoint, direction, (&verdict.trace, asked));
             endpoint.as_ref().map(found)
         };
         let last = verdict.trace.last();
@@ -271,10 +272,10 @@ impl<'a> Way<'a> {
 impl<'a> Judgement<'a> {
     fn new(
         world: World<'a>,
+        path: &Path<'_>,
         endpoint: &Endpoint<'_>,
         direction: Direction,
-        trace: &'a [Hit],
-        asked: Vec<Asking<'a>>,
+        (trace, asked): (&'a [Hit], Vec<Asking<'a>>),
     ) -> Judgement<'a> {
         let compiled = world.compiled;
         let governing = policies_of(world.policies, endpoint, direction);
@@ -284,8 +285,9 @@ impl<'a> Judgement<'a> {
             _ if governing.is_empty() => "open",
             Some(hit) if matches!(hit.action, Action::Drop | Action::Reject) => word(Decision::Deny),
             Some(hit) if hit.action == Action::Return => word(Decision::Allow),
-            _ if !trace.last().is_some_and(|hit| matches!(hit.action, Action::Drop | Action::Reject)) => "missed",
-            _ => "unasked",
+            _ if trace.last().is_some_and(|hit| matches!(hit.action, Action::Drop | Action::Reject)) => "unasked",
+            _ if matches!(path.route, Route::FromHost { .. }) => "exempt",
+            _ => "missed",
         };
         Judgement {
             endpoint: endpoint.name(),
@@ -301,6 +303,9 @@ impl<'a> Judgement<'a> {
         match &self.decided_by {
             Some(decider) => writeln!(output, "  {name}  {} at {endpoint}: {decider}", self.result),
             None if self.result == "open" => writeln!(output, "  {name}  open at {endpoint}: no policy governs it"),
+            None if self.result == "exempt" => {
+                writeln!(output, "  {name}  not asked at {endpoint}: this host may always reach its containers")
+            }
             None if self.result == "missed" => writeln!(
                 output,
                 "  {name}  NOT ASKED at {endpoint}, although {} governs it: a defect of dockgate, please report it",
