@@ -386,6 +386,43 @@ spec:
     ]);
 }
 
+/// Whatever a fault of shape is, it leaves the others of the document to be seen.
+#[test]
+#[rustfmt::skip]
+fn no_fault_of_shape_hides_other_mistakes() {
+    let beside = |spec: &str, rule: &str| {
+        format!(
+            "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {{name: «DG3001»A_b, namespace: x}}\n\
+             spec:\n  selector: a «DG3010»= 1\n  {spec}\n  ingress:\n  - {{action: Allow, protocol: «DG3012»TPC}}\n  - {{action: Deny{rule}}}\n"
+        )
+    };
+    check([
+        ("a misspelt field whose value does not fit", beside("«DG2004»orders: x", "")),
+        ("a misspelt list that is a word", beside("«DG2004»typs: a", "")),
+        ("a misspelt list of rules that is a word", beside("«DG2004»egres: a", "")),
+        ("a misspelt peer that is a word", beside("order: 1", ", «DG2004»soruce: foo")),
+        ("a misspelt peer with a misspelt field", beside("order: 1", ", «DG2004»soruce: {selectr: {}}")),
+        ("a selector of Kubernetes", beside("order: 1", ", source: {«DG2004»podSelector: {}}")),
+        ("a number beyond what its field can hold", beside("order: 1", ", protocol: «DG2008»70000")),
+        ("a port beyond what its field can hold", beside("order: 1", ", protocol: TCP, source: {ports: [«DG2008»1e9]}")),
+        ("a version with a fraction", beside("order: 1", ", ipVersion: «DG2006»4.5")),
+        ("an item that stands twice beside one that is wrong", rule("source: {nets: [«DG3019»foo, 1.1.1.1/32, «DG2011»\"1.1.1.1/32\"]}")),
+        ("more than the allowed ports beside one that is wrong", rule(&format!("protocol: TCP, destination: {{ports: «DG2010»[«DG3013»80-90, {}]}}", (1..=51).map(|port| port.to_string()).collect::<Vec<_>>().join(", ")))),
+    ]);
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+    for text in [
+        rule("protocol: TCP, source: {ports: [80.0, 1e3]}"),
+        rule("ipVersion: 4.0"),
+        rule("protocol: ICMP, icmp: {type: 8.0}"),
+        kubernetes("ingress: [{ports: [{protocol: TCP, port: 80, endPort: 90.0}]}]"),
+    ] {
+        assert_eq!(load_text(&text).diagnostics, [], "{text}");
+    }
+}
+
 #[test]
 fn marks_say_where_they_stand() {
     let (text, places) = unmark("a: «X1»b\n«X2»ü«X3»c");

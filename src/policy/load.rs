@@ -161,7 +161,7 @@ impl Loader {
             self.diagnostics.extend(diagnostics);
             resource
         } else {
-            self.faulty(document, kind, shape, &faults);
+            self.faulty(document, kind, shape, faults);
             None
         };
         if resource.is_none() {
@@ -177,10 +177,11 @@ impl Loader {
 
     /// Reports what is wrong with a document that does not have the shape of its kind: that, and what would be wrong if it
     /// had.
-    fn faulty(&mut self, document: &Document, kind: &Kind, shape: Vec<Diagnostic>, faults: &[repair::Fault]) {
-        let (_, diagnostics) = check::check(&repair::mended(document, faults), kind);
+    fn faulty(&mut self, document: &Document, kind: &Kind, shape: Vec<Diagnostic>, faults: Vec<repair::Fault>) {
+        let (mended, faults) = repair::mended(document, kind, faults);
+        let (_, diagnostics) = check::check(&mended, kind);
         self.diagnostics.extend(shape);
-        self.diagnostics.extend(repair::telling(document, faults, diagnostics));
+        self.diagnostics.extend(repair::telling(document, &faults, diagnostics));
     }
 
     /// Reports what else is wrong with a document whose kind or version was misspelt.
@@ -191,7 +192,7 @@ impl Loader {
             ["apiVersion", "kind"].iter().any(|name| field == document.field(&FieldPath::root().key(name)))
         };
         let shape = shape.into_iter().filter(|finding| !is_header(&finding.field)).collect();
-        self.faulty(document, kind, shape, &faults);
+        self.faulty(document, kind, shape, faults);
         self.note_tier(document, kind);
     }
 

@@ -3,11 +3,14 @@
 //! Input: a document and its [`Fault`]s. Output: a document that can be read as its kind. It serves to find more errors
 //! and nothing else: a resource with a fault is never used, however well it was mended.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::document::Document;
 use super::field::{FieldPath, Step};
 use super::{Diagnostic, Severity, codes};
+use crate::api::Kind;
 
 /// What is wrong with the shape of a document, at one place.
 #[derive(Clone, Debug)]
@@ -28,19 +31,51 @@ pub(super) enum Fault {
     },
 }
 
+/// How often a document is mended: what was moved can hold a field that is misspelt in turn, and no field lies deeper.
+const MAX_ROUNDS: usize = 16;
+
 impl Fault {
+    /// The field that was probably meant.
+    fn meant(&self) -> Option<&FieldPath> {
+        match self {
+            Fault::Unknown { meant, .. } => meant.as_ref(),
+            Fault::Wrong { .. } => None,
+        }
+    }
+
     /// The values about which nothing more is to be said.
     fn paths(&self) -> impl Iterator<Item = &FieldPath> {
-        let (path, meant) = match self {
-            Fault::Unknown { path, meant } => (path, meant.as_ref()),
-            Fault::Wrong { path, .. } => (path, None),
-        };
-        std::iter::once(path).chain(meant)
+        let (Fault::Unknown { path, .. } | Fault::Wrong { path, .. }) = self;
+        std::iter::once(path).chain(self.meant())
     }
 }
 
-/// The document with its faults mended.
-pub(super) fn mended(document: &Document, faults: &[Fault]) -> Document {
+/// The document with its faults mended, and those that came to light on the way. A value that is moved to the field that was
+/// probably meant may not fit there, so the result is looked at again.
+pub(super) fn mended(document: &Document, kind: &Kind, mut faults: Vec<Fault>) -> (Document, Vec<Fault>) {
+    let mut document = mended_once(document, &faults);
+    for _ in 0..MAX_ROUNDS {
+        let (_, mut more) = document.inspect(kind);
+        let guessed: BTreeSet<&FieldPath> = faults.iter().filter_map(Fault::meant).collect();
+        for fault in &mut more {
+            // What does not fit where it was moved is left out: something else in its place could mean something.
+            if let Fault::Wrong { path, .. } = fault
+                && guessed.contains(path)
+            {
+                *fault = Fault::Unknown { path: path.clone(), meant: None };
+            }
+        }
+        let again = mended_once(&document, &more);
+        if again.value() == document.value() {
+            break;
+        }
+        document = again;
+        faults.extend(more);
+    }
+    (document, faults)
+}
+
+fn mended_once(document: &Document, faults: &[Fault]) -> Document {
     let mut value = document.value().clone();
     for fault in faults {
         match fault {

@@ -93,9 +93,18 @@ impl Document {
                 let schema = schema.and_then(|schema| schema.get("properties")?.get(name));
                 vec![Fault::Wrong { path: path.literal_key(name), stand_in: schema.map(stand_in) }]
             }
-            ValidationErrorKind::Type { .. } | ValidationErrorKind::Enum { .. } => {
+            ValidationErrorKind::Type { .. }
+            | ValidationErrorKind::Enum { .. }
+            | ValidationErrorKind::Minimum { .. }
+            | ValidationErrorKind::Maximum { .. } => {
                 vec![Fault::Wrong { path, stand_in: schema.map(stand_in) }]
             }
+            // Only the item is at fault, or the others of its list would not be looked at.
+            ValidationErrorKind::UniqueItems => {
+                let again = repeated(error.instance().as_ref()).map(|(index, _)| path.index(index));
+                again.map(|path| Fault::Wrong { path, stand_in: None }).collect()
+            }
+            ValidationErrorKind::MaxItems { .. } | ValidationErrorKind::MaxProperties { .. } => Vec::new(),
             _ => vec![Fault::Wrong { path, stand_in: None }],
         }
     }
@@ -195,15 +204,19 @@ impl Document {
     }
 
     fn duplicate_items(&self, path: &FieldPath, list: &Value) -> Vec<Diagnostic> {
-        let mut seen = BTreeSet::new();
-        let items = list.as_array().into_iter().flatten().enumerate();
-        let again = items.filter(|(_, item)| !seen.insert(item.to_string()));
-        let findings = again.map(|(index, item)| {
+        let findings = repeated(list).map(|(index, item)| {
             let message = format!("`{}` stands in the list twice", shown(item));
             self.finding(&codes::DUPLICATE_ITEM, &path.index(index), message)
         });
         findings.collect()
     }
+}
+
+/// The items of a list that stand in it again, and their places in it.
+fn repeated(list: &Value) -> impl Iterator<Item = (usize, &Value)> {
+    let mut seen = BTreeSet::new();
+    let items = list.as_array().into_iter().flatten().enumerate();
+    items.filter(move |(_, item)| !seen.insert(item.to_string()))
 }
 
 /// What stands behind the number with which a text begins; `None` when it begins with none.

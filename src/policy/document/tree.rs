@@ -151,6 +151,13 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
+/// The whole number that `80.0` and `1e3` are: JSON Schema takes them for one, and so does the API server of Kubernetes.
+fn whole(value: f64) -> Option<i64> {
+    let whole = format!("{value:.0}").parse().ok()?;
+    #[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "a number that is not the same stays as it is")]
+    (whole as f64 == value).then_some(whole)
+}
+
 struct TreeVisitor;
 
 impl<'de> Visitor<'de> for TreeVisitor {
@@ -173,6 +180,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+        if let Some(whole) = whole(value) {
+            return Ok(Tree::Scalar(Value::from(whole)));
+        }
         // A number that JSON cannot hold stays recognisable as what it is: not a number.
         let value = Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number);
         Ok(Tree::Scalar(value))
