@@ -28,7 +28,7 @@ use self::gather::{Gatherer, normalized, parent};
 use self::model::Service;
 use super::Inventory;
 use crate::policy::field::FieldPath;
-use crate::policy::{Diagnostic, Location, SourceFile, codes};
+use crate::policy::{Diagnostic, Location, Severity, SourceFile, codes};
 
 pub use gather::Read;
 
@@ -75,6 +75,14 @@ pub fn load(request: &Request, read: &mut Read<'_>) -> Loaded {
 
     let context = Context { directory: &directory, variables: &variables };
     let tree = gatherer.model(&request.files, context, &[]);
+    let is_broken = gatherer.findings.iter().any(|finding| finding.severity == Severity::Error);
+    if tree.get("services").is_none() && !is_broken {
+        let place = request.files.first().map_or_else(PathBuf::new, |file| file.path.clone());
+        let location = Location { file: place, line: 1, column: 1 };
+        let message = "the Compose files have no `services`";
+        let finding = Diagnostic::new(&codes::MISSING_FIELD, location, &FieldPath::root(), message);
+        gatherer.findings.push(finding.with_help("a world without any container is `services: {}`"));
+    }
     let mut model = model::read(&tree, &profiles(request, &variables), &mut gatherer.findings);
     for service in &mut model.services {
         labels_of_files(service, &mut gatherer);

@@ -28,8 +28,8 @@ const DATABASES: [(u16, Protocol, &str); 14] = [
     (27017, Protocol::TCP, "MongoDB"),
 ];
 
-/// Most ports of a range whose author may have thought of each.
-const MAX_RANGE: u16 = 128;
+/// Most ports of a range whose author may have thought of each. A wider one is as good as no condition on ports.
+const MAX_RANGE: u16 = 1024;
 
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -71,8 +71,30 @@ const HELP_DEFAULT_NETWORK: &str =
 fn may_ask_for_names(context: &Context<'_>, policies: &[&Policy]) -> bool {
     let end = policies.iter().max_by_key(|policy| context.tier(policy)).and_then(|last| context.tier(last));
     let open_end = end.is_some_and(|tier| context.policies.tiers[tier].default_action == DefaultAction::Pass);
-    let rules = policies.iter().flat_map(|policy| policy.rules(Direction::Egress).unwrap_or_default());
+    let rules = policies.iter().flat_map(|policy| {
+        let rules = policy.rules(Direction::Egress).unwrap_or_default();
+        // What follows such a rule in its policy never sees a query.
+        rules.iter().take_while(|rule| !denies_every_query(rule))
+    });
     open_end || rules.into_iter().any(may_match_query)
+}
+
+/// Whether a rule denies queries to whatever address.
+fn denies_every_query(rule: &Rule) -> bool {
+    let Peer { nets, not_nets, selector, not_selector, ports, not_ports } = &rule.destination;
+    rule.action == RuleAction::Deny
+        && rule.family.is_none()
+        && rule.protocol.is_none_or(|protocol| protocol == Protocol::UDP)
+        && rule.not_protocol.is_none_or(|protocol| protocol != Protocol::UDP)
+        && rule.icmp.is_none()
+        && rule.not_icmp.is_none()
+        && rule.source == Peer::default()
+        && nets.is_empty()
+        && not_nets.is_empty()
+        && selector.is_none()
+        && not_selector.is_none()
+        && (ports.is_empty() || ports::list_number(ports, DNS))
+        && not_ports.is_empty()
 }
 
 fn may_match_query(rule: &Rule) -> bool {

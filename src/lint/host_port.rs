@@ -10,7 +10,7 @@ use crate::net::Protocol;
 use crate::policy::{Direction, Port, codes};
 
 use super::place::{Finding, Place};
-use super::{Context, declared};
+use super::{Context, declared, ports};
 
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let Some(world) = &context.world else { return Vec::new() };
@@ -31,6 +31,8 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 let Port::Range(range) = port else { continue };
                 let number = range.first();
                 let found = misnamed(&reached, rule.protocol, number).filter(|_| number == range.last());
+                // Who lists the container's port as well knows it, and means another container by this one.
+                let found = found.filter(|(_, port)| !ports::list_number(&to.ports, port.container_port));
                 let Some((endpoint, PublishedPort { container_port, .. })) = found else { continue };
                 let place = Place::item(policy, direction, rule, "destination.ports", index);
                 let container = &endpoint.container.name;
@@ -45,12 +47,18 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// A container that publishes a port under this number, if none of them is known to have the number as its own port.
+/// A container that publishes a port under this number, if none of them has the number as its own port, as far as is known.
+/// A container of which no port is known may have any.
 fn misnamed<'e>(
     endpoints: &[&'e Endpoint<'e>],
     protocol: Option<Protocol>,
     number: u16,
 ) -> Option<(&'e Endpoint<'e>, &'e PublishedPort)> {
+    let is_unknown =
+        |endpoint: &&Endpoint<'_>| endpoint.container.published.is_empty() && declared(&[*endpoint]).is_empty();
+    if endpoints.iter().any(is_unknown) {
+        return None;
+    }
     let of_protocol = |other: Protocol| protocol.is_none_or(|protocol| protocol == other);
     let own: BTreeSet<u16> = endpoints
         .iter()

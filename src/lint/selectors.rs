@@ -44,7 +44,7 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
     let selector = &policy.selector;
     let place = Place::selector(policy);
     if selects_no_container(selector) {
-        let message = format!("no container can ever match `{selector}`");
+        let message = format!("no container can ever match `{selector:#}`");
         let help = "the policy protects nothing: correct the selector";
         return Some(Finding::new(&codes::NEVER_SELECTS, place, message).with_help(help));
     }
@@ -59,12 +59,12 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
         let within = Selector::equals(NAMESPACE_LABEL, namespace);
         if !world.endpoints.iter().any(|endpoint| within.matches(&endpoint.labels)) {
             let message =
-                format!("the policy selects nothing: no container of the inventory is in namespace `{namespace}`");
+                format!("the policy selects nothing: no container is in namespace `{namespace}`");
             let finding = Finding::new(&codes::SELECTS_NOTHING, Place::namespace(policy), message);
             return Some(finding.with_help(values(world, NAMESPACE_LABEL)));
         }
     }
-    let message = format!("the policy selects nothing: no container of the inventory matches `{selector}`");
+    let message = format!("the policy selects nothing: no container matches `{selector:#}`");
     Some(Finding::new(&codes::SELECTS_NOTHING, place, message).with_help(hint(world, selector)))
 }
 
@@ -81,17 +81,17 @@ fn of_peer(
     let is_own = side == own_side(direction);
     if let Some(selector) = &peer.selector {
         findings.extend(if names_nothing(selector) {
-            let message = format!("nothing can ever match `{selector}`");
+            let message = format!("nothing can ever match `{selector:#}`");
             Some(Finding::new(&codes::NEVER_SELECTS, place("selector"), message).with_help("correct the selector"))
         } else {
-            always(selector, place("selector")).or_else(|| matches_nothing(context, selector, place("selector")))
+            always(selector, place("selector")).or_else(|| matches_nothing(context, policy, selector, place))
         });
         if rule.action == RuleAction::Allow && !is_own {
             findings.extend(unlabelled(context, selector, place("selector")));
         }
     }
     if let Some(excluded) = &peer.not_selector {
-        findings.extend(matches_nothing(context, excluded, place("notSelector")));
+        findings.extend(matches_nothing(context, policy, excluded, |_| place("notSelector")));
         if rule.action == RuleAction::Allow && !is_own && peer.nets.is_empty() {
             let message = "this allows every address that is no container and in no network set, the outside included";
             let help =
@@ -112,30 +112,65 @@ fn negated(selector: &Selector) -> String {
 fn always(selector: &Selector, place: Place) -> Option<Finding> {
     let parts = selector.conjuncts();
     let part = parts.iter().find(|part| !part.keys().is_empty() && part.is_tautology())?;
-    let message = format!("`{part}` matches whatever the labels are");
+    let message = format!("`{part:#}` matches whatever the labels are");
     let help = "write `all()` if everything is meant; to exclude several values use `&&` or `not in {...}`";
     Some(Finding::new(&codes::ALWAYS_SELECTS, place, message).with_help(help))
 }
 
 /// Nothing of the world is meant, neither a container nor a network set.
-fn matches_nothing(context: &Context<'_>, selector: &Selector, place: Place) -> Option<Finding> {
+fn matches_nothing(
+    context: &Context<'_>,
+    policy: &Policy,
+    selector: &Selector,
+    place: impl Fn(&str) -> Place,
+) -> Option<Finding> {
     let world = context.world.as_ref()?;
     if !world.peers(Some(selector)).is_empty() || context.may_match_network_set(selector) {
         return None;
     }
-    let message = format!("no container of the inventory and no network set matches `{selector}`");
-    Some(Finding::new(&codes::SELECTS_NOTHING, place, message).with_help(hint(world, selector)))
+    let parts = selector.conjuncts();
+    let scope = policy.key.namespace.as_ref().map(|namespace| Selector::equals(NAMESPACE_LABEL, namespace));
+    let unmatched = unmatched(world, &parts);
+    if unmatched.is_some() && unmatched == scope.as_ref() {
+        // That its namespace has no container is told at the policy.
+        return None;
+    }
+    let of_namespaces = |part: &Selector| {
+        let keys = part.keys();
+        !keys.is_empty() && keys.iter().all(|key| key.starts_with(NAMESPACE_PREFIX))
+    };
+    let field = if unmatched.is_some_and(of_namespaces) { "namespaceSelector" } else { "selector" };
+    let message = format!("no container and no network set matches `{selector:#}`");
+    let help = global_set(context, &parts, scope.as_ref()).unwrap_or_else(|| hint(world, selector));
+    Some(Finding::new(&codes::SELECTS_NOTHING, place(field), message).with_help(help))
+}
+
+/// What to do where only the scope of the policy keeps a network set of the whole host out.
+fn global_set(context: &Context<'_>, parts: &[Selector], scope: Option<&Selector>) -> Option<String> {
+    let scope = scope.filter(|scope| parts.contains(scope))?;
+    let own = parts.iter().filter(|part| *part != scope).cloned().reduce(Selector::and)?;
+    let sets = &context.policies.network_sets;
+    let set = sets.iter().find(|set| set.namespace.is_none() && own.matches(&set.labels))?;
+    Some(format!(
+        "the GlobalNetworkSet `{}` does, but a policy with a namespace reaches it only with `namespaceSelector: global()` \
+         beside the selector",
+        set.name
+    ))
+}
+
+/// The first part that no container matches by itself.
+fn unmatched<'p>(world: &World<'_>, parts: &'p [Selector]) -> Option<&'p Selector> {
+    parts.iter().find(|part| !world.endpoints.iter().any(|endpoint| part.matches(&endpoint.labels)))
 }
 
 /// What is the matter with a selector that matches no container.
 fn hint(world: &World<'_>, selector: &Selector) -> String {
-    let alone = |part: &Selector| world.endpoints.iter().any(|endpoint| part.matches(&endpoint.labels));
     let parts = selector.conjuncts();
-    let Some(part) = parts.iter().find(|part| !alone(part)) else {
+    let Some(part) = unmatched(world, &parts) else {
         return "each part of it matches a container, but none matches all parts".to_owned();
     };
     let keys = part.keys();
-    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else { return format!("no container matches `{part}`") };
+    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else { return format!("no container matches `{part:#}`") };
     values(world, key)
 }
 
@@ -146,11 +181,11 @@ fn values(world: &World<'_>, key: &str) -> String {
     let label = key.strip_prefix(NAMESPACE_PREFIX).unwrap_or(key);
     let owner = if label == key { "container" } else { "namespace" };
     if values.is_empty() {
-        return format!("no {owner} of the inventory has the label `{label}`");
+        return format!("no {owner} has the label `{label}`");
     }
     let shown: Vec<String> = values.iter().take(MAX_VALUES).map(|value| format!("`{value}`")).collect();
     let more = if values.len() > MAX_VALUES { ", ..." } else { "" };
-    format!("in the inventory `{label}` is {}{more}", shown.join(", "))
+    format!("the values of `{label}` are {}{more}", shown.join(", "))
 }
 
 /// An Allow rule whose peer is told by what it is not, so that a container without any label is allowed.

@@ -254,7 +254,7 @@ codes! {
          `projectcalico.org/orchestrator` is `docker` on every container, so `== 'k8s'` of a copied policy matches none. \
          A policy with such a selector protects nothing, and a rule is never used. No inventory is needed to see this.";
     SELECTS_NOTHING = "DG5002" Warning "selector that matches nothing"
-        "No container of the inventory, and for a rule no network set either, has the labels that are asked for. A policy \
+        "No container of the world that was named, and for a rule no network set either, has the labels that are asked for. A policy \
          that selects nothing closes nothing. Mostly a label or a namespace is misspelt, or the label stands under \
          `deploy.labels` of a Compose file, which containers do not get. If the containers come later, ignore it.";
     ALWAYS_SELECTS = "DG5003" Warning "selector that always matches"

@@ -162,13 +162,17 @@ impl Expression {
     }
 }
 
+/// In the alternate form labels of namespaces are named as their owners name them, without our prefix.
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expression::All => f.write_str("all()"),
             Expression::Global => f.write_str("global()"),
             Expression::Label { key, test } => write_label(f, key, test),
-            Expression::Not(operand) => write!(f, "!{operand}"),
+            Expression::Not(operand) => {
+                f.write_str("!")?;
+                operand.fmt(f)
+            }
             Expression::And(operands) => write_group(f, operands, " && "),
             Expression::Or(operands) => write_group(f, operands, " || "),
         }
@@ -181,12 +185,13 @@ fn write_group(f: &mut fmt::Formatter<'_>, operands: &[Expression], operator: &s
         if index > 0 {
             f.write_str(operator)?;
         }
-        write!(f, "{operand}")?;
+        operand.fmt(f)?;
     }
     f.write_str(")")
 }
 
 fn write_label(f: &mut fmt::Formatter<'_>, key: &str, test: &Test) -> fmt::Result {
+    let key = if f.alternate() { key.strip_prefix(super::NAMESPACE_PREFIX).unwrap_or(key) } else { key };
     let (operator, value) = match test {
         Test::Exists => return write!(f, "has({key})"),
         Test::In(values) => return write_set(f, key, "in", values),

@@ -136,13 +136,13 @@ fn lints_are_warnings_that_only_strictness_lets_fail() {
     let policy = POLICY.replace("app == 'web'", "app == 'wbe'");
     let files = Files::new(&[("web.yaml", &policy), ("inventory.yaml", INVENTORY)]);
     let expected = "\
-warning[DG5002]: no container of the inventory and no network set matches `(projectcalico.org/namespace == \"shop\" && app == \"wbe\")`
+warning[DG5002]: no container and no network set matches `(projectcalico.org/namespace == \"shop\" && app == \"wbe\")`
   --> web.yaml:11:19
    |
 11 |         selector: app == 'wbe'
    |                   ^^^ spec.ingress[0].source.selector
    |
-   = help: in the inventory `app` is `api`, `batch`, `web`
+   = help: the values of `app` are `api`, `batch`, `web`
 
 1 warning in 1 file (1 resource)
 ";

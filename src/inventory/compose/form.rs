@@ -69,6 +69,11 @@ pub(super) struct Former<'f> {
 
 impl Former<'_> {
     pub(super) fn document(&mut self, node: Node) -> Node {
+        if let Some(finding) = resource(&node) {
+            self.findings.push(finding);
+            return node.with(Content::Map(Map::new()));
+        }
+        self.unknown_top_keys(&node);
         self.map(node, |former, map| {
             former.keep(map, &TOP_KEYS, &OTHER_TOP_KEYS, |former, name, value| match name {
                 "services" => former.each(value, |former, service| former.map(service, Self::service)),
@@ -79,6 +84,26 @@ impl Former<'_> {
                 _ => former.substituted(value),
             })
         })
+    }
+
+    /// Reports what no Compose file has at its top: a file that is something else must not pass as one without services.
+    fn unknown_top_keys(&mut self, node: &Node) {
+        let Content::Map(map) = &node.content else { return };
+        let is_known = |name: &str| {
+            TOP_KEYS.contains(&name) || OTHER_TOP_KEYS.contains(&name) || name.starts_with("x-")
+        };
+        for (name, entry) in map.iter().filter(|(name, _)| !is_known(name)) {
+            let message = format!("Compose knows no key `{name}` here");
+            let help = did_you_mean(name, TOP_KEYS.iter().copied()).unwrap_or_else(|| {
+                if entry.value.get("image").or_else(|| entry.value.get("build")).is_some() {
+                    format!("a service stands under `services`: `services: {{{name}: ...}}`")
+                } else {
+                    "name an extension `x-...`".to_owned()
+                }
+            });
+            let finding = Diagnostic::new(&codes::UNKNOWN_FIELD, entry.key.clone(), &entry.value.field, message);
+            self.findings.push(finding.with_help(help));
+        }
     }
 
     fn service(&mut self, map: Map) -> Map {
@@ -149,7 +174,7 @@ impl Former<'_> {
     }
 
     /// The keys that are read and not null. Others may be what later versions of Compose know; only what looks like a
-    /// misspelling is reported.
+    /// misspelling is reported. At the top of a file [`Former::unknown_top_keys`] has reported them all.
     fn keep(
         &mut self,
         map: Map,
@@ -161,7 +186,9 @@ impl Former<'_> {
         for (name, entry) in map {
             if !read.contains(&name.as_str()) {
                 let hint = did_you_mean(&name, read.iter().copied());
-                if let Some(hint) = hint.filter(|_| !others.contains(&name.as_str()) && !name.starts_with("x-")) {
+                let is_top = read == TOP_KEYS;
+                let is_known = is_top || others.contains(&name.as_str()) || name.starts_with("x-");
+                if let Some(hint) = hint.filter(|_| !is_known) {
                     let message = format!("Compose knows no key `{name}` here");
                     let finding =
                         Diagnostic::new(&codes::UNKNOWN_FIELD, entry.key.clone(), &entry.value.field, message);
@@ -272,6 +299,23 @@ impl Former<'_> {
         }
         node
     }
+}
+
+/// What is to be said of a resource of Kubernetes, Calico or dockgate in the place of a Compose file.
+fn resource(node: &Node) -> Option<Diagnostic> {
+    let Content::Map(map) = &node.content else { return None };
+    let (version, kind) = (map.get("apiVersion")?, node.get("kind")?.text()?);
+    if map.contains_key("services") {
+        return None;
+    }
+    let (what, help) = if kind == "Inventory" {
+        ("an inventory", "name it with --inventory in the place of --compose")
+    } else {
+        ("a policy", "--compose takes the file that `docker compose` takes; policies are named apart from it")
+    };
+    let message = format!("this is {what} (`kind: {kind}`), not a Compose file");
+    let finding = Diagnostic::new(&codes::UNKNOWN_FIELD, version.key.clone(), &version.value.field, message);
+    Some(finding.with_help(help))
 }
 
 /// A mapping with the value under one key.

@@ -178,7 +178,8 @@ impl Reader<'_> {
 
     fn connection(&mut self, node: &Node) -> Connection {
         let memberships = self.entries(node.get("networks"));
-        let Some(mode) = node.get("network_mode") else {
+        let stated = node.get("network_mode").filter(|mode| mode.text().is_none_or(|text| !text.is_empty()));
+        let Some(mode) = stated else {
             let mut memberships: BTreeMap<String, Membership> =
                 memberships.into_iter().map(|(name, entry)| (name, self.membership(entry))).collect();
             if memberships.is_empty() {

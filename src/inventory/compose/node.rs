@@ -185,6 +185,10 @@ pub(super) fn parse(file: &SourceFile) -> (Vec<Node>, Vec<Diagnostic>) {
         let help = "of Compose's tags, `!reset` and `!override` are read, directly after a key and its colon";
         finding.help = Some(help.to_owned());
     }
+    for finding in diagnostics.iter_mut().filter(|finding| finding.code == codes::NOT_A_MAPPING.id) {
+        "a Compose file must be a mapping".clone_into(&mut finding.message);
+        finding.help = Some("its services stand under `services`".to_owned());
+    }
     (nodes, diagnostics)
 }
 

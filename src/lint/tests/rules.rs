@@ -160,8 +160,8 @@ fn host_bits_that_are_cleared() {
 fn databases_open_to_every_address() {
     check(None, [
         ("a port", ingress(&tcp("Allow", "destination: {ports: [80, «DG5024»5432]}"))),
-        ("a range", ingress(&tcp("Allow", "destination: {ports: [«DG5024»'6350:6400']}"))),
-        ("a wide range", ingress(&tcp("Allow", "destination: {ports: ['6000:6400']}"))),
+        ("a range", ingress(&tcp("Allow", "destination: {ports: [«DG5024»'6000:7023']}"))),
+        ("a wide range", ingress(&tcp("Allow", "destination: {ports: ['6000:7024', '1:65535']}"))),
         ("no port", ingress("{action: Allow, protocol: TCP}")),
         ("all of IPv4", ingress(&tcp("Allow", "source: {nets: [0.0.0.0/0]}, destination: {ports: [«DG5024»6379]}"))),
         ("all of IPv4 in halves", ingress(&tcp("Allow", "source: {nets: [0.0.0.0/1, 128.0.0.0/1]}, destination: {ports: [«DG5024»6379]}"))),
@@ -172,6 +172,7 @@ fn databases_open_to_every_address() {
         ("another port", ingress(&tcp("Allow", "destination: {ports: [8080]}"))),
         ("what denies", ingress(&tcp("Deny", "destination: {ports: [5432]}"))),
         ("egress", policy("egress: [{action: Allow, protocol: TCP, destination: {ports: [5432], nets: [10.0.0.0/8]}}]")),
+        ("a range of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 6000, endPort: 6400}]}]")),
         ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 3306}]}]")),
     ]);
     check_in(&shop(), [("a named port", ingress(&tcp("Allow", "destination: {ports: [«DG5024»postgres, http]}")))]);

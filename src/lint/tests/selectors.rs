@@ -27,9 +27,10 @@ fn selectors_that_match_nothing_here() {
         ("a value", policy("selector: app == 'web'")),
         ("a container out of reach is one all the same", calico("NetworkPolicy", "name: p, namespace: home", "selector: app == 'camera', types: [Egress]").replace("apiVersion: proj", "«DG3105»apiVersion: proj")),
         ("a namespace without containers", calico("NetworkPolicy", "name: p, namespace: «DG5002»shpo", "")),
+        ("a namespace without containers is told once", calico("NetworkPolicy", "name: p, namespace: «DG5002»shpo", "ingress: [{action: Allow, source: {selector: app == 'web'}}]")),
         ("a container of another namespace", policy("selector: «DG5002»app == 'camera'")),
         ("a source", ingress("{action: Allow, source: {selector: «DG5002»app == 'wbe'}}")),
-        ("a namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'kube-system'}}").replace("{namespaceSelector", "«DG5002»{namespaceSelector")),
+        ("a namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'kube-system'}}").replace("kubernetes.io", "«DG5002»kubernetes.io")),
         ("another namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'ops'}}")),
         ("a network set", calico("NetworkSet", "name: s, namespace: shop, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: app == 'office'}}")),
         ("a network set of another namespace", calico("NetworkSet", "name: s, namespace: ops, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: «DG5002»app == 'office'}}")),
@@ -44,8 +45,8 @@ fn what_there_is_of_a_label_is_told() {
         found.iter().map(|found| found.help.clone().unwrap_or_default()).collect::<Vec<_>>().join("; ")
     };
     let rows = [
-        ("app == 'wbe'", "in the inventory `app` is `api`, `camera`, `db`, `web`"),
-        ("aap == 'web'", "no container of the inventory has the label `aap`"),
+        ("app == 'wbe'", "the values of `app` are `api`, `camera`, `db`, `web`"),
+        ("aap == 'web'", "no container has the label `aap`"),
         ("app == 'web' && role == 'db'", "each part of it matches a container, but none matches all parts"),
     ];
     for (selector, expected) in rows {
@@ -53,8 +54,24 @@ fn what_there_is_of_a_label_is_told() {
     }
     assert_eq!(
         help(&calico("NetworkPolicy", "name: p, namespace: shpo", "")),
-        "in the inventory `projectcalico.org/namespace` is `home`, `ops`, `shop`"
+        "the values of `projectcalico.org/namespace` are `home`, `ops`, `shop`"
     );
+}
+
+#[test]
+fn a_network_set_out_of_scope_and_labels_of_namespaces_are_told_by_name() {
+    let set = calico("GlobalNetworkSet", "name: office, labels: {net: office}", "nets: [203.0.113.0/24]");
+    let found = findings(&(set + &ingress("{action: Allow, source: {selector: net == 'office'}}")), Some(&shop()));
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    let help = found.help.as_deref().unwrap_or_default();
+    assert!(help.starts_with("the GlobalNetworkSet `office` does, but"), "{help}");
+
+    let found = findings(
+        &ingress("{action: Allow, source: {namespaceSelector: projectcalico.org/name == 'shpo'}}"),
+        Some(&shop()),
+    );
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(found.message, "no container and no network set matches `projectcalico.org/name == \"shpo\"`");
 }
 
 #[test]

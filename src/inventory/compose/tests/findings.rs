@@ -14,7 +14,17 @@ const FINDINGS: &[Row] = &[
     ("a service without content", "services:\n  a:\n", &["DG2006 2:3 services.a"]),
     ("a misspelt key of the file", "service: {}\n", &["DG2004 1:1 service"]),
     ("a misspelt key of a service", "services: {a: {image: i, network: [x]}}\n", &["DG2004 1:26 services.a.network"]),
-    ("a key of a later Compose", "services: {a: {image: i, teleport: 1}}\nfuture: 1\n", &[]),
+    ("a key of a later Compose", "services: {a: {image: i, teleport: 1}}\n", &[]),
+    ("an unknown key of the file", "services: {}\nfoo: bar\nx-foo: bar\nversion: '3'\n", &["DG2004 2:1 foo"]),
+    ("the first form of Compose", "web:\n  image: x\n", &["DG2004 1:1 web"]),
+    ("an empty file", "", &["DG2005 1:1 "]),
+    ("a file without services", "networks: {n: }\n", &["DG2005 1:1 "]),
+    ("a list", "[]\n", &["DG1007 1:1 "]),
+    (
+        "policies",
+        "apiVersion: v1\nkind: List\nitems: []\n---\nmetadata: {name: x}\nkind: Tier\napiVersion: x/v3\n",
+        &["DG2004 1:1 apiVersion", "DG2004 7:1 apiVersion"],
+    ),
     (
         "keys that are close to others",
         "volumes: {}\nservices: {a: {image: i, init: true, expose: [1], volumes: [], develop: {}, env_file: x}}\n",
@@ -131,7 +141,7 @@ networks: {n: }
         "services: {a: {image: i, networks: [n]}}\nnetworks: {n: {external: true, internal: true}}\n",
         &["DG3067 2:42 networks.n.internal"],
     ),
-    ("not a boolean", "networks: {n: {internal: perhaps}}\n", &["DG2006 1:26 networks.n.internal"]),
+    ("not a boolean", "networks: {n: {internal: perhaps}}\nservices: {}\n", &["DG2006 1:26 networks.n.internal"]),
     (
         "variables",
         "services:\n  a: {image: '${TAG:?which}', container_name: $NAME, labels: {a: '${'}}\n",
