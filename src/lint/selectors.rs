@@ -58,8 +58,7 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
     if let Some(namespace) = &policy.key.namespace {
         let within = Selector::equals(NAMESPACE_LABEL, namespace);
         if !world.endpoints.iter().any(|endpoint| within.matches(&endpoint.labels)) {
-            let message =
-                format!("the policy selects nothing: no container is in namespace `{namespace}`");
+            let message = format!("the policy selects nothing: no container is in namespace `{namespace}`");
             let finding = Finding::new(&codes::SELECTS_NOTHING, Place::namespace(policy), message);
             return Some(finding.with_help(values(world, NAMESPACE_LABEL)));
         }

@@ -185,7 +185,7 @@ fn write_group(f: &mut fmt::Formatter<'_>, operands: &[Expression], operator: &s
         if index > 0 {
             f.write_str(operator)?;
         }
-        operand.fmt(f)?;
+        fmt::Display::fmt(operand, f)?;
     }
     f.write_str(")")
 }

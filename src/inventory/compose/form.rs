@@ -89,9 +89,8 @@ impl Former<'_> {
     /// Reports what no Compose file has at its top: a file that is something else must not pass as one without services.
     fn unknown_top_keys(&mut self, node: &Node) {
         let Content::Map(map) = &node.content else { return };
-        let is_known = |name: &str| {
-            TOP_KEYS.contains(&name) || OTHER_TOP_KEYS.contains(&name) || name.starts_with("x-")
-        };
+        let is_known =
+            |name: &str| TOP_KEYS.contains(&name) || OTHER_TOP_KEYS.contains(&name) || name.starts_with("x-");
         for (name, entry) in map.iter().filter(|(name, _)| !is_known(name)) {
             let message = format!("Compose knows no key `{name}` here");
             let help = did_you_mean(name, TOP_KEYS.iter().copied()).unwrap_or_else(|| {
