@@ -80,7 +80,6 @@ fn the_port_of_the_host_where_the_containers_counts() {
         ("the container's port", ingress(&port("ports: [80]"))),
         ("both are one", ingress(&port("ports: [9000]"))),
         ("the container's port beside it", ingress(&port("ports: [80, 8080]"))),
-        ("also a container whose ports are not known", global(&format!("ingress: [{}]", port("ports: [8080]")))),
         ("a port that is not published", ingress(&port("ports: [8081]"))),
         ("another protocol", ingress(&port("ports: [8080]").replace("TCP", "UDP"))),
         ("a range", ingress(&port("ports: ['8000:8100']"))),
