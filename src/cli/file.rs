@@ -12,6 +12,12 @@ use anyhow::Context;
 
 use crate::controller::write_whole;
 
+/// Whether a path leads to one of these files.
+pub(super) fn is_one_of<'p>(path: &Path, files: impl IntoIterator<Item = &'p Path>) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    real(path).is_some_and(|target| files.into_iter().any(|file| real(file).as_ref() == Some(&target)))
+}
+
 /// Writes a text.
 pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());

@@ -81,6 +81,7 @@ impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         self.refuse_format_as_file()?;
         let mut sources = self.sources()?;
+        self.refuse_input_as_file(&sources)?;
         let files = sources.len();
         let mut loaded = policy::load(&sources);
         let world = world::stated(self.inventory.as_deref(), &self.compose)?;
@@ -117,6 +118,20 @@ impl Arguments {
             message: format!("--output names a file, and `{name}` is a form"),
             help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
         })
+    }
+
+    /// A report or a baseline in the place of a policy would be the end of that policy.
+    fn refuse_input_as_file(&self, sources: &[SourceFile]) -> Result<(), Failure> {
+        for (option, path) in [("--output", &self.output), ("--write-baseline", &self.write_baseline)] {
+            let inputs = || sources.iter().map(|source| source.path.as_path());
+            if let Some(path) = path.as_deref().filter(|path| file::is_one_of(path, inputs())) {
+                return Err(Failure {
+                    message: format!("{option} {} is one of the files to be checked", path.display()),
+                    help: "name another file: it would be replaced".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a finding with this code could have been made.

@@ -103,8 +103,18 @@ pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a 
     closest(written, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 
+/// Words of Kubernetes' policies that Calico's have another word for. The closest by its letters can be its opposite:
+/// `notSelector` for `podSelector`.
+const OTHER_WORDS: [(&str, &str); 5] =
+    [("podSelector", "selector"), ("from", "source"), ("to", "destination"), ("cidr", "nets"), ("ipBlock", "nets")];
+
 /// The candidate that was probably meant, if any is close.
 pub(super) fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let other = OTHER_WORDS.iter().find(|(word, _)| *word == written);
+    if let Some(candidate) = other.and_then(|(_, other)| candidates.iter().find(|candidate| *candidate == other)) {
+        return Some(candidate);
+    }
     candidates
         .into_iter()
         .map(|candidate| (distance(written, candidate), candidate))
@@ -129,5 +139,8 @@ mod tests {
         assert_eq!(did_you_mean("selectro", fields).as_deref(), Some("did you mean `selector`?"));
         assert_eq!(did_you_mean("port", fields).as_deref(), Some("did you mean `ports`?"));
         assert_eq!(did_you_mean("serviceAccounts", fields), None);
+        assert_eq!(did_you_mean("podSelector", fields).as_deref(), Some("did you mean `selector`?"));
+        assert_eq!(did_you_mean("cidr", fields).as_deref(), Some("did you mean `nets`?"));
+        assert_eq!(did_you_mean("from", fields), None);
     }
 }

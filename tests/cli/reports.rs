@@ -418,3 +418,18 @@ fn a_code_is_explained() {
         assert_eq!((answer.stderr, answer.stdout.as_str(), answer.code), (expected, "", Some(2)));
     }
 }
+
+#[test]
+fn a_report_and_a_baseline_take_the_place_of_no_policy() {
+    let files = Files::shop();
+    let link = files.path().join("link");
+    std::os::unix::fs::symlink(files.path().join("policies/web.yaml"), &link).unwrap();
+    for (option, target) in
+        [("--output", "policies/web.yaml"), ("--output", "link"), ("--write-baseline", "./policies/web.yaml")]
+    {
+        let answer = files.run(&["validate", "policies", option, target]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
+        assert!(answer.stderr.contains("is one of the files to be checked"), "{answer:?}");
+        assert_eq!(fs::read_to_string(files.path().join("policies/web.yaml")).unwrap(), POLICY, "{option} {target}");
+    }
+}
