@@ -147,7 +147,7 @@ fn the_page_shows_everything_until_it_is_filtered() {
 #[test]
 fn the_page_tells_the_rules_of_a_cell_that_was_clicked() {
     let (directory, page) = shop();
-    let rule = "NetworkPolicy shop/db ingress[0] (examples/shop/db.yaml:12:7)";
+    let rule = "NetworkPolicy shop/db ingress[0] (examples/shop/db.yaml:13:7)";
     let linked = dom(&page, "#from=shop-api-1&to=shop-db-1");
     assert!(element(&linked, "aside", "detail").contains(rule), "{linked}");
 
