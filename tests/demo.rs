@@ -184,7 +184,8 @@ fn policy_files() -> Vec<(String, String)> {
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let text = fs::read_to_string(entry.path()).ok()?;
-            let comment = text.strip_prefix("# ")?.lines().next()?;
+            let mut comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+            let comment = comments.find(|line| !line.starts_with("yaml-language-server"))?;
             let says = comment.strip_suffix('.').or(comment.split(';').next())?.to_owned();
             text.contains("NetworkPolicy").then_some((name, says))
         })
