@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::{Outcome, report};
@@ -20,6 +21,8 @@ const DEBOUNCE: Duration = Duration::from_millis(150);
 
 /// Judges until Ctrl-C.
 pub(super) async fn run(arguments: &Arguments, output: &mut dyn Write) -> anyhow::Result<Outcome> {
+    // Listened to all the time: one that is listened to only while waiting would lose a Ctrl-C pressed during a judgement.
+    let mut interrupts = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
     let mut watched = Watched::new(arguments.watched());
     watched.settle().await;
     loop {
@@ -30,10 +33,7 @@ pub(super) async fn run(arguments: &Arguments, output: &mut dyn Write) -> anyhow
         writeln!(output, "\nwaiting for a change; Ctrl-C ends")?;
         output.flush().context("cannot write to standard output")?;
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("cannot wait for Ctrl-C")?;
-                return outcome;
-            }
+            _ = interrupts.recv() => return outcome,
             () = watched.change() => {}
         }
         let paths = arguments.watched();
