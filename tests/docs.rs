@@ -5,6 +5,9 @@
 mod commands;
 #[path = "docs/policy.rs"]
 mod policy;
+#[path = "docs/steps.rs"]
+#[expect(dead_code, reason = "what a command prints is asked on a host only")]
+mod steps;
 #[path = "docs/tutorial.rs"]
 mod tutorial;
 

@@ -12,5 +12,9 @@ mod main_job;
 mod out_of_reach;
 mod published_ports;
 mod remote;
+#[path = "../docs/steps.rs"]
+#[expect(dead_code, reason = "a host can do what every line of a page asks")]
+mod steps;
+mod tutorial;
 mod without_nft;
 mod without_sctp;

@@ -203,6 +203,11 @@ impl Lab {
         self.run_with_input(command, &[])
     }
 
+    /// As [`Lab::run`], for a command that may fail.
+    pub(crate) fn output(&self, command: &[&str]) -> Output {
+        output(&[&["nsenter", &self.enter()], command].concat(), &[])
+    }
+
     /// As [`Lab::run`], for a command that lists what somebody may be changing. `iptables-nft` reads rules one by one and
     /// asks the kernel for the name of each rule's set, which may be gone by then; it is asked again.
     pub(crate) fn list(&self, command: &[&str]) -> String {
