@@ -54,20 +54,25 @@ fn run_in_repository(line: &str, policy: &str) -> (tempfile::TempDir, Output) {
     let repository = tempfile::tempdir().expect("a directory for the test");
     fs::create_dir(repository.path().join("policies")).expect("a directory for the test");
     fs::write(repository.path().join("policies/a.yaml"), policy).expect("a file for the test");
+    let output = run_in(repository.path(), line, &[]);
+    (repository, output)
+}
+
+fn run_in(repository: &Path, line: &str, environment: &[(&str, &str)]) -> Output {
     let binary = Path::new(env!("CARGO_BIN_EXE_dockgate")).parent().expect("the binary is in a directory");
     let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("sh")
+    Command::new("sh")
         .args(["-e", "-c", line])
         .env("PATH", format!("{}:{path}", binary.display()))
-        .current_dir(repository.path())
+        .envs(environment.iter().copied())
+        .current_dir(repository)
         .output()
-        .expect("every system has a shell");
-    (repository, output)
+        .expect("every system has a shell")
 }
 
 /// Whether each of the lines that use dockgate succeeds, and what it wrote to files.
 fn outcomes(lines: &[String], policy: &str) -> Vec<(bool, Option<String>)> {
-    let uses = lines.iter().filter(|line| line.starts_with("dockgate "));
+    let uses = lines.iter().filter(|line| line.starts_with("dockgate validate "));
     uses.map(|line| {
         let (repository, output) = run_in_repository(line, policy);
         let written = line.split_whitespace().skip_while(|word| *word != "--output").nth(1);
@@ -129,9 +134,68 @@ fn the_gitlab_job_writes_both_reports_and_fails_at_its_end() {
     assert!(outcomes(&lines, "").iter().all(|(succeeds, _)| *succeeds));
     let reports = &yaml("examples/ci/gitlab-ci.yaml")["network-policies"]["artifacts"]["reports"];
     for report in ["codequality", "junit"] {
-        let file = reports[report].as_str().expect("a report is a file");
-        assert!(lines.iter().any(|line| line.contains(&format!("--output {file} "))), "{file}");
+        let files = reports[report].as_str().map_or_else(
+            || list(&reports[report], "reports").iter().filter_map(Value::as_str).collect(),
+            |file| vec![file],
+        );
+        assert!(!files.is_empty(), "{report}");
+        for file in files {
+            assert!(lines.iter().any(|line| line.contains(&format!("--output {file}"))), "{file}");
+        }
     }
+}
+
+/// A git repository with a policy, a test of it and a world; a change, not committed, opens the
+/// database to `api`.
+fn repository_with_a_change() -> tempfile::TempDir {
+    let repository = tempfile::tempdir().expect("a directory for the test");
+    let shop = root().join("examples/shop");
+    for directory in ["policies", "policy-tests"] {
+        fs::create_dir(repository.path().join(directory)).expect("a directory for the test");
+    }
+    let put = |from: &str, to: &str| {
+        let text = fs::read_to_string(shop.join(from)).expect("an example can be read");
+        // The example's test lies beside its policies.
+        let text = text.replace("policies: [.]", "policies: [../policies]").replace("[compose.", "[../compose.");
+        fs::write(repository.path().join(to), text).expect("a file for the test");
+    };
+    for file in ["web.yaml", "api.yaml", "default-deny.yaml"] {
+        put(file, &format!("policies/{file}"));
+    }
+    put("inventory.yaml", "inventory.yaml");
+    put("compose.yaml", "compose.yaml");
+    put("tests.yaml", "policy-tests/shop.yaml");
+    let commit = "git init -q . && git add . && \
+        git -c user.name=a -c user.email=a@example.org -c commit.gpgsign=false commit -q -m shop";
+    let output = run_in(repository.path(), commit, &[]);
+    assert!(output.status.success(), "{output:?}");
+    put("db.yaml", "policies/db.yaml");
+    repository
+}
+
+#[test]
+fn the_pipelines_judge_tests_and_tell_what_a_change_opens() {
+    let repository = repository_with_a_change();
+    let base = run_in(repository.path(), "git rev-parse HEAD", &[]);
+    let base = String::from_utf8_lossy(&base.stdout).trim().to_owned();
+    for (lines, variable) in [(github_commands(), "BASE"), (gitlab_commands(), "CI_MERGE_REQUEST_DIFF_BASE_SHA")] {
+        let find = |word: &str| lines.iter().find(|line| line.contains(word)).unwrap_or_else(|| panic!("no {word}"));
+        let (compare, judge) = (find("dockgate diff "), find("dockgate test "));
+        let output = run_in(repository.path(), compare, &[(variable, &base), ("GITHUB_STEP_SUMMARY", "summary.md")]);
+        assert!(output.status.success(), "{compare}: {output:?}");
+        let told = fs::read_to_string(repository.path().join("diff.md")).expect("the comment was written");
+        assert!(told.contains("widened") && told.contains("5432"), "{told}");
+        fs::remove_file(repository.path().join("diff.md")).expect("it was read above");
+
+        let output = run_in(repository.path(), judge, &[]);
+        assert!(output.status.success(), "{judge}: {output:?}");
+        let web = repository.path().join("policies/web.yaml");
+        let kept = fs::read(&web).expect("it was put there");
+        fs::remove_file(&web).expect("it is there");
+        assert_eq!(run_in(repository.path(), judge, &[]).status.code(), Some(1), "{judge}");
+        fs::write(&web, kept).expect("it was there before");
+    }
+    assert!(fs::read_to_string(repository.path().join("summary.md")).is_ok_and(|told| told.contains("5432")));
 }
 
 /// The command of each hook with its arguments, as pre-commit runs it, and the pattern of its files.
