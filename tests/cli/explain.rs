@@ -133,6 +133,64 @@ fn behind_a_published_port_the_container_is_what_rules_are_about() {
     }
 }
 
+/// The shop with other ports of api.
+fn publishing(ports: &str) -> Files {
+    let inventory = INVENTORY.replace("['8081:8080']", ports);
+    Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)])
+}
+
+#[test]
+fn a_published_port_of_this_host_is_judged_by_the_policy_of_the_container_behind_it() {
+    let question = ["--port", "8081", "--ip-version", "4"];
+    let answer = ask(&Files::shop(), "batch", "host", &question);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for text in [
+        "deny  batch -> host, TCP port 8081, IPv4, from network front through port 8081 of this host\n",
+        "  packet   172.30.0.3 -> 172.30.0.1 in INPUT\n",
+        "  ingress  deny at api@back: no rule matched; end of tier default after NetworkPolicy shop/allow-web-to-api",
+        "  note: port 8081 of this host leads to port 8080 of api, whose policy decides\n",
+        "          no  ingress[0] Allow (policies/web.yaml:9): source batch@front does not match app == \"web\"",
+        "          ports:\n          - 8080\n",
+    ] {
+        assert!(answer.stdout.contains(text), "{text}: {}", answer.stdout);
+    }
+    let json = ask(&Files::shop(), "batch", "host", &[&question[..], &["-o", "json"]].concat()).json();
+    assert_eq!(
+        json["paths"][0]["route"],
+        json!({"kind": "through-published-port", "from": "front", "port": 8081, "container_port": 8080})
+    );
+    assert_eq!(ask(&Files::shop(), "web", "host", &question).code, Some(0), "web may");
+    for other in [["--port", "8080"], ["--port", "8081/udp"]] {
+        let answer = ask(&Files::shop(), "batch", "host", &other);
+        assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "nobody's port: {answer:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_bound_to_one_address_of_this_host_is_published_there_only() {
+    let files = publishing("['192.0.2.7:8081:8080']");
+    let answer = ask(&files, "batch", "192.0.2.7", &["--port", "8081"]);
+    assert!(answer.code == Some(1) && answer.stdout.contains("deny at api@back"), "{answer:?}");
+    assert_eq!(ask(&files, "web", "192.0.2.7", &["--port", "8081"]).code, Some(0));
+    let answer = ask(&files, "batch", "172.30.0.1", &["--port", "8081"]);
+    assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "{answer:?}");
+    let answer = ask(&publishing("['127.0.0.1:8081:8080']"), "batch", "host", &["--port", "8081"]);
+    assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "{answer:?}");
+}
+
+#[test]
+fn whoever_asks_for_a_published_port_from_outside_is_told_whose_it_is() {
+    for from in ["203.0.113.9", "host"] {
+        let answer = ask(&Files::shop(), from, "host", &["--port", "8081"]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
+        let said = "error: port 8081 of this host leads to port 8080 of container api\nhelp: ask about that container: `--to \
+                    api --port 8080/tcp`\n";
+        assert_eq!(answer.stderr, said);
+    }
+    let answer = ask(&Files::shop(), "203.0.113.9", "host", &["--port", "8082"]);
+    assert!(answer.code == Some(2) && answer.stderr.contains("name a container as one of the ends"), "{answer:?}");
+}
+
 #[test]
 fn the_rules_of_the_kernel_are_shown_on_demand() {
     let question = ["--port", "8080", "--ip-version", "4"];

@@ -11,12 +11,13 @@ use crate::inventory::Endpoint;
 use crate::net::Family;
 use crate::policy::Direction;
 use crate::ruleset::Action;
-use crate::verdict::path::{Path, Paths, Route, Traffic};
+use crate::verdict::path::{End, Path, Paths, Route, Traffic};
 use crate::verdict::reason::{Explanation, World};
 use crate::verdict::{Decision, Hit, Packet};
 
 use crate::cli::output::{BAD, GOOD, REMARK, printable};
 
+use super::notes::notes;
 use super::suggestion::Suggestion;
 use super::trace::{Asking, Count, Set, counted};
 
@@ -24,6 +25,7 @@ use super::trace::{Asking, Count, Set, counted};
 pub(super) struct Question<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
+    pub(super) receiver: &'a End,
     pub(super) traffic: Traffic,
 }
 
@@ -60,6 +62,8 @@ struct Way<'a> {
     route: &'a Route,
     /// What Docker's own rules add.
     remark: Option<&'static str>,
+    /// What else is worth knowing, for people.
+    notes: Vec<String>,
     decision: &'static str,
     packet: &'a Packet,
     /// What the source's policies say; absent when the source is no container here.
@@ -150,7 +154,7 @@ impl<'a> Answer<'a> {
             port,
             decision: word(if open { Decision::Allow } else { Decision::Deny }),
             live,
-            paths: judged.into_iter().map(|way| Way::new(world, way)).collect(),
+            paths: judged.into_iter().map(|way| Way::new(world, question.receiver, way)).collect(),
             out_of_reach: out_of_reach.collect(),
         }
     }
@@ -172,6 +176,9 @@ impl<'a> Answer<'a> {
             }
             if let Some(remark) = way.remark {
                 writeln!(output, "  {REMARK}note{REMARK:#}: {remark}")?;
+            }
+            for note in &way.notes {
+                writeln!(output, "  {REMARK}note{REMARK:#}: {}", printable(note))?;
             }
             match &way.suggestion {
                 Some(known) if self.paths[..number].iter().any(|way| way.suggestion.as_ref() == Some(known)) => {
@@ -228,14 +235,16 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn new(world: World<'a>, way: Judged<'a>) -> Way<'a> {
+    fn new(world: World<'a>, to: &End, way: Judged<'a>) -> Way<'a> {
         let Judged { path, explanation, suggestion, counters } = way;
         let (compiled, verdict, counters) = (world.compiled, &explanation.verdict, counters.as_ref());
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
-            let asked = explanation.askings.iter().filter(|asking| asking.direction == direction);
-            let asked = asked.map(|asking| Asking::new(asking, counters)).collect();
+            let askings = explanation.askings.iter().filter(|asking| asking.direction == direction);
+            let asked = askings.clone().map(|asking| Asking::new(asking, counters)).collect();
+            // Behind a published port each endpoint of the container is asked about: the last one decides.
+            let endpoint = askings.last().map(|asking| &asking.endpoint).or(endpoint.as_ref());
             let found = |endpoint| Judgement::new(world, path, endpoint, direction, (&verdict.trace, asked));
-            endpoint.as_ref().map(found)
+            endpoint.map(found)
         };
         let last = verdict.trace.last();
         let denied = verdict.decision == Decision::Deny;
@@ -244,6 +253,7 @@ impl<'a> Way<'a> {
             ip_version: path.family(),
             route: &path.route,
             remark: path.route.remark(),
+            notes: notes(path, to),
             decision: word(verdict.decision),
             packet: &path.packet,
             egress: judgement(&path.source, Direction::Egress),

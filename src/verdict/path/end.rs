@@ -33,7 +33,8 @@ pub enum End {
 impl End {
     /// The end that a text names: `host`, an address, a container by name or id, or `CONTAINER@NETWORK`.
     ///
-    /// An address that a container has is that container on that network; a gateway or loopback address is the host.
+    /// An address that a container has is that container on that network; a gateway or loopback address is the host,
+    /// and so is one to which a published port is bound.
     pub fn find(inventory: &Inventory, text: &str) -> Result<End, Error> {
         if text == HOST {
             return Ok(End::Host(None));
@@ -67,8 +68,11 @@ impl End {
                 }
             }
         }
-        let is_gateway = inventory.networks.values().any(|network| network.gateways.contains(&address));
-        if is_gateway || address.is_loopback() { End::Host(Some(address)) } else { End::Address(address) }
+        let is_gateway = || inventory.networks.values().any(|network| network.gateways.contains(&address));
+        let mut published = inventory.containers.values().flat_map(|container| &container.published);
+        // A port can only be bound to an address that this host has.
+        let is_hosts = address.is_loopback() || is_gateway() || published.any(|port| port.bound_to() == Some(address));
+        if is_hosts { End::Host(Some(address)) } else { End::Address(address) }
     }
 
     pub(super) fn includes(&self, endpoint: &Endpoint<'_>) -> bool {

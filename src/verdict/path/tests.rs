@@ -230,6 +230,79 @@ fn published_ports_are_reached_through_the_proxy_too() {
 }
 
 #[test]
+fn a_port_of_this_host_that_is_published_leads_to_its_container() {
+    let ways = |host_address: Option<&str>, from: &str, to: &str, port: u16, protocol: Protocol| {
+        let mut world = world();
+        let db = world.containers.get_mut(&ContainerId("db0123456789".to_owned())).unwrap();
+        db.published = vec![PublishedPort {
+            host_address: host_address.map(|address| address.parse().unwrap()),
+            host_port: Some(8080),
+            container_port: 80,
+            protocol: Protocol::TCP,
+        }];
+        let (from, to) = (End::find(&world, from)?, End::find(&world, to)?);
+        let traffic = Traffic::Ports { protocol, source: 49_152, destination: port };
+        let found = Finder::new(&world).connections(&from, &to, traffic, &Family::ALL)?;
+        let shown = |path: &Path<'_>| {
+            let to = path.destination.as_ref().map_or("nobody", |endpoint| &endpoint.container.name);
+            format!("{}:{} {to}", path.packet.destination, path.packet.destination_port.unwrap())
+        };
+        Ok::<_, Error>(found.judged.iter().map(shown).collect::<Vec<_>>())
+    };
+    let (tcp, udp) = (Protocol::TCP, Protocol::UDP);
+    for (name, bound_to, from, to, port, protocol, expected) in [
+        ("all addresses", None, "api", "host", 8080, tcp, vec!["172.18.1.1:8080 db", "fd00:1::1:8080 db"]),
+        ("a gateway of another network", None, "api", "172.18.2.1", 8080, tcp, vec!["172.18.2.1:8080 db"]),
+        ("its own port", None, "db", "host", 8080, tcp, vec!["172.18.2.1:8080 db"]),
+        ("another port", None, "api", "172.18.1.1", 80, tcp, vec!["172.18.1.1:80 nobody"]),
+        ("another protocol", None, "api", "172.18.1.1", 8080, udp, vec!["172.18.1.1:8080 nobody"]),
+        ("bound to the gateway", Some("172.18.1.1"), "api", "172.18.1.1", 8080, tcp, vec!["172.18.1.1:8080 db"]),
+        ("bound elsewhere", Some("192.0.2.7"), "api", "172.18.1.1", 8080, tcp, vec!["172.18.1.1:8080 nobody"]),
+        (
+            "an address of the host by its port",
+            Some("192.0.2.7"),
+            "api",
+            "192.0.2.7",
+            8080,
+            tcp,
+            vec!["192.0.2.7:8080 db"],
+        ),
+        (
+            "the host as a whole has the bound address, too",
+            Some("192.0.2.7"),
+            "api",
+            "host",
+            8080,
+            tcp,
+            vec!["172.18.1.1:8080 nobody", "192.0.2.7:8080 db", "fd00:1::1:8080 nobody"],
+        ),
+        (
+            "nobody but the host itself",
+            Some("127.0.0.1"),
+            "api",
+            "host",
+            8080,
+            tcp,
+            vec!["172.18.1.1:8080 nobody", "fd00:1::1:8080 nobody"],
+        ),
+    ] {
+        assert_eq!(
+            ways(bound_to, from, to, port, protocol),
+            Ok(expected.iter().map(|way| (*way).to_owned()).collect()),
+            "{name}"
+        );
+    }
+    for (from, port, text) in [
+        ("203.0.113.9", 8080, "port 8080 of this host leads to port 80 of container db"),
+        ("agent", 8080, "port 8080 of this host leads to port 80 of container db"),
+        ("203.0.113.9", 8081, "neither end is on a Docker network"),
+    ] {
+        let error = ways(None, from, "host", port, tcp).unwrap_err().to_string();
+        assert!(error.starts_with(text), "{from}: {error}");
+    }
+}
+
+#[test]
 fn echo_requests_are_those_of_their_family() {
     let world = world();
     let end = |name| End::find(&world, name).unwrap();
