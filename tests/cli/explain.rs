@@ -179,6 +179,21 @@ fn a_port_that_is_bound_to_one_address_of_this_host_is_published_there_only() {
 }
 
 #[test]
+fn a_port_number_at_two_addresses_of_this_host_is_told_as_the_service_that_is_meant() {
+    let inventory = INVENTORY.replace("['8081:8080']", "['192.0.2.7:8081:8080', '192.0.2.8:8081:9090']");
+    let policy = POLICY.replace(
+        "      source:\n        selector: app == 'web'\n",
+        "      protocol: TCP\n      destination: {ports: [8080]}\n",
+    );
+    let files = Files::new(&[("policies/web.yaml", &policy), ("inventory.yaml", &inventory)]);
+    assert_eq!(ask(&files, "batch", "192.0.2.7", &["--port", "8081"]).code, Some(0));
+    let answer = ask(&files, "batch", "192.0.2.8", &["--port", "8081"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let unmet = "          no  ingress[0] Allow (policies/web.yaml:9): destination port 9090 is not 8080\n";
+    assert!(answer.stdout.contains(unmet), "{}", answer.stdout);
+}
+
+#[test]
 fn whoever_asks_for_a_published_port_from_outside_is_told_whose_it_is() {
     for from in ["203.0.113.9", "host"] {
         let answer = ask(&Files::shop(), from, "host", &["--port", "8081"]);
