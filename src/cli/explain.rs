@@ -158,6 +158,18 @@ impl Arguments {
                 protocol.to_string().to_ascii_lowercase()
             ),
             path::Error::NoContainer => "name a container as one of the ends".to_owned(),
+            path::Error::NoNetwork(container) => format!(
+                "nothing but its own loopback is in reach of it; `docker network connect NETWORK {container}` puts it on one"
+            ),
+            path::Error::Unspecified(_) => "name this host as `host`, a container, or one address".to_owned(),
+            path::Error::Group(_) => {
+                "ask about the containers one by one: what is sent to all of a network passes if the policies of all allow it"
+                    .to_owned()
+            }
+            path::Error::LinkLocal(_) => "name the container, or take an address that it has from Docker".to_owned(),
+            path::Error::Loopback(_) => {
+                "for this host ask with `--to host`, and for another container with its name".to_owned()
+            }
             path::Error::Itself(_) | path::Error::NoCommonFamily | path::Error::OutOfReach { .. } => {
                 return error.clone().into();
             }

@@ -172,6 +172,21 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// The container has nothing to be reached by.
+    #[error("container {0} is on no network")]
+    NoNetwork(String),
+    /// All addresses of a machine are no end.
+    #[error("`{0}` is nobody's address: it stands for all that a machine has")]
+    Unspecified(IpAddr),
+    /// A multicast or broadcast address.
+    #[error("`{0}` is the address of many receivers at once, and a connection has one")]
+    Group(IpAddr),
+    /// An address that means something on one link only, and no link that it is on is known.
+    #[error("`{0}` counts on a single link only, and nobody on a Docker network here is known to have it")]
+    LinkLocal(IpAddr),
+    /// What is sent to a loopback address stays where it is.
+    #[error("`{0}` is the sender's own loopback: what is sent there never leaves the sender")]
+    Loopback(IpAddr),
     /// Both ends are one network stack.
     #[error("both ends are the container {0}: what it sends to itself never leaves it")]
     Itself(String),
@@ -240,6 +255,11 @@ impl<'a> Finder<'a> {
             let name = inventory.containers.get(source).map_or_else(|| source.to_string(), |found| found.name.clone());
             return Err(Error::Itself(name));
         }
+        if let (End::Container { .. } | End::Address(_), End::Host(Some(address))) = (from, to)
+            && address.is_loopback()
+        {
+            return Err(Error::Loopback(*address));
+        }
         let mut judged = Vec::new();
         for &family in families {
             let sources = points(inventory, &self.endpoints, from, family);
@@ -276,6 +296,13 @@ fn network_of(inventory: &Inventory, address: IpAddr) -> Option<(&Network, &Inte
     inventory.networks.values().filter(holds).find_map(|network| Some((network, network.bridge.as_ref()?)))
 }
 
+/// The endpoint on a bridge whose interface gives itself this link-local address.
+fn on_link<'e, 'a>(endpoints: &'e [Endpoint<'a>], address: IpAddr) -> Option<&'e Endpoint<'a>> {
+    let mut reached = endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none());
+    let link_local = |endpoint: &Endpoint<'_>| Some(IpAddr::from(endpoint.attachment?.mac?.link_local()));
+    reached.find(|endpoint| link_local(endpoint) == Some(address))
+}
+
 fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, family: Family) -> Vec<Point<'a>> {
     match end {
         End::Container { .. } => endpoints
@@ -288,7 +315,12 @@ fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, f
             })
             .collect(),
         End::Address(address) if Family::of(*address) == family => {
-            vec![Point { endpoint: None, bridge: network_of(inventory, *address), address: *address }]
+            // No subnet says on which bridge a link-local address is.
+            let endpoint = on_link(endpoints, *address).cloned();
+            let of_endpoint =
+                || endpoint.as_ref().and_then(|found| Some((found.network?, found.network?.bridge.as_ref()?)));
+            let bridge = network_of(inventory, *address).or_else(of_endpoint);
+            vec![Point { endpoint, bridge, address: *address }]
         }
         End::Address(_) | End::Host(_) => vec![],
     }

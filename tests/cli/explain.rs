@@ -207,6 +207,33 @@ fn whoever_asks_for_a_published_port_from_outside_is_told_whose_it_is() {
 }
 
 #[test]
+fn an_end_that_cannot_be_one_says_why_and_what_to_ask_instead() {
+    let inventory =
+        INVENTORY.replace("    - name: camera\n", "    - name: hermit\n      networks: []\n    - name: camera\n");
+    let files = Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)]);
+    for (to, said) in [
+        (
+            "127.0.0.1",
+            "error: `127.0.0.1` is the sender's own loopback: what is sent there never leaves the sender\nhelp: for",
+        ),
+        (
+            "0.0.0.0",
+            "error: `0.0.0.0` is nobody's address: it stands for all that a machine has\nhelp: name this host as",
+        ),
+        (
+            "ff02::1",
+            "error: `ff02::1` is the address of many receivers at once, and a connection has one\nhelp: ask about",
+        ),
+        ("fe80::1", "error: `fe80::1` counts on a single link only, and nobody on a Docker network here is known to"),
+        ("hermit", "error: container hermit is on no network\nhelp: nothing but its own loopback is in reach of it;"),
+    ] {
+        let answer = ask(&files, "web", to, &["--port", "80"]);
+        assert!(answer.code == Some(2) && answer.stderr.starts_with(said), "{answer:?}");
+    }
+    assert_eq!(ask(&files, "web", "169.254.169.254", &["--port", "80"]).code, Some(0), "a cloud's metadata");
+}
+
+#[test]
 fn the_rules_of_the_kernel_are_shown_on_demand() {
     let question = ["--port", "8080", "--ip-version", "4"];
     let plain = ask(&Files::shop(), "web", "api@front", &question);
