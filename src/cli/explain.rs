@@ -38,7 +38,7 @@ use suggestion::Suggestion;
 /// Compiles the policies as `run` does and walks the very rules that the kernel gets. A connection can have several
 /// ways: IPv4 and IPv6, and every network that both ends share; each is judged. The trace has every rule that was asked,
 /// and what in it did not hold; for a way that is denied, the rules follow that would allow it, tried out before. Exit
-/// code 0: at least one way is open; 1: all are denied; 2: the question has no answer.
+/// code 0: at least one way is open; 1: all are denied, or closed by Docker's own rules; 2: the question has no answer.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Who connects: container, CONTAINER@NETWORK, address, or `host`

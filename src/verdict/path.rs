@@ -112,8 +112,8 @@ impl fmt::Display for Route {
 }
 
 impl Route {
-    /// What Docker's own rules add to the verdict, where they are known to.
-    pub fn remark(&self) -> Option<&'static str> {
+    /// Why Docker's own rules close it whatever the verdict, where they are known to.
+    pub fn closed_by_docker(&self) -> Option<&'static str> {
         match self {
             Route::BetweenNetworks { .. } => {
                 Some("Docker's own rules isolate its networks from each other, whatever policy allows")

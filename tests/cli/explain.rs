@@ -207,6 +207,43 @@ fn whoever_asks_for_a_published_port_from_outside_is_told_whose_it_is() {
 }
 
 #[test]
+fn what_docker_closes_is_not_open_though_policy_allows_it() {
+    let inventory = INVENTORY.replace(
+        "    - name: camera\n",
+        "    - name: db\n      networks: [cellar]\n      ports: ['8082:5432']\n    - name: camera\n",
+    );
+    let inventory = inventory.replace(
+        "    - name: lan\n",
+        "    - name: cellar\n      internal: true\n      subnets: [172.32.0.0/24]\n    - name: lan\n",
+    );
+    let files = Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)]);
+    let question = ["--port", "80"];
+    for (from, to) in [("web", "db"), ("db", "203.0.113.9"), ("203.0.113.9", "db")] {
+        let answer = ask(&files, from, to, &question);
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.stdout.starts_with(&format!("closed  {from} -> {to}, ")), "{answer:?}");
+        let last = "\nclosed: policy allows it, but by no way that Docker's own rules leave open\n";
+        assert!(answer.stdout.ends_with(last), "{answer:?}");
+        let json = ask(&files, from, to, &[&question[..], &["-o", "json"]].concat()).json();
+        assert_eq!(
+            [
+                &json["decision"],
+                &json["closed_by_docker"],
+                &json["paths"][0]["decision"],
+                &json["paths"][0]["closed_by_docker"]
+            ],
+            [&json!("deny"), &json!(true), &json!("allow"), &json!(true)],
+            "{json:#}"
+        );
+    }
+    let answer = ask(&files, "web", "db", &["--port", "5432", "--ip-version", "4"]);
+    assert_eq!(answer.code, Some(0), "by the published port: {answer:?}");
+    assert!(answer.stdout.ends_with("\n1 of 2 ways open, 1 allowed by policy and closed by Docker\n"), "{answer:?}");
+    let json = ask(&files, "batch", "api@front", &["--port", "80", "-o", "json"]).json();
+    assert_eq!([&json["decision"], &json["closed_by_docker"]], [&json!("deny"), &json!(false)]);
+}
+
+#[test]
 fn an_end_that_cannot_be_one_says_why_and_what_to_ask_instead() {
     let inventory =
         INVENTORY.replace("    - name: camera\n", "    - name: hermit\n      networks: []\n    - name: camera\n");

@@ -48,6 +48,8 @@ pub(super) struct Answer<'a> {
     port: Option<u16>,
     /// `allow` if one of the ways is open.
     decision: &'static str,
+    /// Whether policy allows a way, but Docker's own rules close all that it allows.
+    closed_by_docker: bool,
     /// Whether the counters of the kernel were read.
     live: bool,
     paths: Vec<Way<'a>>,
@@ -60,10 +62,13 @@ pub(super) struct Answer<'a> {
 struct Way<'a> {
     ip_version: Family,
     route: &'a Route,
-    /// What Docker's own rules add.
+    /// Whether Docker's own rules close it, whatever policy says.
+    closed_by_docker: bool,
+    /// Why they do.
     remark: Option<&'static str>,
     /// What else is worth knowing, for people.
     notes: Vec<String>,
+    /// What policy says.
     decision: &'static str,
     packet: &'a Packet,
     /// What the source's policies say; absent when the source is no container here.
@@ -138,7 +143,6 @@ impl<'a> Answer<'a> {
         judged: Vec<Judged<'a>>,
         live: bool,
     ) -> Answer<'a> {
-        let open = judged.iter().any(|way| way.explanation.verdict.decision == Decision::Allow);
         let out_of_reach = ways
             .out_of_reach
             .iter()
@@ -147,14 +151,17 @@ impl<'a> Answer<'a> {
             Traffic::Ports { protocol, destination, .. } => (protocol.to_string(), Some(destination)),
             Traffic::EchoRequest => ("ICMP".to_owned(), None),
         };
+        let paths: Vec<_> = judged.into_iter().map(|way| Way::new(world, question.receiver, way)).collect();
+        let open = paths.iter().any(Way::is_open);
         Answer {
             from: question.from,
             to: question.to,
             protocol,
             port,
             decision: word(if open { Decision::Allow } else { Decision::Deny }),
+            closed_by_docker: !open && paths.iter().any(Way::is_allowed),
             live,
-            paths: judged.into_iter().map(|way| Way::new(world, question.receiver, way)).collect(),
+            paths,
             out_of_reach: out_of_reach.collect(),
         }
     }
@@ -189,8 +196,18 @@ impl<'a> Answer<'a> {
             }
         }
         if self.paths.len() > 1 {
-            let open = self.paths.iter().filter(|way| way.decision == word(Decision::Allow)).count();
-            writeln!(output, "\n{open} of {} ways open", self.paths.len())?;
+            let open = self.paths.iter().filter(|way| way.is_open()).count();
+            write!(output, "\n{open} of {} ways open", self.paths.len())?;
+            match self.paths.iter().filter(|way| way.is_allowed() && way.closed_by_docker).count() {
+                0 => writeln!(output)?,
+                closed => writeln!(output, ", {closed} allowed by policy and closed by Docker")?,
+            }
+        }
+        if self.closed_by_docker {
+            writeln!(
+                output,
+                "\n{BAD}closed{BAD:#}: policy allows it, but by no way that Docker's own rules leave open"
+            )?;
         }
         for OutOfReach { endpoint, reason } in &self.out_of_reach {
             let (endpoint, reason) = (printable(endpoint), printable(reason));
@@ -205,13 +222,13 @@ impl<'a> Answer<'a> {
             Some(port) => format!("{} port {port}", self.protocol),
             None => "ping".to_owned(),
         };
-        let style = if way.decision == word(Decision::Allow) { GOOD } else { BAD };
+        let (style, decision) = match way.decision {
+            _ if way.is_open() => (GOOD, way.decision),
+            _ if way.is_allowed() => (BAD, "closed"),
+            decision => (BAD, decision),
+        };
         let (from, to) = (printable(self.from), printable(self.to));
-        writeln!(
-            output,
-            "{style}{}{style:#}  {from} -> {to}, {sent}, {}, {}",
-            way.decision, way.ip_version, way.route
-        )?;
+        writeln!(output, "{style}{decision}{style:#}  {from} -> {to}, {sent}, {}, {}", way.ip_version, way.route)?;
         writeln!(output, "  packet   {source} -> {destination} in {}", way.packet.hook.kernel_chain())?;
         for (name, judgement) in [("egress ", &way.egress), ("ingress", &way.ingress)] {
             if let Some(judgement) = judgement {
@@ -252,7 +269,8 @@ impl<'a> Way<'a> {
         Way {
             ip_version: path.family(),
             route: &path.route,
-            remark: path.route.remark(),
+            closed_by_docker: path.route.closed_by_docker().is_some(),
+            remark: path.route.closed_by_docker(),
             notes: notes(path, to),
             decision: word(verdict.decision),
             packet: &path.packet,
@@ -263,6 +281,16 @@ impl<'a> Way<'a> {
             sets: explanation.sets.iter().map(Set::new).collect(),
             suggestion,
         }
+    }
+
+    /// Whether policy allows it.
+    fn is_allowed(&self) -> bool {
+        self.decision == word(Decision::Allow)
+    }
+
+    /// Whether the connection comes about by it.
+    fn is_open(&self) -> bool {
+        self.is_allowed() && !self.closed_by_docker
     }
 
     /// The chains, rules and sets of the kernel.
