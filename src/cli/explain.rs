@@ -1,6 +1,7 @@
 //! `dockgate explain`: whether a flow is allowed, and by which rules.
 
 mod answer;
+mod gate;
 mod notes;
 mod suggestion;
 mod trace;

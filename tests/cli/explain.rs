@@ -444,9 +444,36 @@ fn a_ping_is_suggested_where_the_kind_of_policy_can_say_it() {
 }
 
 #[test]
-fn nothing_is_suggested_where_no_policy_denies() {
-    let answer = ask(&Files::shop(), "172.30.0.77", "api", &["--port", "8080"]);
-    assert!(answer.stdout.contains("  help: no rule is suggested: no policy denies it"), "{}", answer.stdout);
+fn what_the_gate_refuses_is_told_with_the_address_and_what_to_do() {
+    for (from, to) in [("172.30.0.77", "api@front"), ("api@front", "172.30.0.77"), ("host", "172.30.0.77")] {
+        let files = Files::new(&[
+            ("policies/p.yaml", &POLICY.replace("- action: Deny", "- action: Allow")),
+            ("inventory.yaml", INVENTORY),
+        ]);
+        let answer = ask(&files, from, to, &["--port", "8080"]);
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        let said = "  denied by dockgate's gate: 172.30.0.77 is an address on network front that no container is known to have\n";
+        assert!(answer.stdout.contains(said) && !answer.stdout.contains("gate: address"), "{answer:?}");
+        assert!(answer.stdout.contains("  help: where policy is in force, nobody passes"), "{answer:?}");
+        let json = ask(&files, from, to, &["--port", "8080", "-o", "json"]).json();
+        let path = &json["paths"][0];
+        assert!(path["fixed"].as_str().unwrap().starts_with("gate: ") && path["gate"]["help"].is_string(), "{json:#}");
+        assert_eq!(path["suggestion"]["reason"], "no policy denies it, so no rule of one would allow it");
+    }
+}
+
+#[test]
+fn whoever_is_outside_is_told_of_a_port_that_is_not_published() {
+    let note = "  note: api does not publish TCP port 9000 to the outside: whoever is there has to be routed to ";
+    let answer = ask(&Files::shop(), "203.0.113.9", "api", &["--port", "9000"]);
+    assert!(answer.stdout.contains(note), "{answer:?}");
+    let answer = ask(&Files::shop(), "203.0.113.9", "api", &["--port", "8080"]);
+    assert!(!answer.stdout.contains("note"), "{answer:?}");
+    let answer = ask(&publishing("['127.0.0.1:9001:9000']"), "203.0.113.9", "api", &["--port", "9000"]);
+    assert!(answer.stdout.contains(note), "the host's own loopback is not outside: {answer:?}");
+    let answer = ask(&Files::shop(), "203.0.113.9", "web", &["--ping", "-o", "json"]);
+    let notes = &answer.json()["paths"][0]["notes"];
+    assert!(notes[0].as_str().unwrap().starts_with("a ping is not published: "), "{notes}");
 }
 
 #[test]

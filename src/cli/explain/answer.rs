@@ -17,6 +17,7 @@ use crate::verdict::{Decision, Hit, Packet};
 
 use crate::cli::output::{BAD, GOOD, REMARK, printable};
 
+use super::gate::Refusal;
 use super::notes::notes;
 use super::suggestion::Suggestion;
 use super::trace::{Asking, Count, Set, counted};
@@ -77,6 +78,8 @@ struct Way<'a> {
     ingress: Option<Judgement<'a>>,
     /// The fixed rule that denied before or beside all policy.
     fixed: Option<&'a str>,
+    /// What that means, if it is one of the gate: sentences, for people.
+    gate: Option<Refusal>,
     /// The rules of the kernel that matched, in order.
     trace: Vec<Traced<'a>>,
     /// The sets that were asked on the way, in order.
@@ -151,7 +154,7 @@ impl<'a> Answer<'a> {
             Traffic::Ports { protocol, destination, .. } => (protocol.to_string(), Some(destination)),
             Traffic::EchoRequest => ("ICMP".to_owned(), None),
         };
-        let paths: Vec<_> = judged.into_iter().map(|way| Way::new(world, question.receiver, way)).collect();
+        let paths: Vec<_> = judged.into_iter().map(|way| Way::new(world, question, way)).collect();
         let open = paths.iter().any(Way::is_open);
         Answer {
             from: question.from,
@@ -187,13 +190,7 @@ impl<'a> Answer<'a> {
             for note in &way.notes {
                 writeln!(output, "  {REMARK}note{REMARK:#}: {}", printable(note))?;
             }
-            match &way.suggestion {
-                Some(known) if self.paths[..number].iter().any(|way| way.suggestion.as_ref() == Some(known)) => {
-                    writeln!(output, "  {REMARK}help{REMARK:#}: as above")?;
-                }
-                Some(suggestion) => suggestion.write(output)?,
-                None => {}
-            }
+            way.write_help(output, &self.paths[..number])?;
         }
         if self.paths.len() > 1 {
             let open = self.paths.iter().filter(|way| way.is_open()).count();
@@ -235,8 +232,10 @@ impl<'a> Answer<'a> {
                 judgement.write(output, name)?;
             }
         }
-        if let Some(fixed) = way.fixed {
-            writeln!(output, "  denied by dockgate's own rule: {}", printable(fixed))?;
+        match (&way.gate, way.fixed) {
+            (Some(gate), _) => writeln!(output, "  denied by dockgate's gate: {}", printable(&gate.reason))?,
+            (None, Some(fixed)) => writeln!(output, "  denied by dockgate's own rule: {}", printable(fixed))?,
+            (None, None) => {}
         }
         let sides = [(Direction::Egress, &way.egress), (Direction::Ingress, &way.ingress)];
         if sides.iter().any(|(_, side)| side.as_ref().is_some_and(|judgement| !judgement.asked.is_empty())) {
@@ -252,7 +251,7 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn new(world: World<'a>, to: &End, way: Judged<'a>) -> Way<'a> {
+    fn new(world: World<'a>, question: &Question<'_>, way: Judged<'a>) -> Way<'a> {
         let Judged { path, explanation, suggestion, counters } = way;
         let (compiled, verdict, counters) = (world.compiled, &explanation.verdict, counters.as_ref());
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
@@ -271,15 +270,29 @@ impl<'a> Way<'a> {
             route: &path.route,
             closed_by_docker: path.route.closed_by_docker().is_some(),
             remark: path.route.closed_by_docker(),
-            notes: notes(path, to),
+            notes: notes(path, question.receiver, question.traffic),
             decision: word(verdict.decision),
             packet: &path.packet,
             egress: judgement(&path.source, Direction::Egress),
             ingress: judgement(&path.destination, Direction::Ingress),
             fixed: fixed.map(|hit| hit.comment.as_str()),
+            gate: fixed.and_then(|hit| Refusal::new(&hit.comment, path, world.inventory)),
             trace: verdict.trace.iter().map(|hit| Traced::new(compiled, hit, counters)).collect(),
             sets: explanation.sets.iter().map(Set::new).collect(),
             suggestion,
+        }
+    }
+
+    /// What would allow it, unless that was said of a way before.
+    fn write_help(&self, output: &mut dyn Write, before: &[Way<'_>]) -> io::Result<()> {
+        let help = |way: &Way<'_>| way.gate.as_ref().map(|gate| gate.help.clone());
+        let Some(suggestion) = &self.suggestion else { return Ok(()) };
+        if before.iter().any(|way| help(way) == help(self) && way.suggestion.as_ref() == Some(suggestion)) {
+            return writeln!(output, "  {REMARK}help{REMARK:#}: as above");
+        }
+        match help(self) {
+            Some(help) => writeln!(output, "  {REMARK}help{REMARK:#}: {}", printable(&help)),
+            None => suggestion.write(output),
         }
     }
 
