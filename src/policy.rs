@@ -322,15 +322,18 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Whether any selector asks for a label of this key.
-    pub fn asks_for_label(&self, key: &str) -> bool {
-        let asks = |selector: &Selector| selector.asks_for(key);
-        self.policies.iter().any(|policy| {
+    /// The keys of the labels that selectors ask for, each with the number of selectors that do.
+    pub fn label_keys(&self) -> BTreeMap<&str, usize> {
+        let mut keys = BTreeMap::new();
+        for policy in &self.policies {
             let rules = policy.ingress.iter().chain(&policy.egress).flatten();
             let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
-            let mut of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
-            asks(&policy.selector) || of_peers.any(asks)
-        })
+            let of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
+            for key in [&policy.selector].into_iter().chain(of_peers).flat_map(Selector::keys) {
+                *keys.entry(key).or_default() += 1;
+            }
+        }
+        keys
     }
 }
 

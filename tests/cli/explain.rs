@@ -493,6 +493,21 @@ fn this_host_is_exempt_from_the_policy_on_its_containers() {
 }
 
 #[test]
+fn what_is_suggested_names_others_by_the_labels_that_the_policies_use() {
+    let inventory = INVENTORY.replace("labels: {app: batch}", "labels: {role: worker, svc: batch}");
+    let inventory = inventory.replace("labels: {app: api}", "labels: {app: api, svc: api}");
+    let policy = POLICY.replace("app == 'api'", "svc == 'api'").replace("app == 'web'", "svc in {'web', 'cron'}");
+    let question = ["--port", "8080", "--ip-version", "4", "-o", "json"];
+    for (policy, expected) in [(policy, "selector: svc == 'batch'"), (POLICY.to_owned(), "selector: role == 'worker'")]
+    {
+        let files = Files::new(&[("policies/p.yaml", &policy), ("inventory.yaml", &inventory)]);
+        let json = ask(&files, "batch", "api@front", &question).json();
+        let rule = json["paths"][0]["suggestion"]["additions"][0]["rule"].as_str().unwrap();
+        assert!(rule.contains(expected), "{expected}: {rule}");
+    }
+}
+
+#[test]
 fn a_name_that_others_have_too_is_not_suggested() {
     // One in another namespace, and one in the same.
     let worker = "    - name: other\n      labels: {role: worker, app: worker}\n      networks: [front]\n    - name: second\n      \
@@ -505,7 +520,7 @@ fn a_name_that_others_have_too_is_not_suggested() {
     assert!(rule.contains("selector: app == 'batch'"), "role is another service's, too: {rule}");
     let json = ask(&files, "other", "api@front", &["--port", "8080", "--ip-version", "4", "-o", "json"]).json();
     let rule = json["paths"][0]["suggestion"]["additions"][0]["rule"].as_str().unwrap();
-    let named = "    selector: role == 'worker'\n    namespaceSelector: projectcalico.org/name == 'default'\n";
+    let named = "    selector: app == 'worker'\n    namespaceSelector: projectcalico.org/name == 'default'\n";
     assert!(rule.contains(named), "a container of another namespace is named with it: {rule}");
 }
 
