@@ -75,7 +75,7 @@ impl PolicyKind {
         )
     }
 
-    /// The name as it is printed; Kubernetes' own NetworkPolicy is told apart from Calico's.
+    /// The name for machines; Kubernetes' own NetworkPolicy is told apart from Calico's.
     pub fn name(self) -> &'static str {
         match self {
             PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
@@ -85,6 +85,11 @@ impl PolicyKind {
             PolicyKind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
             PolicyKind::StagedNetworkPolicy => "StagedNetworkPolicy",
         }
+    }
+
+    /// The name of a kind for people, from [`PolicyKind::name`]: no file has a kind `KubernetesNetworkPolicy`.
+    pub fn in_words(name: &str) -> &str {
+        if name == PolicyKind::KubernetesNetworkPolicy.name() { "Kubernetes NetworkPolicy" } else { name }
     }
 }
 

@@ -114,6 +114,15 @@ fn of_a_rule_with_several_peers_each_is_told() {
                  is 'api'); source api@front is in a namespace that does not match kubernetes.io/metadata.name == \
                  \"other\" (kubernetes.io/metadata.name is 'shop')";
     assert!(trace(&answer).contains(&batch), "{}", answer.stdout);
+    for line in [
+        "  ingress  deny at batch@front: no rule matched; end of tier default after Kubernetes NetworkPolicy shop/batch (",
+        "        Kubernetes NetworkPolicy shop/batch (policies/p.yaml:",
+        "  help: for policy to allow it, add to Kubernetes NetworkPolicy shop/batch, after",
+    ] {
+        assert!(answer.stdout.contains(line), "{line}: {}", answer.stdout);
+    }
+    let json = ask(&tiers(), "api@front", "batch", &["--port", "80", "-o", "json"]).json();
+    assert_eq!(json["paths"][0]["ingress"]["decided_by"]["kind"], "KubernetesNetworkPolicy");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::compile::{Compiled, Origin, policies_of};
 use crate::dataplane::{Counters, CountersByRule};
 use crate::inventory::Endpoint;
 use crate::net::Family;
-use crate::policy::Direction;
+use crate::policy::{Direction, PolicyKind};
 use crate::ruleset::Action;
 use crate::verdict::path::{End, Path, Paths, Route, Traffic};
 use crate::verdict::reason::{Explanation, World};
@@ -385,9 +385,10 @@ impl<'a> Decider<'a> {
 
 impl std::fmt::Display for Decider<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = PolicyKind::in_words(self.kind);
         match self.rule {
-            Some(rule) => write!(f, "{} {} {}[{rule}]", self.kind, self.policy, self.direction)?,
-            None => write!(f, "no rule matched; end of tier {} after {} {}", self.tier, self.kind, self.policy)?,
+            Some(rule) => write!(f, "{kind} {} {}[{rule}]", self.policy, self.direction)?,
+            None => write!(f, "no rule matched; end of tier {} after {kind} {}", self.tier, self.policy)?,
         }
         write!(f, " ({}:{}:{})", printable(&self.file.to_string_lossy()), self.line, self.column)
     }
