@@ -6,6 +6,7 @@
 
 mod chains;
 pub mod clause;
+mod gate;
 mod meaning;
 mod rules;
 mod sets;
@@ -22,6 +23,7 @@ use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::{AntiSpoofing, Binding, Role, Ruleset, SetName};
 
 pub use clause::Clause;
+pub use gate::Gate;
 pub use meaning::Meaning;
 
 pub(crate) use rules::exists_in;

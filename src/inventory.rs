@@ -139,6 +139,11 @@ impl Unenforceable {
 }
 
 impl PublishedPort {
+    /// The only address of the host at which it is; `None` is all.
+    pub fn bound_to(&self) -> Option<IpAddr> {
+        self.host_address.filter(|address| !address.is_unspecified())
+    }
+
     /// Whether both would be the same port of the host, which only one container can hold.
     fn collides_with(&self, other: &PublishedPort) -> bool {
         let on_one = |one: Option<IpAddr>, other: Option<IpAddr>| match (one, other) {

@@ -75,7 +75,7 @@ impl PolicyKind {
         )
     }
 
-    /// The name as it is printed; Kubernetes' own NetworkPolicy is told apart from Calico's.
+    /// The name for machines; Kubernetes' own NetworkPolicy is told apart from Calico's.
     pub fn name(self) -> &'static str {
         match self {
             PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
@@ -85,6 +85,11 @@ impl PolicyKind {
             PolicyKind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
             PolicyKind::StagedNetworkPolicy => "StagedNetworkPolicy",
         }
+    }
+
+    /// The name of a kind for people, from [`PolicyKind::name`]: no file has a kind `KubernetesNetworkPolicy`.
+    pub fn in_words(name: &str) -> &str {
+        if name == PolicyKind::KubernetesNetworkPolicy.name() { "Kubernetes NetworkPolicy" } else { name }
     }
 }
 
@@ -322,15 +327,18 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Whether any selector asks for a label of this key.
-    pub fn asks_for_label(&self, key: &str) -> bool {
-        let asks = |selector: &Selector| selector.asks_for(key);
-        self.policies.iter().any(|policy| {
+    /// The keys of the labels that selectors ask for, each with the number of selectors that do.
+    pub fn label_keys(&self) -> BTreeMap<&str, usize> {
+        let mut keys = BTreeMap::new();
+        for policy in &self.policies {
             let rules = policy.ingress.iter().chain(&policy.egress).flatten();
             let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
-            let mut of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
-            asks(&policy.selector) || of_peers.any(asks)
-        })
+            let of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
+            for key in [&policy.selector].into_iter().chain(of_peers).flat_map(Selector::keys) {
+                *keys.entry(key).or_default() += 1;
+            }
+        }
+        keys
     }
 }
 

@@ -352,7 +352,7 @@ impl<'a> Questioner<'a> {
         let found = self.finder.paths(from, to, traffic, &Family::ALL);
         let mut paths = found.map(|paths| paths.judged).unwrap_or_default();
         // Docker says no to these, whatever policy says.
-        paths.retain(|path| path.route.remark().is_none());
+        paths.retain(|path| path.route.closed_by_docker().is_none());
         paths
     }
 

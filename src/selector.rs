@@ -127,11 +127,6 @@ impl Selector {
         self.0 == Expression::Global
     }
 
-    /// Whether its answer can depend on a label.
-    pub fn asks_for(&self, key: &str) -> bool {
-        self.0.asks_for(key)
-    }
-
     /// Whether an object with these labels is selected. `global()` matches everything: it has a meaning of its own only
     /// [on namespaces](Selector::on_namespaces).
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {

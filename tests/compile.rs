@@ -456,6 +456,44 @@ spec:
     assert_eq!(evaluate(&ruleset, &itself).decision, Decision::Allow, "the host itself");
 }
 
+/// The same number at different addresses of the host is as many ports.
+#[test]
+fn a_port_number_at_two_addresses_leads_to_two_services() {
+    use Decision::{Allow, Deny};
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api}
+spec: {selector: app == 'api', ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: db}
+spec: {selector: app == 'db', ingress: [{action: Allow, source: {nets: [203.0.113.9/32]}}]}
+";
+    let publish = |address: &str, container_port| PublishedPort {
+        host_address: address.parse().ok(),
+        host_port: Some(8080),
+        container_port,
+        protocol: Protocol::TCP,
+    };
+    let mut api = container("api", "api", "front", Some((1, 2)));
+    api.published = vec![publish("192.0.2.1", 80), publish("192.0.2.2", 81)];
+    let mut db = container("db", "db", "back", Some((2, 2)));
+    db.published = vec![publish("192.0.2.3", 80)];
+    let ruleset = compiled(policy, &inventory(vec![network("front", 1), network("back", 2)], vec![api, db])).ruleset;
+    for (address, client, decision) in [
+        ("192.0.2.1", "203.0.113.8", Allow),
+        ("192.0.2.2", "203.0.113.8", Deny),
+        ("192.0.2.3", "203.0.113.8", Deny),
+        ("192.0.2.3", "203.0.113.9", Allow),
+        ("192.0.2.4", "203.0.113.8", Allow),
+    ] {
+        let packet = Packet { hook: Hook::Input, destination_port: Some(8080), ..tcp(client, None, address, None) };
+        assert_eq!(evaluate(&ruleset, &packet).decision, decision, "{client} to {address}");
+    }
+}
+
 /// Behind the proxy the destination has the container's address, whatever the family of the client.
 #[test]
 fn blocks_of_the_destination_are_about_the_container_behind_a_published_port() {

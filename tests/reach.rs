@@ -78,7 +78,7 @@ fn asked(world: &Inventory, compiled: &Compiled, from: &End, to: &End, traffic: 
         Traffic::EchoRequest => None,
     };
     let mut answers = Answers::new();
-    for path in paths.judged.iter().filter(|path| path.route.remark().is_none()) {
+    for path in paths.judged.iter().filter(|path| path.route.closed_by_docker().is_none()) {
         let family = path.family();
         let decision = evaluate(&compiled.ruleset, &path.packet).decision;
         let receiver = path.destination.as_ref().filter(|_| !matches!(path.route, Route::ThroughPublishedPort { .. }));

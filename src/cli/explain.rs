@@ -1,6 +1,8 @@
 //! `dockgate explain`: whether a flow is allowed, and by which rules.
 
 mod answer;
+mod gate;
+mod notes;
 mod suggestion;
 mod trace;
 
@@ -37,7 +39,7 @@ use suggestion::Suggestion;
 /// Compiles the policies as `run` does and walks the very rules that the kernel gets. A connection can have several
 /// ways: IPv4 and IPv6, and every network that both ends share; each is judged. The trace has every rule that was asked,
 /// and what in it did not hold; for a way that is denied, the rules follow that would allow it, tried out before. Exit
-/// code 0: at least one way is open; 1: all are denied; 2: the question has no answer.
+/// code 0: at least one way is open; 1: all are denied, or closed by Docker's own rules; 2: the question has no answer.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Who connects: container, CONTAINER@NETWORK, address, or `host`
@@ -48,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "END")]
     to: String,
 
-    /// Port of the destination, as in 80/tcp, 53/udp or 80; the container's own when it is published under another
+    /// Port of the destination, as in 80/tcp, 53/udp or 80: of a container its own, of `host` the one that is published
     #[arg(long, value_name = "PORT", value_parser = port, required_unless_present = "ping")]
     port: Option<(u16, Protocol)>,
 
@@ -100,11 +102,13 @@ impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let policies = self.policies.require()?;
         let inventory = self.world.inventory().await?;
-        let find = |text: &str| End::find(&inventory, text).map_err(|error| self.unknown_end(&error));
+        let find = |text: &str| End::find(&inventory, text).map_err(|error| self.failure(&error));
         let (from, to) = (find(&self.from)?, find(&self.to)?);
         let families = self.ip_version.map_or(Family::ALL.to_vec(), |family| vec![family]);
         let traffic = self.traffic();
-        let ways = Finder::new(&inventory).paths(&from, &to, traffic, &families)?;
+        let ways = Finder::new(&inventory)
+            .connections(&from, &to, traffic, &families)
+            .map_err(|error| self.failure(&error))?;
         let options = Options { deny_action: self.deny_action, log_group: self.log_group };
         let compiled = compile::compile(&policies, &inventory, &options);
         let world = World { policies: &policies, inventory: &inventory, compiled: &compiled };
@@ -112,11 +116,11 @@ impl Arguments {
         let counters = if self.live { Some(self.counters(world, &ways)?) } else { None };
         let judged = ways.judged.iter().zip(&explanations).enumerate().map(|(number, (path, explanation))| {
             let is_denied = explanation.verdict.decision == Decision::Deny;
-            let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, traffic, &options)));
+            let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, &options)));
             let counters = counters.as_ref().and_then(|counters| counters.get(number).cloned());
             Judged { path, explanation, suggestion, counters }
         });
-        let question = Question { from: &self.from, to: &self.to, traffic };
+        let question = Question { from: &self.from, to: &self.to, receiver: &to, traffic };
         let answer = Answer::new(&question, world, &ways, judged.collect(), self.live);
         match self.output {
             AnswerFormat::Json => json(output, &answer)?,
@@ -147,27 +151,52 @@ impl Arguments {
         }
     }
 
-    fn unknown_end(&self, error: &path::Error) -> anyhow::Error {
-        let source = self.world.option().map(|option| format!(" with the same {option}")).unwrap_or_default();
-        Failure {
-            message: error.to_string(),
-            help: format!("`dockgate get endpoints`{source} lists containers, networks and addresses"),
-        }
-        .into()
+    /// Why there is no answer, and what to ask instead.
+    fn failure(&self, error: &path::Error) -> anyhow::Error {
+        let help = match error {
+            path::Error::Published { container, container_port, protocol, .. } => format!(
+                "ask about that container: `--to {container} --port {container_port}/{}`",
+                protocol.to_string().to_ascii_lowercase()
+            ),
+            path::Error::NoContainer => "name a container as one of the ends".to_owned(),
+            path::Error::NoNetwork(container) => format!(
+                "nothing but its own loopback is in reach of it; `docker network connect NETWORK {container}` puts it on one"
+            ),
+            path::Error::Unspecified(_) => "name this host as `host`, a container, or one address".to_owned(),
+            path::Error::Group(_) => {
+                "ask about the containers one by one: what is sent to all of a network passes if the policies of all allow it"
+                    .to_owned()
+            }
+            path::Error::LinkLocal(_) => "name the container, or take an address that it has from Docker".to_owned(),
+            path::Error::Loopback(_) => {
+                "for this host ask with `--to host`, and for another container with its name".to_owned()
+            }
+            path::Error::Itself(_) | path::Error::NoCommonFamily | path::Error::OutOfReach { .. } => {
+                return error.clone().into();
+            }
+            path::Error::Unknown(_) | path::Error::Ambiguous(_) | path::Error::NotAttached { .. } => {
+                let source = self.world.option().map(|option| format!(" with the same {option}")).unwrap_or_default();
+                format!("`dockgate get endpoints`{source} lists containers, networks and addresses")
+            }
+        };
+        Failure { message: error.to_string(), help }.into()
     }
 }
 
 /// The answer about a connection of a test, for people and for machines. `None` where it has no way.
 pub(super) fn evidence(world: World<'_>, evidence: &Evidence) -> anyhow::Result<Option<(String, Value)>> {
     let Evidence { from, to, sender, receiver, traffic, families } = evidence;
-    let Ok(ways) = Finder::new(world.inventory).paths(sender, receiver, *traffic, families) else { return Ok(None) };
+    let Ok(ways) = Finder::new(world.inventory).connections(sender, receiver, *traffic, families) else {
+        return Ok(None);
+    };
     let explanations: Vec<_> = ways.judged.iter().map(|path| world.explain(path)).collect();
     let judged = ways.judged.iter().zip(&explanations).map(|(path, explanation)| {
         let is_denied = explanation.verdict.decision == Decision::Deny;
-        let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, *traffic, &Options::default())));
+        let suggestion = is_denied.then(|| Suggestion::new(remedy(world, path, &Options::default())));
         Judged { path, explanation, suggestion, counters: None }
     });
-    let answer = Answer::new(&Question { from, to, traffic: *traffic }, world, &ways, judged.collect(), false);
+    let answer =
+        Answer::new(&Question { from, to, receiver, traffic: *traffic }, world, &ways, judged.collect(), false);
     let mut text = Vec::new();
     answer.write(&mut text, false)?;
     let value = serde_json::to_value(&answer).context("cannot print the trace as JSON")?;

@@ -16,6 +16,7 @@ use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, RuleAction, Tier};
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
+use super::gate::Gate;
 use super::meaning::Meaning;
 use super::rules::{self, Published};
 use super::sets::SetBuilder;
@@ -148,7 +149,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 negated: false,
             };
             let matches = vec![claimed, self.unknown(Side::Source)];
-            chain.push(rule(matches, Action::Drop, "gate: address of a bridge network from elsewhere"));
+            chain.push(rule(matches, Action::Drop, Gate::Elsewhere.to_string()));
         }
         chain
     }
@@ -207,7 +208,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let mut chain = self.neighbour_discovery(Some(&Match::OutInterface(governed.bridge.clone())));
         chain.extend(Self::flow_checks());
         // -m set ! --match-set dg-4-known src,src -j DROP
-        let comment = format!("gate: unknown source on {network}");
+        let comment = format!("{} on {network}", Gate::UnknownSource);
         chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
         for class in &governed.egress {
             let target = self.class_chain(class, Direction::Egress, None);
@@ -227,7 +228,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             chain.push(rule(matches, Action::Goto(group.clone()), format!("to every endpoint of {network}")));
         }
         // -m set ! --match-set dg-4-known dst,dst -j DROP
-        let comment = format!("gate: unknown destination on {network}");
+        let comment = format!("{} on {network}", Gate::UnknownDestination);
         chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
         chain.push(self.errors_about_flows());
         for class in &governed.ingress {
@@ -272,7 +273,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             kind: SetKind::NetInterface,
             negated: true,
         };
-        let comment = format!("gate: unlisted destination on {}", governed.network.name);
+        let comment = format!("{} on {}", Gate::UnlistedDestination, governed.network.name);
         for net in subnets(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }, unlisted.clone()];
             // -p tcp -d SUBNET -m set ! --match-set dg-4-listed dst,dst -j REJECT --reject-with tcp-reset

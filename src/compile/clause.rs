@@ -10,7 +10,7 @@ use crate::ruleset::Side;
 use crate::selector::Selector;
 
 use super::chains::published::services;
-use super::rules::{absences, absences_for_published};
+use super::rules::{Published, absences, absences_for_published};
 use super::sets::SetBuilder;
 
 /// A condition of a policy rule.
@@ -77,8 +77,8 @@ pub struct Service<'a> {
     pub endpoint: &'a Endpoint<'a>,
     /// The protocol.
     pub protocol: Protocol,
-    /// The port of the host.
-    pub host_port: u16,
+    /// Its own port. That of the host would not say which: at different addresses it can lead to different ones.
+    pub port: u16,
 }
 
 /// Why a rule has no counterpart in the chains of a family, or in those for a service; empty where it has one.
@@ -91,10 +91,11 @@ pub fn absent(
 ) -> Vec<Clause> {
     let Some(service) = service else { return absences(rule, family).collect() };
     let sets = SetBuilder::new(policies, inventory, &[]);
-    let is_asked = |protocol: Protocol, port: u16| protocol == service.protocol && port == service.host_port;
     let published = services(service.endpoint, family);
-    let asked = published.iter().find(|(port, _)| is_asked(port.protocol, port.number));
-    let absences = asked.map(|(_, published)| absences_for_published(&sets, rule, family, published));
+    let is_asked =
+        |published: &&Published<'_>| published.protocol == service.protocol && published.port == service.port;
+    let asked = published.iter().map(|(_, published)| published).find(is_asked);
+    let absences = asked.map(|published| absences_for_published(&sets, rule, family, published));
     absences.into_iter().flatten().collect()
 }
 

@@ -42,7 +42,7 @@ fn with_suggestion(inventory: &Inventory, text: &str, error: &Error) -> String {
 
 /// Whole containers, as far as the selector does not tell their networks apart.
 fn selected(inventory: &Inventory, selector: &Selector) -> Vec<(String, End)> {
-    let by_network = selector.asks_for(NETWORK_LABEL);
+    let by_network = selector.keys().contains(NETWORK_LABEL);
     let mut seen: BTreeSet<(&ContainerId, Option<&str>)> = BTreeSet::new();
     let endpoints = inventory.endpoints();
     let mut found = Vec::new();

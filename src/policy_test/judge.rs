@@ -173,7 +173,7 @@ impl<'a> Judge<'a> {
 
     /// A way as a connection of a client; `None` for one to a port of this host that is a container's.
     fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
-        let mut closed_by_docker = path.route.remark().map(str::to_owned);
+        let mut closed_by_docker = path.route.closed_by_docker().map(str::to_owned);
         let via = match (&path.route, traffic) {
             (Route::ThroughPublishedPort { .. }, _) => Via::Proxy,
             (Route::ToHost { .. }, Traffic::Ports { protocol, destination, .. }) => {

@@ -138,18 +138,6 @@ impl Expression {
         }
     }
 
-    /// Whether a label of this key stands in it anywhere.
-    pub(super) fn asks_for(&self, key: &str) -> bool {
-        match self {
-            Expression::All | Expression::Global => false,
-            Expression::Label { key: own, .. } => own == key,
-            Expression::Not(operand) => operand.asks_for(key),
-            Expression::And(operands) | Expression::Or(operands) => {
-                operands.iter().any(|operand| operand.asks_for(key))
-            }
-        }
-    }
-
     /// Whether these labels are selected.
     pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {

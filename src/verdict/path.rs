@@ -5,6 +5,7 @@
 //! The way of a flow decides the hook, so every answer about policy starts here.
 
 mod end;
+mod published;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +87,8 @@ pub enum Route {
         from: Option<String>,
         /// The port of the host.
         port: u16,
+        /// The port of the container behind it.
+        container_port: u16,
     },
 }
 
@@ -98,10 +101,10 @@ impl fmt::Display for Route {
             Route::FromOutside { to, .. } => write!(f, "from the outside to network {to}"),
             Route::ToHost { from } => write!(f, "from network {from} to this host"),
             Route::FromHost { to } => write!(f, "from this host to network {to}"),
-            Route::ThroughPublishedPort { from: Some(from), port } => {
+            Route::ThroughPublishedPort { from: Some(from), port, .. } => {
                 write!(f, "from network {from} through port {port} of this host")
             }
-            Route::ThroughPublishedPort { from: None, port } => {
+            Route::ThroughPublishedPort { from: None, port, .. } => {
                 write!(f, "from the outside through port {port} of this host")
             }
         }
@@ -109,8 +112,8 @@ impl fmt::Display for Route {
 }
 
 impl Route {
-    /// What Docker's own rules add to the verdict, where they are known to.
-    pub fn remark(&self) -> Option<&'static str> {
+    /// Why Docker's own rules close it whatever the verdict, where they are known to.
+    pub fn closed_by_docker(&self) -> Option<&'static str> {
         match self {
             Route::BetweenNetworks { .. } => {
                 Some("Docker's own rules isolate its networks from each other, whatever policy allows")
@@ -169,12 +172,39 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// The container has nothing to be reached by.
+    #[error("container {0} is on no network")]
+    NoNetwork(String),
+    /// All addresses of a machine are no end.
+    #[error("`{0}` is nobody's address: it stands for all that a machine has")]
+    Unspecified(IpAddr),
+    /// A multicast or broadcast address.
+    #[error("`{0}` is the address of many receivers at once, and a connection has one")]
+    Group(IpAddr),
+    /// An address that means something on one link only, and no link that it is on is known.
+    #[error("`{0}` counts on a single link only, and nobody on a Docker network here is known to have it")]
+    LinkLocal(IpAddr),
+    /// What is sent to a loopback address stays where it is.
+    #[error("`{0}` is the sender's own loopback: what is sent there never leaves the sender")]
+    Loopback(IpAddr),
     /// Both ends are one network stack.
     #[error("both ends are the container {0}: what it sends to itself never leaves it")]
     Itself(String),
     /// Neither end is a container, nor on a container network.
     #[error("neither end is on a Docker network: dockgate judges only traffic of containers")]
     NoContainer,
+    /// What asks for a port of this host that a container publishes is no container either.
+    #[error("port {port} of this host leads to port {container_port} of container {container}")]
+    Published {
+        /// The port of the host.
+        port: u16,
+        /// The container.
+        container: String,
+        /// Its own port.
+        container_port: u16,
+        /// TCP, UDP or SCTP.
+        protocol: Protocol,
+    },
     /// No family, or none that is asked for, in which both ends have an address.
     #[error("the two ends have no address of the same family")]
     NoCommonFamily,
@@ -215,7 +245,8 @@ impl<'a> Finder<'a> {
         &self.endpoints
     }
 
-    /// All ways of a flow, in the families asked for in which both ends have an address.
+    /// All ways of a flow, in the families asked for in which both ends have an address. What is sent to this host ends
+    /// there, also where a container publishes the port: see [`Finder::connections`].
     pub fn paths(&self, from: &End, to: &End, traffic: Traffic, families: &[Family]) -> Result<Paths<'a>, Error> {
         let inventory = self.inventory;
         if let (End::Container { container: source, .. }, End::Container { container: destination, .. }) = (from, to)
@@ -223,6 +254,11 @@ impl<'a> Finder<'a> {
         {
             let name = inventory.containers.get(source).map_or_else(|| source.to_string(), |found| found.name.clone());
             return Err(Error::Itself(name));
+        }
+        if let (End::Container { .. } | End::Address(_), End::Host(Some(address))) = (from, to)
+            && address.is_loopback()
+        {
+            return Err(Error::Loopback(*address));
         }
         let mut judged = Vec::new();
         for &family in families {
@@ -260,6 +296,13 @@ fn network_of(inventory: &Inventory, address: IpAddr) -> Option<(&Network, &Inte
     inventory.networks.values().filter(holds).find_map(|network| Some((network, network.bridge.as_ref()?)))
 }
 
+/// The endpoint on a bridge whose interface gives itself this link-local address.
+fn on_link<'e, 'a>(endpoints: &'e [Endpoint<'a>], address: IpAddr) -> Option<&'e Endpoint<'a>> {
+    let mut reached = endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none());
+    let link_local = |endpoint: &Endpoint<'_>| Some(IpAddr::from(endpoint.attachment?.mac?.link_local()));
+    reached.find(|endpoint| link_local(endpoint) == Some(address))
+}
+
 fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, family: Family) -> Vec<Point<'a>> {
     match end {
         End::Container { .. } => endpoints
@@ -272,7 +315,12 @@ fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, f
             })
             .collect(),
         End::Address(address) if Family::of(*address) == family => {
-            vec![Point { endpoint: None, bridge: network_of(inventory, *address), address: *address }]
+            // No subnet says on which bridge a link-local address is.
+            let endpoint = on_link(endpoints, *address).cloned();
+            let of_endpoint =
+                || endpoint.as_ref().and_then(|found| Some((found.network?, found.network?.bridge.as_ref()?)));
+            let bridge = network_of(inventory, *address).or_else(of_endpoint);
+            vec![Point { endpoint, bridge, address: *address }]
         }
         End::Address(_) | End::Host(_) => vec![],
     }
@@ -333,44 +381,6 @@ impl Ends<'_> {
         let own = address.filter(|address| !address.is_loopback());
         let host = self.host(network, own).filter(|_| address.is_none_or(|given| Family::of(given) == self.family))?;
         Some(self.path(Hook::Output, Route::FromHost { to: network.name.clone() }, &host, destination))
-    }
-
-    /// The ways through `docker-proxy`. Containers always take it when they use an address of the host; clients from
-    /// outside take it where Docker has no DNAT: in a family that the container does not have, and in IPv6 on engines
-    /// that leave ip6tables alone, which is their default up to version 26.
-    fn through_published_ports<'a>(&self, endpoints: &[Endpoint<'a>], sources: &[Point<'a>]) -> Vec<Path<'a>> {
-        let Traffic::Ports { protocol, destination: wanted, .. } = self.traffic else { return vec![] };
-        let reached: Vec<_> = endpoints
-            .iter()
-            .filter(|endpoint| self.to.includes(endpoint) && endpoint.unenforceable.is_none())
-            .collect();
-        // The published ports are the container's, so one of its endpoints stands for all.
-        let Some(endpoint) = reached.first() else { return vec![] };
-        let has_family = reached.iter().any(|endpoint| endpoint.address(self.family).is_some());
-        let mut ways = Vec::new();
-        for published in &endpoint.container.published {
-            let Some(port) = published.host_port else { continue };
-            let bound_to = published.host_address.filter(|address| !address.is_unspecified());
-            let right = published.protocol == protocol && published.container_port == wanted;
-            if !right || bound_to.is_some_and(|address| Family::of(address) != self.family || address.is_loopback()) {
-                continue;
-            }
-            for source in sources {
-                let proxied = source.bridge.is_some() || !has_family || self.family == Family::V6;
-                let address = match source.bridge {
-                    Some((network, _)) => self.host(network, bound_to).map(|host| host.address),
-                    // Which of its addresses the host has outside is not in the inventory, and no rule asks for it.
-                    None => Some(bound_to.unwrap_or(unspecified(self.family))),
-                };
-                let (true, Some(address)) = (proxied, address) else { continue };
-                let host = Point { endpoint: Some((*endpoint).clone()), bridge: None, address };
-                let from = source.bridge.map(|(network, _)| network.name.clone());
-                let mut way = self.path(Hook::Input, Route::ThroughPublishedPort { from, port }, source, &host);
-                way.packet.destination_port = Some(port);
-                ways.push(way);
-            }
-        }
-        ways
     }
 
     /// This host on a network: the address that was given, else its gateway address there.

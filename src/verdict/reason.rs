@@ -278,8 +278,8 @@ impl<'a> World<'a> {
         let (last, decider, _) = visit.asked.iter().rev().find(|(.., matched)| *matched)?;
         let decided_by = origins.get(&decider.comment)?;
         let service = match (behind_port, &path.route) {
-            (Some(endpoint), Route::ThroughPublishedPort { port, .. }) => {
-                Some(Service { endpoint, protocol: path.packet.protocol, host_port: *port })
+            (Some(endpoint), Route::ThroughPublishedPort { container_port, .. }) => {
+                Some(Service { endpoint, protocol: path.packet.protocol, port: *container_port })
             }
             _ => None,
         };

@@ -14,7 +14,7 @@ use crate::compile::{Options, compile};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicyKind, PolicySet, Rule, Severity, SourceFile, load};
 use crate::ruleset::Action;
 
-use super::path::{Path, Route, Traffic};
+use super::path::{Path, Route};
 use super::reason::{Asking, Explanation, TierTrace, World};
 use super::{Decision, evaluate};
 
@@ -79,9 +79,8 @@ pub enum Hopeless {
     },
 }
 
-/// Finds the rules that would have allowed a way of a flow. `traffic` is what was asked about, with the container's own
-/// port where it is published under another.
-pub fn remedy(world: World<'_>, path: &Path<'_>, traffic: Traffic, options: &Options) -> Result<Remedy, Hopeless> {
+/// Finds the rules that would have allowed a way of a flow.
+pub fn remedy(world: World<'_>, path: &Path<'_>, options: &Options) -> Result<Remedy, Hopeless> {
     let mut policies = world.policies.clone();
     let mut additions = Vec::new();
     for _ in 0..LIMIT {
@@ -92,7 +91,7 @@ pub fn remedy(world: World<'_>, path: &Path<'_>, traffic: Traffic, options: &Opt
             if explanation.verdict.decision == Decision::Allow {
                 None
             } else {
-                Some(Search { world, path, traffic, options }.addition(&explanation)?)
+                Some(Search { world, path, options }.addition(&explanation)?)
             }
         };
         match found {
@@ -111,7 +110,6 @@ pub fn remedy(world: World<'_>, path: &Path<'_>, traffic: Traffic, options: &Opt
 struct Search<'s, 'a> {
     world: World<'a>,
     path: &'s Path<'s>,
-    traffic: Traffic,
     options: &'s Options,
 }
 
@@ -187,8 +185,8 @@ impl Search<'_, '_> {
     /// What is sent, as the policy that is asked sees it.
     fn sent(&self, asking: &Asking<'_>) -> rule::Sent {
         let packet = &self.path.packet;
-        let port = match self.traffic {
-            Traffic::Ports { destination, .. } if asking.behind_port.is_some() => Some(destination),
+        let port = match self.path.route {
+            Route::ThroughPublishedPort { container_port, .. } if asking.behind_port.is_some() => Some(container_port),
             _ => packet.destination_port,
         };
         rule::Sent { protocol: packet.protocol, port, icmp: packet.icmp }

@@ -114,6 +114,15 @@ fn of_a_rule_with_several_peers_each_is_told() {
                  is 'api'); source api@front is in a namespace that does not match kubernetes.io/metadata.name == \
                  \"other\" (kubernetes.io/metadata.name is 'shop')";
     assert!(trace(&answer).contains(&batch), "{}", answer.stdout);
+    for line in [
+        "  ingress  deny at batch@front: no rule matched; end of tier default after Kubernetes NetworkPolicy shop/batch (",
+        "        Kubernetes NetworkPolicy shop/batch (policies/p.yaml:",
+        "  help: for policy to allow it, add to Kubernetes NetworkPolicy shop/batch, after",
+    ] {
+        assert!(answer.stdout.contains(line), "{line}: {}", answer.stdout);
+    }
+    let json = ask(&tiers(), "api@front", "batch", &["--port", "80", "-o", "json"]).json();
+    assert_eq!(json["paths"][0]["ingress"]["decided_by"]["kind"], "KubernetesNetworkPolicy");
 }
 
 #[test]
@@ -131,6 +140,143 @@ fn behind_a_published_port_the_container_is_what_rules_are_about() {
     ] {
         assert!(proxied.contains(line), "{line}: {proxied}");
     }
+}
+
+/// The shop with other ports of api.
+fn publishing(ports: &str) -> Files {
+    let inventory = INVENTORY.replace("['8081:8080']", ports);
+    Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)])
+}
+
+#[test]
+fn a_published_port_of_this_host_is_judged_by_the_policy_of_the_container_behind_it() {
+    let question = ["--port", "8081", "--ip-version", "4"];
+    let answer = ask(&Files::shop(), "batch", "host", &question);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for text in [
+        "deny  batch -> host, TCP port 8081, IPv4, from network front through port 8081 of this host\n",
+        "  packet   172.30.0.3 -> 172.30.0.1 in INPUT\n",
+        "  ingress  deny at api@back: no rule matched; end of tier default after NetworkPolicy shop/allow-web-to-api",
+        "  note: port 8081 of this host leads to port 8080 of api, whose policy decides\n",
+        "          no  ingress[0] Allow (policies/web.yaml:9): source batch@front does not match app == \"web\"",
+        "          ports:\n          - 8080\n",
+    ] {
+        assert!(answer.stdout.contains(text), "{text}: {}", answer.stdout);
+    }
+    let json = ask(&Files::shop(), "batch", "host", &[&question[..], &["-o", "json"]].concat()).json();
+    assert_eq!(
+        json["paths"][0]["route"],
+        json!({"kind": "through-published-port", "from": "front", "port": 8081, "container_port": 8080})
+    );
+    assert_eq!(ask(&Files::shop(), "web", "host", &question).code, Some(0), "web may");
+    for other in [["--port", "8080"], ["--port", "8081/udp"]] {
+        let answer = ask(&Files::shop(), "batch", "host", &other);
+        assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "nobody's port: {answer:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_bound_to_one_address_of_this_host_is_published_there_only() {
+    let files = publishing("['192.0.2.7:8081:8080']");
+    let answer = ask(&files, "batch", "192.0.2.7", &["--port", "8081"]);
+    assert!(answer.code == Some(1) && answer.stdout.contains("deny at api@back"), "{answer:?}");
+    assert_eq!(ask(&files, "web", "192.0.2.7", &["--port", "8081"]).code, Some(0));
+    let answer = ask(&files, "batch", "172.30.0.1", &["--port", "8081"]);
+    assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "{answer:?}");
+    let answer = ask(&publishing("['127.0.0.1:8081:8080']"), "batch", "host", &["--port", "8081"]);
+    assert!(answer.code == Some(0) && answer.stdout.contains("to this host\n"), "{answer:?}");
+}
+
+#[test]
+fn a_port_number_at_two_addresses_of_this_host_is_told_as_the_service_that_is_meant() {
+    let inventory = INVENTORY.replace("['8081:8080']", "['192.0.2.7:8081:8080', '192.0.2.8:8081:9090']");
+    let policy = POLICY.replace(
+        "      source:\n        selector: app == 'web'\n",
+        "      protocol: TCP\n      destination: {ports: [8080]}\n",
+    );
+    let files = Files::new(&[("policies/web.yaml", &policy), ("inventory.yaml", &inventory)]);
+    assert_eq!(ask(&files, "batch", "192.0.2.7", &["--port", "8081"]).code, Some(0));
+    let answer = ask(&files, "batch", "192.0.2.8", &["--port", "8081"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let unmet = "          no  ingress[0] Allow (policies/web.yaml:9): destination port 9090 is not 8080\n";
+    assert!(answer.stdout.contains(unmet), "{}", answer.stdout);
+}
+
+#[test]
+fn whoever_asks_for_a_published_port_from_outside_is_told_whose_it_is() {
+    for from in ["203.0.113.9", "host"] {
+        let answer = ask(&Files::shop(), from, "host", &["--port", "8081"]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
+        let said = "error: port 8081 of this host leads to port 8080 of container api\nhelp: ask about that container: `--to \
+                    api --port 8080/tcp`\n";
+        assert_eq!(answer.stderr, said);
+    }
+    let answer = ask(&Files::shop(), "203.0.113.9", "host", &["--port", "8082"]);
+    assert!(answer.code == Some(2) && answer.stderr.contains("name a container as one of the ends"), "{answer:?}");
+}
+
+#[test]
+fn what_docker_closes_is_not_open_though_policy_allows_it() {
+    let inventory = INVENTORY.replace(
+        "    - name: camera\n",
+        "    - name: db\n      networks: [cellar]\n      ports: ['8082:5432']\n    - name: camera\n",
+    );
+    let inventory = inventory.replace(
+        "    - name: lan\n",
+        "    - name: cellar\n      internal: true\n      subnets: [172.32.0.0/24]\n    - name: lan\n",
+    );
+    let files = Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)]);
+    let question = ["--port", "80"];
+    for (from, to) in [("web", "db"), ("db", "203.0.113.9"), ("203.0.113.9", "db")] {
+        let answer = ask(&files, from, to, &question);
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.stdout.starts_with(&format!("closed  {from} -> {to}, ")), "{answer:?}");
+        let last = "\nclosed: policy allows it, but by no way that Docker's own rules leave open\n";
+        assert!(answer.stdout.ends_with(last), "{answer:?}");
+        let json = ask(&files, from, to, &[&question[..], &["-o", "json"]].concat()).json();
+        assert_eq!(
+            [
+                &json["decision"],
+                &json["closed_by_docker"],
+                &json["paths"][0]["decision"],
+                &json["paths"][0]["closed_by_docker"]
+            ],
+            [&json!("deny"), &json!(true), &json!("allow"), &json!(true)],
+            "{json:#}"
+        );
+    }
+    let answer = ask(&files, "web", "db", &["--port", "5432", "--ip-version", "4"]);
+    assert_eq!(answer.code, Some(0), "by the published port: {answer:?}");
+    assert!(answer.stdout.ends_with("\n1 of 2 ways open, 1 allowed by policy and closed by Docker\n"), "{answer:?}");
+    let json = ask(&files, "batch", "api@front", &["--port", "80", "-o", "json"]).json();
+    assert_eq!([&json["decision"], &json["closed_by_docker"]], [&json!("deny"), &json!(false)]);
+}
+
+#[test]
+fn an_end_that_cannot_be_one_says_why_and_what_to_ask_instead() {
+    let inventory =
+        INVENTORY.replace("    - name: camera\n", "    - name: hermit\n      networks: []\n    - name: camera\n");
+    let files = Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", &inventory)]);
+    for (to, said) in [
+        (
+            "127.0.0.1",
+            "error: `127.0.0.1` is the sender's own loopback: what is sent there never leaves the sender\nhelp: for",
+        ),
+        (
+            "0.0.0.0",
+            "error: `0.0.0.0` is nobody's address: it stands for all that a machine has\nhelp: name this host as",
+        ),
+        (
+            "ff02::1",
+            "error: `ff02::1` is the address of many receivers at once, and a connection has one\nhelp: ask about",
+        ),
+        ("fe80::1", "error: `fe80::1` counts on a single link only, and nobody on a Docker network here is known to"),
+        ("hermit", "error: container hermit is on no network\nhelp: nothing but its own loopback is in reach of it;"),
+    ] {
+        let answer = ask(&files, "web", to, &["--port", "80"]);
+        assert!(answer.code == Some(2) && answer.stderr.starts_with(said), "{answer:?}");
+    }
+    assert_eq!(ask(&files, "web", "169.254.169.254", &["--port", "80"]).code, Some(0), "a cloud's metadata");
 }
 
 #[test]
@@ -307,9 +453,36 @@ fn a_ping_is_suggested_where_the_kind_of_policy_can_say_it() {
 }
 
 #[test]
-fn nothing_is_suggested_where_no_policy_denies() {
-    let answer = ask(&Files::shop(), "172.30.0.77", "api", &["--port", "8080"]);
-    assert!(answer.stdout.contains("  help: no rule is suggested: no policy denies it"), "{}", answer.stdout);
+fn what_the_gate_refuses_is_told_with_the_address_and_what_to_do() {
+    for (from, to) in [("172.30.0.77", "api@front"), ("api@front", "172.30.0.77"), ("host", "172.30.0.77")] {
+        let files = Files::new(&[
+            ("policies/p.yaml", &POLICY.replace("- action: Deny", "- action: Allow")),
+            ("inventory.yaml", INVENTORY),
+        ]);
+        let answer = ask(&files, from, to, &["--port", "8080"]);
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        let said = "  denied by dockgate's gate: 172.30.0.77 is an address on network front that no container is known to have\n";
+        assert!(answer.stdout.contains(said) && !answer.stdout.contains("gate: address"), "{answer:?}");
+        assert!(answer.stdout.contains("  help: where policy is in force, nobody passes"), "{answer:?}");
+        let json = ask(&files, from, to, &["--port", "8080", "-o", "json"]).json();
+        let path = &json["paths"][0];
+        assert!(path["fixed"].as_str().unwrap().starts_with("gate: ") && path["gate"]["help"].is_string(), "{json:#}");
+        assert_eq!(path["suggestion"]["reason"], "no policy denies it, so no rule of one would allow it");
+    }
+}
+
+#[test]
+fn whoever_is_outside_is_told_of_a_port_that_is_not_published() {
+    let note = "  note: api does not publish TCP port 9000 to the outside: whoever is there has to be routed to ";
+    let answer = ask(&Files::shop(), "203.0.113.9", "api", &["--port", "9000"]);
+    assert!(answer.stdout.contains(note), "{answer:?}");
+    let answer = ask(&Files::shop(), "203.0.113.9", "api", &["--port", "8080"]);
+    assert!(!answer.stdout.contains("note"), "{answer:?}");
+    let answer = ask(&publishing("['127.0.0.1:9001:9000']"), "203.0.113.9", "api", &["--port", "9000"]);
+    assert!(answer.stdout.contains(note), "the host's own loopback is not outside: {answer:?}");
+    let answer = ask(&Files::shop(), "203.0.113.9", "web", &["--ping", "-o", "json"]);
+    let notes = &answer.json()["paths"][0]["notes"];
+    assert!(notes[0].as_str().unwrap().starts_with("a ping is not published: "), "{notes}");
 }
 
 #[test]
@@ -329,6 +502,21 @@ fn this_host_is_exempt_from_the_policy_on_its_containers() {
 }
 
 #[test]
+fn what_is_suggested_names_others_by_the_labels_that_the_policies_use() {
+    let inventory = INVENTORY.replace("labels: {app: batch}", "labels: {role: worker, svc: batch}");
+    let inventory = inventory.replace("labels: {app: api}", "labels: {app: api, svc: api}");
+    let policy = POLICY.replace("app == 'api'", "svc == 'api'").replace("app == 'web'", "svc in {'web', 'cron'}");
+    let question = ["--port", "8080", "--ip-version", "4", "-o", "json"];
+    for (policy, expected) in [(policy, "selector: svc == 'batch'"), (POLICY.to_owned(), "selector: role == 'worker'")]
+    {
+        let files = Files::new(&[("policies/p.yaml", &policy), ("inventory.yaml", &inventory)]);
+        let json = ask(&files, "batch", "api@front", &question).json();
+        let rule = json["paths"][0]["suggestion"]["additions"][0]["rule"].as_str().unwrap();
+        assert!(rule.contains(expected), "{expected}: {rule}");
+    }
+}
+
+#[test]
 fn a_name_that_others_have_too_is_not_suggested() {
     // One in another namespace, and one in the same.
     let worker = "    - name: other\n      labels: {role: worker, app: worker}\n      networks: [front]\n    - name: second\n      \
@@ -341,7 +529,7 @@ fn a_name_that_others_have_too_is_not_suggested() {
     assert!(rule.contains("selector: app == 'batch'"), "role is another service's, too: {rule}");
     let json = ask(&files, "other", "api@front", &["--port", "8080", "--ip-version", "4", "-o", "json"]).json();
     let rule = json["paths"][0]["suggestion"]["additions"][0]["rule"].as_str().unwrap();
-    let named = "    selector: role == 'worker'\n    namespaceSelector: projectcalico.org/name == 'default'\n";
+    let named = "    selector: app == 'worker'\n    namespaceSelector: projectcalico.org/name == 'default'\n";
     assert!(rule.contains(named), "a container of another namespace is named with it: {rule}");
 }
 

@@ -19,6 +19,9 @@ use crate::reference::{Judgement, Reason, Reference};
 /// One of so many denied packets is allowed by rules that are suggested: each costs several compilations.
 const REMEDIED: usize = 17;
 
+/// The first of the host's ports that containers publish: two for each.
+const FIRST_PORT: u16 = 8000;
+
 /// What was explained.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Explained {
@@ -156,16 +159,25 @@ pub(crate) fn explain_published(seed: u64, policies: &PolicySet, inventory: &Inv
         .chain(["203.0.113.9", "2001:db8:1::9"].map(|address| End::Address(address.parse().expect("address"))))
         .collect();
     let mut explained = Explained::default();
-    let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to)));
-    for (number, (from, to)) in (seed..).zip(pairs) {
+    // Of this host, each published port in turn.
+    let host = [End::Host(None)];
+    let to_host = (FIRST_PORT..).zip(inventory.containers.keys()).map(|(number, _)| 2 * number - FIRST_PORT);
+    let to_host = to_host.flat_map(|port| ends.iter().map(move |from| (from, port)));
+    let to_host: Vec<_> = to_host.map(|(from, port)| (from, &host[0], port)).collect();
+    let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to, 80)));
+    for (number, (from, to, port)) in (seed..).zip(pairs.chain(to_host)) {
         if !number.is_multiple_of(7) {
             continue;
         }
-        let (protocol, destination) = if number.is_multiple_of(2) { (Protocol::TCP, 80) } else { (Protocol::UDP, 53) };
+        let (protocol, destination) = match (number.is_multiple_of(2), port) {
+            (true, port) => (Protocol::TCP, port),
+            (false, 80) => (Protocol::UDP, 53),
+            (false, port) => (Protocol::UDP, port + 1),
+        };
         let traffic = Traffic::Ports { protocol, source: 40_000, destination };
-        let Ok(ways) = Finder::new(&inventory).paths(from, to, traffic, &Family::ALL) else { continue };
+        let Ok(ways) = Finder::new(&inventory).connections(from, to, traffic, &Family::ALL) else { continue };
         for path in &ways.judged {
-            explained += agrees(world, path, traffic).map_err(|wrong| format!("{wrong}\n{path:#?}"))?;
+            explained += agrees(world, path).map_err(|wrong| format!("{wrong}\n{path:#?}"))?;
         }
     }
     Ok(explained)
@@ -178,7 +190,7 @@ fn published(inventory: &Inventory) -> Inventory {
         let gateway = |subnet: &Cidr| subnet.hosts().next().expect("a subnet has addresses");
         network.gateways = network.subnets.iter().map(gateway).collect();
     }
-    for (host_port, container) in (8000..).step_by(2).zip(inventory.containers.values_mut()) {
+    for (host_port, container) in (FIRST_PORT..).step_by(2).zip(inventory.containers.values_mut()) {
         let port = |host_port, container_port, protocol| PublishedPort {
             host_address: None,
             host_port: Some(host_port),
@@ -191,7 +203,7 @@ fn published(inventory: &Inventory) -> Inventory {
     inventory
 }
 
-fn agrees(world: World<'_>, path: &Path<'_>, traffic: Traffic) -> Result<Explained, String> {
+fn agrees(world: World<'_>, path: &Path<'_>) -> Result<Explained, String> {
     let explanation = world.explain(path);
     let verdict = &explanation.verdict;
     let origin = |hit: &Hit| world.compiled.origins.get(&hit.comment);
@@ -225,7 +237,7 @@ fn agrees(world: World<'_>, path: &Path<'_>, traffic: Traffic) -> Result<Explain
     let denied = verdict.trace.last().filter(|_| verdict.decision == Decision::Deny);
     if denied.is_some_and(|hit| origin(hit).is_some()) {
         explained.denied += 1;
-        match remedy(world, path, traffic, &Options::default()) {
+        match remedy(world, path, &Options::default()) {
             Ok(found) => {
                 let compiled = compile(&found.policies, world.inventory, &Options::default());
                 if evaluate(&compiled.ruleset, &path.packet).decision == Decision::Deny {
@@ -242,11 +254,7 @@ fn agrees(world: World<'_>, path: &Path<'_>, traffic: Traffic) -> Result<Explain
 
 /// Whether rules are suggested that allow the packet, and do not allow what else the same two may want.
 fn suggested(world: World<'_>, path: &Path<'_>, packet: &Packet) -> Result<bool, String> {
-    let traffic = match (packet.source_port, packet.destination_port) {
-        (Some(source), Some(destination)) => Traffic::Ports { protocol: packet.protocol, source, destination },
-        _ => Traffic::EchoRequest,
-    };
-    let found = match remedy(world, path, traffic, &Options::default()) {
+    let found = match remedy(world, path, &Options::default()) {
         Ok(found) => found,
         Err(Hopeless::Inexpressible { .. }) => return Ok(false),
         Err(hopeless) => return Err(format!("nothing suggested: {hopeless}")),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::cli::output::{count, json};
 use crate::compile::{Compiled, Origin};
 use crate::net::{Cidr, Family, PortSet};
-use crate::policy::Direction;
+use crate::policy::{Direction, PolicyKind};
 use crate::reach::change::{Change, Effect, Kind, Reason, Unit};
 use crate::reach::{Service, Via};
 
@@ -199,7 +199,7 @@ impl Report {
                 _ if self.is_empty() => "; no change in reachability",
                 _ => "; no change above names it",
             };
-            format!("{kind} {name}: {what}{consequence}")
+            format!("{} {name}: {what}{consequence}", PolicyKind::in_words(kind))
         };
         let file = |file: &PathBuf| format!("{}: only the text differs, every resource means the same", file.display());
         self.resources.iter().map(resource).chain(self.rewritten.iter().map(file)).collect()

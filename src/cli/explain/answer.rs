@@ -9,14 +9,16 @@ use crate::compile::{Compiled, Origin, policies_of};
 use crate::dataplane::{Counters, CountersByRule};
 use crate::inventory::Endpoint;
 use crate::net::Family;
-use crate::policy::Direction;
+use crate::policy::{Direction, PolicyKind};
 use crate::ruleset::Action;
-use crate::verdict::path::{Path, Paths, Route, Traffic};
+use crate::verdict::path::{End, Path, Paths, Route, Traffic};
 use crate::verdict::reason::{Explanation, World};
 use crate::verdict::{Decision, Hit, Packet};
 
 use crate::cli::output::{BAD, GOOD, REMARK, printable};
 
+use super::gate::Refusal;
+use super::notes::notes;
 use super::suggestion::Suggestion;
 use super::trace::{Asking, Count, Set, counted};
 
@@ -24,6 +26,7 @@ use super::trace::{Asking, Count, Set, counted};
 pub(super) struct Question<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
+    pub(super) receiver: &'a End,
     pub(super) traffic: Traffic,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Answer<'a> {
     port: Option<u16>,
     /// `allow` if one of the ways is open.
     decision: &'static str,
+    /// Whether policy allows a way, but Docker's own rules close all that it allows.
+    closed_by_docker: bool,
     /// Whether the counters of the kernel were read.
     live: bool,
     paths: Vec<Way<'a>>,
@@ -58,8 +63,13 @@ pub(super) struct Answer<'a> {
 struct Way<'a> {
     ip_version: Family,
     route: &'a Route,
-    /// What Docker's own rules add.
+    /// Whether Docker's own rules close it, whatever policy says.
+    closed_by_docker: bool,
+    /// Why they do.
     remark: Option<&'static str>,
+    /// What else is worth knowing, for people.
+    notes: Vec<String>,
+    /// What policy says.
     decision: &'static str,
     packet: &'a Packet,
     /// What the source's policies say; absent when the source is no container here.
@@ -68,6 +78,8 @@ struct Way<'a> {
     ingress: Option<Judgement<'a>>,
     /// The fixed rule that denied before or beside all policy.
     fixed: Option<&'a str>,
+    /// What that means, if it is one of the gate: sentences, for people.
+    gate: Option<Refusal>,
     /// The rules of the kernel that matched, in order.
     trace: Vec<Traced<'a>>,
     /// The sets that were asked on the way, in order.
@@ -134,7 +146,6 @@ impl<'a> Answer<'a> {
         judged: Vec<Judged<'a>>,
         live: bool,
     ) -> Answer<'a> {
-        let open = judged.iter().any(|way| way.explanation.verdict.decision == Decision::Allow);
         let out_of_reach = ways
             .out_of_reach
             .iter()
@@ -143,14 +154,17 @@ impl<'a> Answer<'a> {
             Traffic::Ports { protocol, destination, .. } => (protocol.to_string(), Some(destination)),
             Traffic::EchoRequest => ("ICMP".to_owned(), None),
         };
+        let paths: Vec<_> = judged.into_iter().map(|way| Way::new(world, question, way)).collect();
+        let open = paths.iter().any(Way::is_open);
         Answer {
             from: question.from,
             to: question.to,
             protocol,
             port,
             decision: word(if open { Decision::Allow } else { Decision::Deny }),
+            closed_by_docker: !open && paths.iter().any(Way::is_allowed),
             live,
-            paths: judged.into_iter().map(|way| Way::new(world, way)).collect(),
+            paths,
             out_of_reach: out_of_reach.collect(),
         }
     }
@@ -173,17 +187,24 @@ impl<'a> Answer<'a> {
             if let Some(remark) = way.remark {
                 writeln!(output, "  {REMARK}note{REMARK:#}: {remark}")?;
             }
-            match &way.suggestion {
-                Some(known) if self.paths[..number].iter().any(|way| way.suggestion.as_ref() == Some(known)) => {
-                    writeln!(output, "  {REMARK}help{REMARK:#}: as above")?;
-                }
-                Some(suggestion) => suggestion.write(output)?,
-                None => {}
+            for note in &way.notes {
+                writeln!(output, "  {REMARK}note{REMARK:#}: {}", printable(note))?;
             }
+            way.write_help(output, &self.paths[..number])?;
         }
         if self.paths.len() > 1 {
-            let open = self.paths.iter().filter(|way| way.decision == word(Decision::Allow)).count();
-            writeln!(output, "\n{open} of {} ways open", self.paths.len())?;
+            let open = self.paths.iter().filter(|way| way.is_open()).count();
+            write!(output, "\n{open} of {} ways open", self.paths.len())?;
+            match self.paths.iter().filter(|way| way.is_allowed() && way.closed_by_docker).count() {
+                0 => writeln!(output)?,
+                closed => writeln!(output, ", {closed} allowed by policy and closed by Docker")?,
+            }
+        }
+        if self.closed_by_docker {
+            writeln!(
+                output,
+                "\n{BAD}closed{BAD:#}: policy allows it, but by no way that Docker's own rules leave open"
+            )?;
         }
         for OutOfReach { endpoint, reason } in &self.out_of_reach {
             let (endpoint, reason) = (printable(endpoint), printable(reason));
@@ -198,21 +219,23 @@ impl<'a> Answer<'a> {
             Some(port) => format!("{} port {port}", self.protocol),
             None => "ping".to_owned(),
         };
-        let style = if way.decision == word(Decision::Allow) { GOOD } else { BAD };
+        let (style, decision) = match way.decision {
+            _ if way.is_open() => (GOOD, way.decision),
+            _ if way.is_allowed() => (BAD, "closed"),
+            decision => (BAD, decision),
+        };
         let (from, to) = (printable(self.from), printable(self.to));
-        writeln!(
-            output,
-            "{style}{}{style:#}  {from} -> {to}, {sent}, {}, {}",
-            way.decision, way.ip_version, way.route
-        )?;
+        writeln!(output, "{style}{decision}{style:#}  {from} -> {to}, {sent}, {}, {}", way.ip_version, way.route)?;
         writeln!(output, "  packet   {source} -> {destination} in {}", way.packet.hook.kernel_chain())?;
         for (name, judgement) in [("egress ", &way.egress), ("ingress", &way.ingress)] {
             if let Some(judgement) = judgement {
                 judgement.write(output, name)?;
             }
         }
-        if let Some(fixed) = way.fixed {
-            writeln!(output, "  denied by dockgate's own rule: {}", printable(fixed))?;
+        match (&way.gate, way.fixed) {
+            (Some(gate), _) => writeln!(output, "  denied by dockgate's gate: {}", printable(&gate.reason))?,
+            (None, Some(fixed)) => writeln!(output, "  denied by dockgate's own rule: {}", printable(fixed))?,
+            (None, None) => {}
         }
         let sides = [(Direction::Egress, &way.egress), (Direction::Ingress, &way.ingress)];
         if sides.iter().any(|(_, side)| side.as_ref().is_some_and(|judgement| !judgement.asked.is_empty())) {
@@ -228,14 +251,16 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn new(world: World<'a>, way: Judged<'a>) -> Way<'a> {
+    fn new(world: World<'a>, question: &Question<'_>, way: Judged<'a>) -> Way<'a> {
         let Judged { path, explanation, suggestion, counters } = way;
         let (compiled, verdict, counters) = (world.compiled, &explanation.verdict, counters.as_ref());
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
-            let asked = explanation.askings.iter().filter(|asking| asking.direction == direction);
-            let asked = asked.map(|asking| Asking::new(asking, counters)).collect();
+            let askings = explanation.askings.iter().filter(|asking| asking.direction == direction);
+            let asked = askings.clone().map(|asking| Asking::new(asking, counters)).collect();
+            // Behind a published port each endpoint of the container is asked about: the last one decides.
+            let endpoint = askings.last().map(|asking| &asking.endpoint).or(endpoint.as_ref());
             let found = |endpoint| Judgement::new(world, path, endpoint, direction, (&verdict.trace, asked));
-            endpoint.as_ref().map(found)
+            endpoint.map(found)
         };
         let last = verdict.trace.last();
         let denied = verdict.decision == Decision::Deny;
@@ -243,16 +268,42 @@ impl<'a> Way<'a> {
         Way {
             ip_version: path.family(),
             route: &path.route,
-            remark: path.route.remark(),
+            closed_by_docker: path.route.closed_by_docker().is_some(),
+            remark: path.route.closed_by_docker(),
+            notes: notes(path, question.receiver, question.traffic),
             decision: word(verdict.decision),
             packet: &path.packet,
             egress: judgement(&path.source, Direction::Egress),
             ingress: judgement(&path.destination, Direction::Ingress),
             fixed: fixed.map(|hit| hit.comment.as_str()),
+            gate: fixed.and_then(|hit| Refusal::new(&hit.comment, path, world.inventory)),
             trace: verdict.trace.iter().map(|hit| Traced::new(compiled, hit, counters)).collect(),
             sets: explanation.sets.iter().map(Set::new).collect(),
             suggestion,
         }
+    }
+
+    /// What would allow it, unless that was said of a way before.
+    fn write_help(&self, output: &mut dyn Write, before: &[Way<'_>]) -> io::Result<()> {
+        let help = |way: &Way<'_>| way.gate.as_ref().map(|gate| gate.help.clone());
+        let Some(suggestion) = &self.suggestion else { return Ok(()) };
+        if before.iter().any(|way| help(way) == help(self) && way.suggestion.as_ref() == Some(suggestion)) {
+            return writeln!(output, "  {REMARK}help{REMARK:#}: as above");
+        }
+        match help(self) {
+            Some(help) => writeln!(output, "  {REMARK}help{REMARK:#}: {}", printable(&help)),
+            None => suggestion.write(output),
+        }
+    }
+
+    /// Whether policy allows it.
+    fn is_allowed(&self) -> bool {
+        self.decision == word(Decision::Allow)
+    }
+
+    /// Whether the connection comes about by it.
+    fn is_open(&self) -> bool {
+        self.is_allowed() && !self.closed_by_docker
     }
 
     /// The chains, rules and sets of the kernel.
@@ -334,9 +385,10 @@ impl<'a> Decider<'a> {
 
 impl std::fmt::Display for Decider<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = PolicyKind::in_words(self.kind);
         match self.rule {
-            Some(rule) => write!(f, "{} {} {}[{rule}]", self.kind, self.policy, self.direction)?,
-            None => write!(f, "no rule matched; end of tier {} after {} {}", self.tier, self.kind, self.policy)?,
+            Some(rule) => write!(f, "{kind} {} {}[{rule}]", self.policy, self.direction)?,
+            None => write!(f, "no rule matched; end of tier {} after {kind} {}", self.tier, self.policy)?,
         }
         write!(f, " ({}:{}:{})", printable(&self.file.to_string_lossy()), self.line, self.column)
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::policy::Direction;
+use crate::policy::{Direction, PolicyKind};
 use crate::verdict::remedy::{self, Hopeless, Place, Remedy};
 
 use crate::cli::output::{REMARK, count, printable};
@@ -80,6 +80,7 @@ impl Addition {
 
     fn write(&self, output: &mut dyn Write, begin: &str) -> io::Result<()> {
         let Addition { policy, kind, direction, line, .. } = self;
+        let kind = PolicyKind::in_words(kind);
         let file = self.file.to_string_lossy();
         let file = printable(&file);
         let place = match self.place {

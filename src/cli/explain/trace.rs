@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::dataplane::{Counters, CountersByRule};
 use crate::inventory::Endpoint;
-use crate::policy::{Direction, RuleAction};
+use crate::policy::{Direction, PolicyKind, RuleAction};
 use crate::ruleset::{Action, ChainName, Side};
 use crate::verdict::reason::{self, AskedSet, PolicyTrace, RuleTrace, TierTrace};
 
@@ -139,6 +139,7 @@ impl<'a> Tier<'a> {
     fn write(&self, output: &mut dyn Write, direction: Direction, live: bool) -> io::Result<()> {
         writeln!(output, "      tier {}", printable(self.name))?;
         for Policy { name, kind, file, line, rules } in &self.policies {
+            let kind = PolicyKind::in_words(kind);
             let place = printable(&file.to_string_lossy()).into_owned();
             let none = if rules.is_empty() { format!(" has no {direction} rule") } else { String::new() };
             writeln!(output, "        {kind} {}{none} ({place}:{line})", printable(name))?;

@@ -77,7 +77,8 @@ impl Arguments {
         let mut inventory = self.world.inventory().await?;
         if let Some(path) = &self.for_policies {
             let policies = world::policies(path)?;
-            inventory.keep_labels(|key| policies.asks_for_label(key));
+            let keys = policies.label_keys();
+            inventory.keep_labels(|key| keys.contains_key(key));
         }
         let mut rows: Vec<_> =
             inventory.containers.values().map(|container| Row { container, inventory: &inventory }).collect();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::world::{PolicyArguments, WorldArguments};
 use crate::inventory::Inventory;
-use crate::policy::{Direction, Order, Policy};
+use crate::policy::{Direction, Order, Policy, PolicyKind};
 use crate::selector::Selector;
 
 use super::{ListFormat, Listed, joined, list};
@@ -83,7 +83,7 @@ impl Listed for Row {
             self.order.0.map(|order| order.to_string()).unwrap_or_default(),
             self.namespace.clone().unwrap_or_default(),
             self.name.clone(),
-            self.kind.to_owned(),
+            PolicyKind::in_words(self.kind).to_owned(),
             joined(&self.types),
             self.endpoints.as_ref().map_or("?".to_owned(), |endpoints| endpoints.len().to_string()),
             format!("{}:{}", self.file.display(), self.line),

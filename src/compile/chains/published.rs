@@ -68,7 +68,7 @@ pub(in super::super) fn services<'e>(endpoint: &'e Endpoint<'e>, family: Family)
     let mut services = Vec::new();
     for port in &endpoint.container.published {
         let Some(number) = port.host_port else { continue };
-        let bound_to = port.host_address.filter(|address| !address.is_unspecified());
+        let bound_to = port.bound_to();
         if bound_to.is_some_and(|address| Family::of(address) != family) {
             continue;
         }

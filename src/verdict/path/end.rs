@@ -3,11 +3,11 @@
 //! Input: a text. Output: an [`End`], looked up in the inventory, so that a typing error is never taken for an address
 //! that nobody has.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::inventory::{Container, ContainerId, Endpoint, Inventory, NetworkId, Unenforceable};
 
-use super::Error;
+use super::{Error, network_of, on_link};
 
 /// The name of this host as an end.
 pub const HOST: &str = "host";
@@ -33,13 +33,14 @@ pub enum End {
 impl End {
     /// The end that a text names: `host`, an address, a container by name or id, or `CONTAINER@NETWORK`.
     ///
-    /// An address that a container has is that container on that network; a gateway or loopback address is the host.
+    /// An address that a container has is that container on that network; a gateway or loopback address is the host,
+    /// and so is one to which a published port is bound.
     pub fn find(inventory: &Inventory, text: &str) -> Result<End, Error> {
         if text == HOST {
             return Ok(End::Host(None));
         }
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(End::of_address(inventory, address.to_canonical()));
+            return End::of_address(inventory, address.to_canonical());
         }
         let (name, network) = text.split_once('@').map_or((text, None), |(name, network)| (name, Some(network)));
         let named = find_container(inventory, name).ok_or(()).or_else(|()| find_by_id(inventory, name))?;
@@ -47,6 +48,9 @@ impl End {
         if container.unenforceable == Some(Unenforceable::HostNetwork) {
             // Such a container is host processes to every packet filter.
             return Ok(End::Host(None));
+        }
+        if container.attachments.is_empty() && container.unenforceable.is_none() {
+            return Err(Error::NoNetwork(container.name.clone()));
         }
         let network = network.map(|network| {
             let attached = |id: &NetworkId| inventory.networks.get(id).is_some_and(|found| found.name == network);
@@ -58,17 +62,36 @@ impl End {
         Ok(End::Container { container: container.id.clone(), network: network.transpose()? })
     }
 
-    fn of_address(inventory: &Inventory, address: IpAddr) -> End {
+    fn of_address(inventory: &Inventory, address: IpAddr) -> Result<End, Error> {
+        if address.is_unspecified() {
+            return Err(Error::Unspecified(address));
+        }
+        if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(Error::Group(address));
+        }
         for container in inventory.containers.values() {
             for attachment in &container.attachments {
                 if [attachment.ipv4, attachment.ipv6].contains(&Some(address)) {
                     let network = Some(attachment.network.clone());
-                    return End::Container { container: container.id.clone(), network };
+                    return Ok(End::Container { container: container.id.clone(), network });
                 }
             }
         }
-        let is_gateway = inventory.networks.values().any(|network| network.gateways.contains(&address));
-        if is_gateway || address.is_loopback() { End::Host(Some(address)) } else { End::Address(address) }
+        let is_gateway = || inventory.networks.values().any(|network| network.gateways.contains(&address));
+        let mut published = inventory.containers.values().flat_map(|container| &container.published);
+        // A port can only be bound to an address that this host has.
+        if address.is_loopback() || is_gateway() || published.any(|port| port.bound_to() == Some(address)) {
+            return Ok(End::Host(Some(address)));
+        }
+        // Those of IPv4 are not asked about their link: a cloud's metadata service is one of them, and no neighbour.
+        let is_of_a_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        if is_of_a_link
+            && network_of(inventory, address).is_none()
+            && on_link(&inventory.endpoints(), address).is_none()
+        {
+            return Err(Error::LinkLocal(address));
+        }
+        Ok(End::Address(address))
     }
 
     pub(super) fn includes(&self, endpoint: &Endpoint<'_>) -> bool {

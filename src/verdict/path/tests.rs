@@ -40,6 +40,7 @@ fn world() -> Inventory {
         container("api", vec![attachment("front", 1, 3, true)]),
         container("db", vec![attachment("back", 2, 3, false)]),
         container("lan", vec![attachment("edge", 3, 2, false)]),
+        container("hermit", vec![]),
         out_of_reach("agent", Unenforceable::HostNetwork),
         out_of_reach("sidecar", Unenforceable::SharedWith("web0123456789".to_owned())),
     ];
@@ -127,6 +128,12 @@ fn every_pair_of_ends_has_its_ways() {
             vec!["FORWARD br-front>* fd00:1::2>2001:db8::9: from network front to the outside"],
         ),
         (
+            "to the metadata service of a cloud",
+            "api",
+            "169.254.169.254",
+            vec!["FORWARD br-front>* 172.18.1.3>169.254.169.254: from network front to the outside"],
+        ),
+        (
             "an IPv4 address in IPv6 clothes",
             "api",
             "::ffff:203.0.113.9",
@@ -182,6 +189,16 @@ fn what_cannot_be_judged_says_why() {
         ("host to host", "host", "agent", "neither end is on a Docker network"),
         ("no common family", "db", "2001:db8::9", "the two ends have no address of the same family"),
         ("macvlan", "lan", "api", "policy cannot reach lan@edge: driver macvlan"),
+        ("nothing but a loopback", "hermit", "api", "container hermit is on no network"),
+        ("its own loopback", "api", "127.0.0.1", "`127.0.0.1` is the sender's own loopback"),
+        ("its own loopback, by IPv6", "api", "::1", "`::1` is the sender's own loopback"),
+        ("another name of it", "172.18.1.77", "127.9.9.9", "`127.9.9.9` is the sender's own loopback"),
+        ("any address", "api", "0.0.0.0", "`0.0.0.0` is nobody's address"),
+        ("any address, as a source", "::", "api", "`::` is nobody's address"),
+        ("a group", "api", "224.0.0.251", "`224.0.0.251` is the address of many receivers"),
+        ("a group of IPv6", "api", "ff02::fb", "`ff02::fb` is the address of many receivers"),
+        ("everybody", "api", "255.255.255.255", "`255.255.255.255` is the address of many receivers"),
+        ("a link that nobody knows", "api", "fe80::99", "`fe80::99` counts on a single link only"),
     ] {
         let error = ways(from, to).unwrap_err().to_string();
         assert!(error.starts_with(text), "{name}: {error}");
@@ -230,6 +247,79 @@ fn published_ports_are_reached_through_the_proxy_too() {
 }
 
 #[test]
+fn a_port_of_this_host_that_is_published_leads_to_its_container() {
+    let ways = |host_address: Option<&str>, from: &str, to: &str, port: u16, protocol: Protocol| {
+        let mut world = world();
+        let db = world.containers.get_mut(&ContainerId("db0123456789".to_owned())).unwrap();
+        db.published = vec![PublishedPort {
+            host_address: host_address.map(|address| address.parse().unwrap()),
+            host_port: Some(8080),
+            container_port: 80,
+            protocol: Protocol::TCP,
+        }];
+        let (from, to) = (End::find(&world, from)?, End::find(&world, to)?);
+        let traffic = Traffic::Ports { protocol, source: 49_152, destination: port };
+        let found = Finder::new(&world).connections(&from, &to, traffic, &Family::ALL)?;
+        let shown = |path: &Path<'_>| {
+            let to = path.destination.as_ref().map_or("nobody", |endpoint| &endpoint.container.name);
+            format!("{}:{} {to}", path.packet.destination, path.packet.destination_port.unwrap())
+        };
+        Ok::<_, Error>(found.judged.iter().map(shown).collect::<Vec<_>>())
+    };
+    let (tcp, udp) = (Protocol::TCP, Protocol::UDP);
+    for (name, bound_to, from, to, port, protocol, expected) in [
+        ("all addresses", None, "api", "host", 8080, tcp, vec!["172.18.1.1:8080 db", "fd00:1::1:8080 db"]),
+        ("a gateway of another network", None, "api", "172.18.2.1", 8080, tcp, vec!["172.18.2.1:8080 db"]),
+        ("its own port", None, "db", "host", 8080, tcp, vec!["172.18.2.1:8080 db"]),
+        ("another port", None, "api", "172.18.1.1", 80, tcp, vec!["172.18.1.1:80 nobody"]),
+        ("another protocol", None, "api", "172.18.1.1", 8080, udp, vec!["172.18.1.1:8080 nobody"]),
+        ("bound to the gateway", Some("172.18.1.1"), "api", "172.18.1.1", 8080, tcp, vec!["172.18.1.1:8080 db"]),
+        ("bound elsewhere", Some("192.0.2.7"), "api", "172.18.1.1", 8080, tcp, vec!["172.18.1.1:8080 nobody"]),
+        (
+            "an address of the host by its port",
+            Some("192.0.2.7"),
+            "api",
+            "192.0.2.7",
+            8080,
+            tcp,
+            vec!["192.0.2.7:8080 db"],
+        ),
+        (
+            "the host as a whole has the bound address, too",
+            Some("192.0.2.7"),
+            "api",
+            "host",
+            8080,
+            tcp,
+            vec!["172.18.1.1:8080 nobody", "192.0.2.7:8080 db", "fd00:1::1:8080 nobody"],
+        ),
+        (
+            "nobody but the host itself",
+            Some("127.0.0.1"),
+            "api",
+            "host",
+            8080,
+            tcp,
+            vec!["172.18.1.1:8080 nobody", "fd00:1::1:8080 nobody"],
+        ),
+    ] {
+        assert_eq!(
+            ways(bound_to, from, to, port, protocol),
+            Ok(expected.iter().map(|way| (*way).to_owned()).collect()),
+            "{name}"
+        );
+    }
+    for (from, port, text) in [
+        ("203.0.113.9", 8080, "port 8080 of this host leads to port 80 of container db"),
+        ("agent", 8080, "port 8080 of this host leads to port 80 of container db"),
+        ("203.0.113.9", 8081, "neither end is on a Docker network"),
+    ] {
+        let error = ways(None, from, "host", port, tcp).unwrap_err().to_string();
+        assert!(error.starts_with(text), "{from}: {error}");
+    }
+}
+
+#[test]
 fn echo_requests_are_those_of_their_family() {
     let world = world();
     let end = |name| End::find(&world, name).unwrap();
@@ -237,6 +327,18 @@ fn echo_requests_are_those_of_their_family() {
     let sent: Vec<_> = found.judged.iter().map(|path| (path.packet.protocol, path.packet.icmp)).collect();
     assert_eq!(sent, [(Protocol::ICMP, Some((8, 0))), (Protocol::ICMPV6, Some((128, 0)))]);
     assert!(found.judged.iter().all(|path| path.packet.destination_port.is_none()));
+}
+
+#[test]
+fn a_link_local_address_is_on_the_bridge_of_the_container_that_has_it() {
+    let mut world = world();
+    let api = world.containers.get_mut(&ContainerId("api0123456789".to_owned())).unwrap();
+    api.attachments[0].mac = "02:42:ac:12:01:03".parse().ok();
+    let end = |name| End::find(&world, name).unwrap();
+    let found = Finder::new(&world).paths(&end("web"), &end("fe80::42:acff:fe12:103"), HTTP, &Family::ALL).unwrap();
+    let [path] = found.judged.as_slice() else { panic!("{found:?}") };
+    assert_eq!(path.route, Route::SameNetwork { network: "front".to_owned() });
+    assert_eq!(path.destination.as_ref().map(Endpoint::name).as_deref(), Some("api@front"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::compile::Meaning;
 use crate::compile::clause::{self, Clause, Service};
-use crate::inventory::{Endpoint, PublishedPort, Unenforceable};
+use crate::inventory::{Endpoint, Unenforceable};
 use crate::net::{Cidr, Family};
 use crate::policy::{Icmp, Port, Rule as PolicyRule};
 use crate::ruleset::{Match, Rule, Side};
@@ -215,17 +215,9 @@ impl Reader<'_, '_> {
     }
 
     fn port(&self, side: Side) -> Option<u16> {
-        let packet = &self.path.packet;
         match (side, &self.service) {
-            (Side::Destination, Some(service)) => {
-                let mut published = service.endpoint.container.published.iter();
-                let is_asked = |port: &&PublishedPort| {
-                    port.host_port == Some(service.host_port) && port.protocol == service.protocol
-                };
-                let asked = published.find(is_asked);
-                asked.map(|published| published.container_port)
-            }
-            _ => packet.port(side),
+            (Side::Destination, Some(service)) => Some(service.port),
+            _ => self.path.packet.port(side),
         }
     }
 }

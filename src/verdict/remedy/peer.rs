@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::inventory::{CONTAINER_LABEL, Endpoint};
-use crate::selector::{NAMESPACE_LABEL, Selector};
+use crate::policy::PolicySet;
+use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR_LABEL, Selector};
 use crate::verdict::reason::World;
 
 /// The label by which Compose tells services apart.
@@ -14,6 +15,9 @@ const SERVICE_LABEL: &str = "com.docker.compose.service";
 /// Labels that people use to say what a container is, the best first. The last one is always there and always exact.
 const TELLING_LABELS: [&str; 7] =
     ["role", "app", "app.kubernetes.io/name", "component", "tier", SERVICE_LABEL, CONTAINER_LABEL];
+
+/// How the keys of labels begin that every container has, whoever made it.
+const IMPLICIT_LABELS: [&str; 4] = ["dockgate.io/", NAMESPACE_LABEL, ORCHESTRATOR_LABEL, NAMESPACE_PREFIX];
 
 /// One end of a flow, as a policy sees it.
 pub(super) enum Peer<'a> {
@@ -25,7 +29,7 @@ pub(super) enum Peer<'a> {
 
 /// A label that stands for an endpoint.
 pub(super) struct Telling<'a> {
-    pub(super) key: &'static str,
+    pub(super) key: &'a str,
     pub(super) value: &'a str,
     /// The namespace, where it has to be said.
     pub(super) namespace: Option<&'a str>,
@@ -35,7 +39,7 @@ pub(super) struct Telling<'a> {
 pub(super) fn telling<'a>(
     endpoint: &'a Endpoint<'_>,
     policy_namespace: Option<&str>,
-    world: World<'_>,
+    world: World<'a>,
 ) -> Vec<Telling<'a>> {
     let endpoints = world.inventory.endpoints();
     let own = endpoint.labels.get(NAMESPACE_LABEL).map(String::as_str);
@@ -50,7 +54,7 @@ pub(super) fn telling<'a>(
         selected.all(|other| self::identity(other) == identity) && !sets.any(|set| selector.matches(&set.labels))
     };
     let mut found = Vec::new();
-    for key in TELLING_LABELS {
+    for key in keys(world.policies) {
         let Some(value) = endpoint.labels.get(key).filter(|value| !value.is_empty()) else { continue };
         match (policy_namespace, own) {
             (Some(scope), Some(own)) if scope == own => {
@@ -67,6 +71,20 @@ pub(super) fn telling<'a>(
         }
     }
     found
+}
+
+/// The labels to try, the best first: those by which the policies name containers already, the most used one first.
+fn keys(policies: &PolicySet) -> Vec<&str> {
+    let rank = |key: &str| TELLING_LABELS.iter().position(|telling| *telling == key).unwrap_or(TELLING_LABELS.len());
+    // What dockgate says of every container counts only where nothing else tells it.
+    let is_own = |key: &str| IMPLICIT_LABELS.iter().any(|prefix| key.starts_with(prefix));
+    let used = policies.label_keys();
+    let mut keys: Vec<(&str, usize)> = used.into_iter().filter(|(key, _)| !is_own(key)).collect();
+    keys.sort_by_key(|(key, uses)| (std::cmp::Reverse(*uses), rank(key)));
+    let mut keys: Vec<&str> = keys.into_iter().map(|(key, _)| key).collect();
+    let unused: Vec<&str> = TELLING_LABELS.into_iter().filter(|key| !keys.contains(key)).collect();
+    keys.extend(unused);
+    keys
 }
 
 /// What replicas have in common: namespace and service, or else the name of the container.
