@@ -268,6 +268,11 @@ codes! {
         "`notSelector` without `selector` excludes the addresses of the containers and network sets that it matches and no \
          others: every address of the outside remains allowed. Use `selector: \"!(...)\"` to allow containers and network \
          sets only.";
+    EMPTY_PEER = "DG5006" Warning "empty condition on the peer"
+        "An empty `selector`, `notSelector` or `namespaceSelector` of a rule is no condition, and neither is an empty `from` or \
+         `to`: where the rule has no other condition on its peer, it is about every address, the outside included. Often a \
+         template was not filled in, or the items of a list are comments. `all()` in Calico's kinds and `podSelector: {}` in \
+         Kubernetes' stand for containers only; where every address is meant, leave the field out.";
 
     SHADOWED = "DG5010" Warning "rule shadowed by an earlier one"
         "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect. \

@@ -128,3 +128,30 @@ fn allow_rules_for_strangers() {
         ("what denies", rule("Deny", "notSelector: app == 'x'")),
     ]);
 }
+
+#[test]
+#[rustfmt::skip]
+fn peers_with_an_empty_condition() {
+    let source = |source: &str| ingress(&format!("{{action: Allow, source: {{{source}}}}}"));
+    check(None, [
+        ("an empty selector", source("«DG5006»selector: ''")),
+        ("a key with nothing behind it", source("«DG5006»selector: ")),
+        ("a global policy", global("ingress: [{action: Allow, source: {«DG5006»selector: ''}}]")),
+        ("no namespace", source("«DG5006»namespaceSelector: ''")),
+        ("nothing is excluded", source("«DG5006»notSelector: ''")),
+        ("told once", source("«DG5006»selector: '', namespaceSelector: ''")),
+        ("the peer of an egress rule", egress("{action: Deny, destination: {«DG5006»selector: ''}}")),
+        ("its own side", ingress("{action: Allow, destination: {selector: ''}}")),
+        ("beside blocks", source("selector: '', nets: [10.0.0.0/8]")),
+        ("an empty list of blocks", source("«DG5006»selector: '', nets: []")),
+        ("beside a namespace", source("selector: '', namespaceSelector: kubernetes.io/metadata.name == 'ops'")),
+        ("all that is known, in so many words", source("selector: all()")),
+        ("every address, in so many words", ingress("{action: Allow}")),
+        ("what the policy selects", policy("selector: '', types: [Ingress]")),
+        ("a staged policy", source("«DG5006»selector: ''").replace("kind: Net", "kind: StagedNet")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{«DG5006»from: []}], egress: [{«DG5006»to: }]")),
+        ("Kubernetes, one port", kubernetes("podSelector: {}, ingress: [{«DG5006»from: [], ports: [{port: 80}]}]")),
+        ("Kubernetes, every container", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {namespaceSelector: {}}]}]")),
+        ("Kubernetes, every address in so many words", kubernetes("podSelector: {}, ingress: [{}]")),
+    ]);
+}

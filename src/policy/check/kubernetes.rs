@@ -126,6 +126,14 @@ impl Scope<'_> {
         if peers.is_empty() {
             // No peers are every peer, in the cluster or not.
             peers.push(Peer::default());
+            let path = path.key(field);
+            if findings.document().get(&path).is_some() {
+                let message = format!("`{field}` is empty, so the rule is about every address, the outside included");
+                let help = format!(
+                    "write `podSelector: {{}}` as its item for containers only, or leave `{field}` out if every address is meant"
+                );
+                findings.key_with_help(&codes::EMPTY_PEER, &path, message, help);
+            }
         }
         let protocols: Vec<(Option<Protocol>, Vec<Port>)> = if ports.is_empty() {
             vec![(None, Vec::new())]
