@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::inventory::Endpoint;
-use crate::policy::codes;
+use crate::policy::{Port, codes};
 
 use super::place::{Finding, Place};
 use super::{Context, declared, own_side, ports};
@@ -30,7 +30,8 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                     .collect();
                 for (field, list) in [("ports", &peer.ports), ("notPorts", &peer.not_ports)] {
                     for (index, name) in ports::names(list).filter(|(_, name)| !known.contains(*name)) {
-                        let place = Place::item(policy, direction, rule, &format!("{side}.{field}"), index);
+                        let meant = (index, Port::Named(name.to_owned()));
+                        let place = Place::port(policy, direction, rule, &format!("{side}.{field}"), meant);
                         let message = format!("no container in question declares the port `{name}`");
                         let help = match known.len() {
                             0 => format!(

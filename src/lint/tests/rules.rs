@@ -141,7 +141,7 @@ fn blocks_within_blocks() {
         ("the wider one last", set("«DG5030»10.1.2.3, 2001:db8::/32, «DG5030»10.1.0.0/16, 10.0.0.0/8")),
         ("neighbours", set("10.0.0.0/9, 10.128.0.0/9, 2001:db8::/33")),
         ("a rule", ingress("{action: Deny, source: {nets: [10.0.0.0/8, «DG5030»10.1.0.0/16], notNets: [10.2.0.0/16]}}")),
-        ("exceptions of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5030»{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.1.2.0/24]}}]}]")),
+        ("exceptions of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, «DG5030»10.1.2.0/24]}}], ports: [{port: 80}, {port: 80, protocol: UDP}]}]")),
     ]);
 }
 
@@ -172,8 +172,9 @@ fn databases_open_to_every_address() {
         ("another port", ingress(&tcp("Allow", "destination: {ports: [8080]}"))),
         ("what denies", ingress(&tcp("Deny", "destination: {ports: [5432]}"))),
         ("egress", policy("egress: [{action: Allow, protocol: TCP, destination: {ports: [5432], nets: [10.0.0.0/8]}}]")),
-        ("a range of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 6000, endPort: 6400}]}]")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 3306}]}]")),
+        ("a range of Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: 22}, {port: «DG5024»6000, endPort: 6400}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: 3306, protocol: UDP}, {port: «DG5024»3306}, {port: 3307}]}]")),
+        ("Kubernetes, ports that touch", kubernetes("podSelector: {}, ingress: [{ports: [{port: 3305}, {port: «DG5024»3306}]}]")),
     ]);
     check_in(&shop(), [("a named port", ingress(&tcp("Allow", "destination: {ports: [«DG5024»postgres, http]}")))]);
 }

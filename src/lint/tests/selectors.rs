@@ -15,7 +15,7 @@ fn selectors_that_can_never_match() {
         ("a source beside what it is not", ingress("{action: Allow, source: {selector: «DG5001»a == 'x', notSelector: has(a)}}")),
         ("a source without the label", ingress("{action: Deny, source: {selector: \"!has(a)\"}}")),
         ("no container, but a network set", global("selector: a == 'x', ingress: [{action: Allow, source: {selector: \"!has(projectcalico.org/orchestrator)\"}}]")),
-        ("a source of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5001»{from: [{podSelector: {matchLabels: {a: x}, matchExpressions: [{key: a, operator: NotIn, values: [x]}]}}, {podSelector: {}}]}]")),
+        ("a source of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: «DG5001»{matchLabels: {a: x}, matchExpressions: [{key: a, operator: NotIn, values: [x]}]}}, {podSelector: {}}]}]")),
     ]);
 }
 
@@ -32,6 +32,8 @@ fn selectors_that_match_nothing_here() {
         ("a source", ingress("{action: Allow, source: {selector: «DG5002»app == 'wbe'}}")),
         ("a namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'kube-system'}}").replace("kubernetes.io", "«DG5002»kubernetes.io")),
         ("another namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'ops'}}")),
+        ("a peer of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {podSelector: «DG5002»{matchLabels: {app: wbe}}}]}]")),
+        ("a namespace of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}, namespaceSelector: «DG5002»{matchLabels: {team: x}}}], ports: [{port: 80}, {port: 80, protocol: UDP}]}]")),
         ("a network set", calico("NetworkSet", "name: s, namespace: shop, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: app == 'office'}}")),
         ("a network set of another namespace", calico("NetworkSet", "name: s, namespace: ops, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: «DG5002»app == 'office'}}")),
         ("what is excluded", global("selector: app == 'web', ingress: [{action: Deny, source: {notSelector: «DG5002»app == 'wbe'}}]")),
@@ -105,7 +107,7 @@ fn allow_rules_for_what_has_no_label() {
         ("what the policy selects", policy("selector: role != 'proxy', types: [Ingress]")),
         ("its own side", ingress("{action: Allow, destination: {selector: role != 'db'}}")),
         ("the side of an egress rule", egress("{action: Allow, destination: {selector: «DG5004»role != 'db'}}")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5004»{from: [{podSelector: {matchExpressions: [{key: role, operator: NotIn, values: [db]}]}}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {a: x}}}, {podSelector: «DG5004»{matchExpressions: [{key: role, operator: NotIn, values: [db]}]}}]}]")),
     ]);
     check(Some(&shop()), [
         ("web has no role", rule("«DG5004»role != 'db'")),

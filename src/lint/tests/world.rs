@@ -57,16 +57,16 @@ fn only_on_the_default_network_docker_has_no_resolver() {
 #[rustfmt::skip]
 fn rules_for_one_family_on_a_network_of_both() {
     check_in(&shop(), [
-        ("a stated version", ingress("«DG5021»{action: Allow, ipVersion: 4, source: {selector: app == 'web'}}")),
+        ("a stated version", ingress("{action: Allow, ipVersion: «DG5021»4, source: {selector: app == 'web'}}")),
         ("both versions", ingress("{action: Allow, ipVersion: 4}, {action: Allow, ipVersion: 6}")),
-        ("the other version for fewer ports", ingress("«DG5021»{action: Deny, ipVersion: 4, protocol: TCP, destination: {ports: [22, 80]}}, «DG5021»{action: Deny, ipVersion: 6, protocol: TCP, destination: {ports: [22]}}").replace(", «DG5021»{action: Deny, ipVersion: 6", ", {action: Deny, ipVersion: 6")),
-        ("every address of IPv4", ingress("«DG5021»{action: Allow, protocol: TCP, source: {nets: [0.0.0.0/0]}, destination: {ports: [80]}}")),
-        ("the network's own addresses", ingress("«DG5021»{action: Deny, source: {nets: [172.30.0.0/16]}}")),
+        ("the other version for fewer ports", ingress("{action: Deny, ipVersion: «DG5021»4, protocol: TCP, destination: {ports: [22, 80]}}, {action: Deny, ipVersion: 6, protocol: TCP, destination: {ports: [22]}}")),
+        ("every address of IPv4", ingress("{action: Allow, protocol: TCP, source: {nets: «DG5021»[0.0.0.0/0]}, destination: {ports: [80]}}")),
+        ("the network's own addresses", ingress("{action: Deny, source: {nets: «DG5021»[172.30.0.0/16]}}")),
         ("some addresses outside", ingress("{action: Allow, source: {nets: [203.0.113.0/24]}}")),
         ("a protocol of one version", ingress("{action: Allow, protocol: ICMP}")),
         ("on a network of one version", policy("selector: app == 'db', ingress: [{action: Allow, ipVersion: 4, source: {selector: app == 'api'}}]")),
         ("no version", ingress("{action: Allow}")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5021»{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 80}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}, {ipBlock: {cidr: «DG5021»0.0.0.0/0}}], ports: [{port: 80}]}]")),
         ("Kubernetes, both versions", kubernetes("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: '::/0'}}], ports: [{port: 80}]}]")),
     ]);
 }
@@ -86,7 +86,7 @@ fn the_port_of_the_host_where_the_containers_counts() {
         ("the host's port of another container", policy(&format!("selector: app == 'db', ingress: [{}]", port("ports: [8080]")))),
         ("the peer's port", egress(&port("selector: app == 'web', ports: [«DG5022»8080]"))),
         ("the port of whoever", policy(&format!("selector: app == 'db', egress: [{}]", port("nets: [10.0.0.0/8], ports: [8080]")))),
-        ("Kubernetes", kubernetes("podSelector: {matchLabels: {app: web}}, ingress: [«DG5022»{ports: [{port: 8080}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 443}, {port: 8080, protocol: UDP}, {protocol: TCP, port: «DG5022»8080}]}]")),
     ]);
 }
 
@@ -102,7 +102,7 @@ fn port_names_that_nobody_declares() {
         ("a name of the peer", egress(&port("selector: app == 'db', ports: [postgres]"))),
         ("a name of another peer", egress(&port("selector: app == 'db', ports: [«DG5023»http]"))),
         ("a name that is excluded", ingress(&port("notPorts: [«DG5023»https]"))),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5023»{ports: [{port: https}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: http}, {port: 1, protocol: UDP}, {port: «DG5023»https}]}]")),
     ]);
 }
 
