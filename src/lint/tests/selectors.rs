@@ -73,7 +73,7 @@ fn a_network_set_out_of_scope_and_labels_of_namespaces_are_told_by_name() {
         Some(&shop()),
     );
     let [found] = &found[..] else { panic!("{found:#?}") };
-    assert_eq!(found.message, "no container and no network set matches `projectcalico.org/name == \"shpo\"`");
+    assert_eq!(found.message, "no container and no network set matches `namespaceSelector: projectcalico.org/name == \"shpo\"`");
 }
 
 #[test]
@@ -156,4 +156,36 @@ fn peers_with_an_empty_condition() {
         ("Kubernetes, every container", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {namespaceSelector: {}}]}]")),
         ("Kubernetes, every address in so many words", kubernetes("podSelector: {}, ingress: [{}]")),
     ]);
+}
+
+#[test]
+fn selectors_are_told_as_their_author_wrote_them() {
+    let message = |text: &str| {
+        let found = findings(text, Some(&shop()));
+        found.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let peer = |peer: &str| {
+        message(&kubernetes(&format!("podSelector: {{matchLabels: {{app: web}}}}, ingress: [{{from: [{peer}]}}]")))
+    };
+    assert_eq!(
+        message(&policy("selector: app == 'wbe'")),
+        "the policy selects nothing: no container matches `app == \"wbe\"` in namespace `shop`"
+    );
+    assert_eq!(
+        peer("{podSelector: {matchLabels: {app: wbe}}}"),
+        "no container and no network set matches `app == \"wbe\"` in namespace `shop`"
+    );
+    assert_eq!(
+        peer("{namespaceSelector: {matchLabels: {team: x}}, podSelector: {matchLabels: {app: web}}}"),
+        "no container and no network set matches `namespaceSelector: team == \"x\", selector: app == \"web\"`"
+    );
+    let own = "selector: app == 'web', ingress: [{action: Allow, \
+               destination: {namespaceSelector: kubernetes.io/metadata.name == 'ops', selector: app == 'api'}}]";
+    assert!(
+        message(&policy(own)).ends_with(
+            "never `namespaceSelector: kubernetes.io/metadata.name == \"ops\", selector: app == \"api\"`"
+        ),
+        "{}",
+        message(&policy(own))
+    );
 }
