@@ -100,19 +100,17 @@ impl Place {
         let field = self.fields.iter().find(is_there).or(self.fields.last()).cloned().unwrap_or_default();
         let listed = field.key("ports");
         let entries = document.get(&listed).and_then(serde_json::Value::as_array).into_iter().flatten();
-        let entry = self.port.as_ref().and_then(|(protocol, port)| {
-            entries.into_iter().position(|entry| is_entry(entry, *protocol, port))
-        });
+        let entry = self
+            .port
+            .as_ref()
+            .and_then(|(protocol, port)| entries.into_iter().position(|entry| is_entry(entry, *protocol, port)));
         entry.map_or(field, |index| listed.index(index).key("port"))
     }
 }
 
 /// Whether a policy is of a kind of Kubernetes.
 pub(super) fn is_kubernetes(policy: &Policy) -> bool {
-    matches!(
-        policy.key.kind,
-        PolicyKind::KubernetesNetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy
-    )
+    matches!(policy.key.kind, PolicyKind::KubernetesNetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy)
 }
 
 fn path(direction: Direction, rule: &Rule) -> FieldPath {

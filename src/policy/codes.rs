@@ -275,12 +275,13 @@ codes! {
          Kubernetes' stand for containers only; where every address is meant, leave the field out.";
 
     SHADOWED = "DG5010" Warning "rule shadowed by an earlier one"
-        "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect. \
+        "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect; or \
+         several earlier rules do so together, as rules about the ports 80 and 81 do for one about `80:81`. \
          If both do the same, one of them can go; if not, the narrower one belongs first. An earlier rule is one further up in \
          the same policy, or one of a policy that comes before and selects at least the same containers.";
     REDUNDANT = "DG5011" Note "rule that another policy makes superfluous"
         "A policy that comes before, and selects at least the same containers, does the same with every packet that this rule \
-         could match. Harmless; but whoever changes or removes this rule to change what is allowed changes nothing.";
+         could match, or several do so together. Harmless; but whoever changes or removes this rule to change what is allowed changes nothing.";
     NEVER_MATCHES = "DG5012" Warning "rule that can never match"
         "No packet meets all conditions of the rule: what one of them lets through another excludes, or the rule asks the \
          policy's own containers for labels that they cannot have. In an ingress rule `destination` is the container that the \

@@ -40,9 +40,8 @@ impl fmt::Display for Written<'_> {
 
 /// The part as it stood under `namespaceSelector`, if it comes from there.
 fn on_namespace(part: &Expression) -> Option<Expression> {
-    let is_any = |part: &Expression| {
-        matches!(part, Expression::Label { key, test: Test::Exists } if key == NAMESPACE_LABEL)
-    };
+    let is_any =
+        |part: &Expression| matches!(part, Expression::Label { key, test: Test::Exists } if key == NAMESPACE_LABEL);
     match part {
         part if is_any(part) => return Some(Expression::All),
         Expression::Not(operand) if is_any(operand) => return Some(Expression::Global),
@@ -79,6 +78,9 @@ mod tests {
             let scope = if namespace.is_empty() { Selector::all() } else { selector(namespace).on_namespaces() };
             assert_eq!(scope.and(selector(own)).written().to_string(), expected);
         }
-        assert_eq!(selector("has(projectcalico.org/namespace)").negate().written().to_string(), "namespaceSelector: global()");
+        assert_eq!(
+            selector("has(projectcalico.org/namespace)").negate().written().to_string(),
+            "namespaceSelector: global()"
+        );
     }
 }

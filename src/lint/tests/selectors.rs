@@ -73,7 +73,10 @@ fn a_network_set_out_of_scope_and_labels_of_namespaces_are_told_by_name() {
         Some(&shop()),
     );
     let [found] = &found[..] else { panic!("{found:#?}") };
-    assert_eq!(found.message, "no container and no network set matches `namespaceSelector: projectcalico.org/name == \"shpo\"`");
+    assert_eq!(
+        found.message,
+        "no container and no network set matches `namespaceSelector: projectcalico.org/name == \"shpo\"`"
+    );
 }
 
 #[test]
@@ -182,9 +185,8 @@ fn selectors_are_told_as_their_author_wrote_them() {
     let own = "selector: app == 'web', ingress: [{action: Allow, \
                destination: {namespaceSelector: kubernetes.io/metadata.name == 'ops', selector: app == 'api'}}]";
     assert!(
-        message(&policy(own)).ends_with(
-            "never `namespaceSelector: kubernetes.io/metadata.name == \"ops\", selector: app == \"api\"`"
-        ),
+        message(&policy(own))
+            .ends_with("never `namespaceSelector: kubernetes.io/metadata.name == \"ops\", selector: app == \"api\"`"),
         "{}",
         message(&policy(own))
     );
