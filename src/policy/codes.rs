@@ -295,7 +295,8 @@ codes! {
          allowed. Write `Allow` if that is meant; otherwise add a policy to a later tier.";
 
     NO_NAMES = "DG5020" Warning "way out without DNS"
-        "The containers may connect to addresses outside, but to no name server: no rule allows UDP port 53. On a network that \
+        "The containers may connect to addresses outside, but to no name server: no rule allows UDP port 53, or an \
+         earlier one denies it. On a network that \
          a user or Compose has made, Docker's embedded resolver runs inside the container's own network namespace and still \
          answers for names of containers; it forwards every other query from the container's own address, so that egress \
          policy drops it. Exempt are queries that go to a resolver on a loopback address of the host, as `127.0.0.53` in \

@@ -49,8 +49,22 @@ fn only_on_the_default_network_docker_has_no_resolver() {
         assert!(found.message.ends_with(&format!("(UDP port 53): web@{network}")), "{}", found.message);
         found.help.clone().unwrap_or_default()
     };
-    assert!(help("bridge").ends_with("on the default network Docker has no resolver for containers"));
+    assert!(help("bridge").ends_with("On the default network Docker has no resolver for containers"));
     assert!(help("front").contains("Names of containers need no rule"));
+}
+
+#[test]
+fn a_rule_that_denies_dns_before_another_would_allow_it_is_named() {
+    let text = egress("{action: Deny, protocol: UDP}, {action: Allow}");
+    for world in [None, Some(shop())] {
+        let found = findings(&text, world.as_ref());
+        let [found] = &found[..] else { panic!("{found:#?}") };
+        let expected = "the rule leads to addresses outside, but egress[0] of policy shop/p (p.yaml:4:37) denies DNS \
+                        (UDP port 53) before a rule allows it";
+        assert!(found.message.starts_with(expected), "{}", found.message);
+        let help = found.help.as_deref().unwrap_or_default();
+        assert!(help.starts_with("allow UDP and TCP port 53 before that rule. "), "{help}");
+    }
 }
 
 #[test]
