@@ -166,7 +166,8 @@ codes! {
         "Kind, namespace and name identify a resource; the first definition counts, in the order of file names. Remove one, or \
          give it another name.";
     UNKNOWN_NETWORK = "DG3040" Error "unknown network"
-        "The inventory has no network of this name under `networks`. Add it there, or correct the name.";
+        "The inventory or the Compose file has no network of this name under its top-level `networks`. Add it there, or correct \
+         the name. A Compose file that a service extends gives the service, and not the networks that it declares.";
     NAME_TWICE = "DG3041" Error "a name is taken"
         "Names, ids and bridges tell networks and containers apart, so each is there once; and a container is on a network once.";
     ADDRESS = "DG3042" Error "invalid address"
@@ -177,7 +178,8 @@ codes! {
     SUBNET_FULL = "DG3044" Error "no address is left"
         "The subnets of the network have fewer addresses than it has containers. Give it a larger subnet, or one more.";
     NETWORK_MODE = "DG3045" Error "invalid network mode"
-        "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network.";
+        "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network. In a Compose file \
+         it may also be `bridge` or `service:NAME`.";
     BRIDGE = "DG3046" Error "invalid bridge"
         "A bridge is a Linux interface of at most 15 characters, and only networks with the driver `bridge` have one.";
     SUBSTITUTION = "DG3060" Error "invalid substitution"
@@ -195,7 +197,8 @@ codes! {
         "`extends` and `network_mode: service:NAME` name a service of the same files, or of the one under `file`. For a \
          network mode it must be one that is started: without profiles, or in an active one.";
     CIRCLE = "DG3065" Error "a circle"
-        "Services that extend each other and files that include each other would never end.";
+        "Services that extend each other and files that include each other would never end; of services that use each other's \
+         network by `network_mode: service:NAME`, none could start first.";
     REFERENCED_FILE = "DG3066" Error "a file that is named cannot be read"
         "Paths are relative to the directory of the first Compose file, and in a file that is extended or included to its \
          own. Files are read from this host only; nothing is fetched.";
@@ -231,7 +234,8 @@ codes! {
     VARIABLE_UNSET = "DG3150" Warning "a variable is not set"
         "Compose takes the text as empty and goes on. Set the variable, or write the default: `${NAME:-default}`.";
     HOST_PORT_TWICE = "DG3151" Warning "a host port is published twice"
-        "Only one container can hold a port of the host; the engine will not start the other.";
+        "Only one container can hold a port of the host at an address; the engine will not start the other. Several containers \
+         of one service need a range of ports, as `8080-8082:80`, or none that is stated: `80`.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";

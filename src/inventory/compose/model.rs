@@ -25,7 +25,8 @@ pub(super) struct Service {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) label_files: Vec<Node>,
     pub(super) connection: Connection,
-    pub(super) ports: Vec<PublishedPort>,
+    /// Each with the place where it is published.
+    pub(super) ports: BTreeMap<PublishedPort, Node>,
     pub(super) replicas: usize,
     /// Service, condition and whether a restart restarts this one too, as Compose's label has it.
     pub(super) depends_on: BTreeMap<String, (String, bool)>,
@@ -126,7 +127,30 @@ pub(super) fn read(tree: &Node, profiles: &BTreeSet<String>, findings: &mut Vec<
             reader.findings.push(super::gather::unknown_service(place, message, name, known));
         }
     }
+    circles(&enabled, reader.findings);
     Model { services: enabled, networks }
+}
+
+/// Looks for services that use each other's network: the engine could start none of them.
+fn circles(services: &[Service], findings: &mut Vec<Diagnostic>) {
+    let shares: BTreeMap<&str, (&str, &Node)> = services
+        .iter()
+        .filter_map(|service| match &service.connection {
+            Connection::Service(other, place) => Some((service.name.as_str(), (other.as_str(), place))),
+            _ => None,
+        })
+        .collect();
+    for (name, (_, place)) in &shares {
+        let next = |current: &&str| shares.get(current).map(|(other, _)| *other);
+        // One that only leads into a circle is in none.
+        let chain: Vec<&str> = std::iter::successors(Some(*name), next).take(shares.len() + 1).collect();
+        if let Some(end) = chain.iter().skip(1).position(|other| other == name) {
+            let circle = chain[..=end + 1].join(" → ");
+            let message = format!("services use each other's network in a circle: {circle}");
+            let help = "leave `network_mode` out of one of them, so that it has a network";
+            findings.push(place.finding(&codes::CIRCLE, message).with_help(help));
+        }
+    }
 }
 
 struct Reader<'f> {
@@ -234,19 +258,24 @@ impl Reader<'_> {
         }
     }
 
-    fn ports(&mut self, node: &Node) -> Vec<PublishedPort> {
-        let mut published = BTreeSet::new();
+    fn ports(&mut self, node: &Node) -> BTreeMap<PublishedPort, Node> {
+        let mut published = BTreeMap::new();
         for item in self.items(node.get("ports")) {
             let read = match item.text() {
                 Some(text) => ports::short(&text).map_err(|problem| (problem, item.clone())),
                 None => ports::long(item).map(|port| vec![port]),
             };
             match read {
-                Ok(ports) => published.extend(ports),
+                Ok(ports) => {
+                    let place = item.get("published").unwrap_or(item);
+                    for port in ports {
+                        published.entry(port).or_insert_with(|| place.clone());
+                    }
+                }
                 Err((problem, place)) => self.report(&place, problem.code, problem.message),
             }
         }
-        published.into_iter().collect()
+        published
     }
 
     fn labels(&mut self, node: Option<&Node>) -> BTreeMap<String, String> {

@@ -228,7 +228,8 @@ impl<'m> Builder<'m> {
                 None => memberships.insert(NetworkId(hash(&self.network_name(key, network))), Some(membership)),
             };
         }
-        let published: Vec<PublishedPort> = if memberships.is_empty() { Vec::new() } else { service.ports.clone() };
+        let published: Vec<PublishedPort> =
+            if memberships.is_empty() { Vec::new() } else { service.ports.keys().cloned().collect() };
         let id = ContainerId(hash(&name));
         let container = Container {
             id: id.clone(),
@@ -304,7 +305,8 @@ impl<'m> Builder<'m> {
         match pool.claim(address, &made.name) {
             Ok(()) => Some(address),
             Err(refusal) => {
-                self.report(node, refusal.code(), format!("`{text}` {refusal}"));
+                let help = format!("leave it out for a free one, or state another of the network's {family} addresses");
+                self.findings.push(node.finding(refusal.code(), format!("`{text}` {refusal}")).with_help(help));
                 None
             }
         }
@@ -324,8 +326,10 @@ impl<'m> Builder<'m> {
                     let address = pool.next(family);
                     if address.is_none() {
                         let place = membership.map_or(&made.service.place, |membership| &membership.place);
-                        let message = format!("the network has no {family} address left for `{}`", made.name);
-                        self.report(place, &codes::SUBNET_FULL, message);
+                        let name = self.inventory.networks.get(network).map_or("", |network| network.name.as_str());
+                        let message = format!("the network `{name}` has no {family} address left for `{}`", made.name);
+                        let help = "give the network a larger subnet under `ipam.config`, or fewer containers";
+                        self.findings.push(place.finding(&codes::SUBNET_FULL, message).with_help(help));
                     }
                     self.assign(&made.id, network, |attachment| *slot(attachment, family) = address);
                 }
@@ -348,7 +352,8 @@ impl<'m> Builder<'m> {
                 && !names.contains(name.as_str())
             {
                 let message = format!("there is no container `{name}` in these files");
-                self.findings.push(node.finding(&codes::SHARES_UNKNOWN, message));
+                let help = "if another project makes it, nothing can be said here of who reaches this service";
+                self.findings.push(node.finding(&codes::SHARES_UNKNOWN, message).with_help(help));
             }
         }
     }
@@ -366,8 +371,19 @@ impl<'m> Builder<'m> {
                 if let Some((other, _)) = other
                     && told.insert((number, &made.service.name))
                 {
-                    let message = format!("port {number} of the host is that of `{}` already", other.name);
-                    self.findings.push(made.service.place.finding(&codes::HOST_PORT_TWICE, message));
+                    let service = made.service;
+                    let (message, help) = if other.service.name == service.name {
+                        let message = format!(
+                            "only one of the {} containers of `{}` can have port {number} of the host",
+                            service.replicas, service.name
+                        );
+                        (message, "write a range with a port for each, or the container's port alone for any free one")
+                    } else {
+                        let message = format!("port {number} of the host is published by `{}` already", other.name);
+                        (message, "publish it at another port of the host, or at another address")
+                    };
+                    let place = service.ports.get(&port).unwrap_or(&service.place);
+                    self.findings.push(place.finding(&codes::HOST_PORT_TWICE, message).with_help(help));
                 }
                 others.push((made, port));
             }
