@@ -81,7 +81,8 @@ fn of_peer(
     if let Some(selector) = &peer.selector {
         findings.extend(if names_nothing(selector) {
             let message = format!("nothing can ever match {}", shown(policy, selector));
-            Some(Finding::new(&codes::NEVER_SELECTS, place("selector"), message).with_help("correct the selector"))
+            let help = "correct the selector: its parts exclude each other, or no container has what it asks for";
+            Some(Finding::new(&codes::NEVER_SELECTS, place("selector"), message).with_help(help))
         } else {
             always(selector, place("selector")).or_else(|| matches_nothing(context, policy, selector, place))
         });
@@ -169,7 +170,9 @@ fn hint(world: &World<'_>, selector: &Selector) -> String {
         return "each part of it matches a container, but none matches all parts".to_owned();
     };
     let keys = part.keys();
-    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else { return format!("no container matches `{}`", part.written()) };
+    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else {
+        return format!("no container matches `{}`", part.written());
+    };
     values(world, key)
 }
 

@@ -135,3 +135,18 @@ fn policies_out_of_reach_are_told_once_for_each_container() {
     assert_eq!(told, ["DG3105", "DG3105"], "{found:#?}");
     assert!(found[0].message.starts_with("policy shop/p selects a@lan, which policy cannot reach"), "{found:#?}");
 }
+
+#[test]
+fn whose_port_is_not_declared_is_told() {
+    let message = |text: &str| {
+        let found = findings(text, Some(&shop()));
+        found.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let port = "{action: Allow, protocol: TCP, destination: {selector: app == 'db', ports: [http]}}";
+    assert_eq!(
+        message(&egress(port)),
+        "none of the containers that the rule may be about as its destination declares a port of TCP named `http`"
+    );
+    let port = "{action: Allow, destination: {ports: [https]}}";
+    assert_eq!(message(&ingress(port)), "none of the containers that the policy selects declares a port named `https`");
+}
