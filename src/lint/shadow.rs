@@ -9,7 +9,7 @@ use crate::policy::{Direction, Policy, Rule, RuleAction, codes};
 
 use super::cover::covers;
 use super::place::{Finding, Place};
-use super::union::{takes_part, together};
+use super::union::{MAX_PARTS, may_take_part, together};
 use super::{Context, as_written, never};
 
 /// A policy with what is asked of it again and again.
@@ -108,8 +108,8 @@ fn across_policies(
         if let Some(one) = before(covers).next() {
             return Some(vec![one]);
         }
-        let mut parts: Vec<(&Policy, &Rule)> = before(takes_part).collect();
-        if parts.is_empty() {
+        let mut parts: Vec<(&Policy, &Rule)> = before(may_take_part).take(MAX_PARTS + 1).collect();
+        if parts.is_empty() || parts.len() > MAX_PARTS {
             return None;
         }
         parts.extend(earlier_in(later.policy, direction, rule).map(|own| (later.policy, own)));

@@ -13,14 +13,20 @@ use super::cover::{covers, holds};
 use super::never::names_nothing;
 use super::ports;
 
-/// Parts beyond which nothing is proved. What a person can follow has a handful.
-const MAX_PARTS: usize = 32;
+/// Parts, and rules that may take one, beyond which nothing is proved. What a person can follow has a handful, and among a
+/// thousand policies each pair of rules would be divided.
+pub(super) const MAX_PARTS: usize = 32;
 
 /// The rules, by their places in the list, that together match every packet that `narrow` matches.
 pub(super) fn together(wide: &[&Rule], narrow: &Rule) -> Option<Vec<usize>> {
+    let candidates: Vec<(usize, &Rule)> =
+        wide.iter().copied().enumerate().filter(|(_, wide)| may_take_part(wide, narrow)).collect();
+    if candidates.len() > MAX_PARTS {
+        return None;
+    }
     let mut left = vec![narrow.clone()];
     let mut used = Vec::new();
-    for (at, wide) in wide.iter().enumerate() {
+    for (at, wide) in candidates {
         let mut rest = Vec::new();
         for part in left {
             match taken_out(wide, &part) {
@@ -44,14 +50,25 @@ pub(super) fn together(wide: &[&Rule], narrow: &Rule) -> Option<Vec<usize>> {
     None
 }
 
-/// Whether a rule is proved to match some part of what another matches.
-pub(super) fn takes_part(wide: &Rule, narrow: &Rule) -> bool {
-    taken_out(wide, narrow).is_some()
+/// Whether a rule may match some part of what another matches, as far as that can be told without looking at labels.
+pub(super) fn may_take_part(wide: &Rule, narrow: &Rule) -> bool {
+    let meets = |one: &Port, other: &Port| match (one, other) {
+        (Port::Range(one), Port::Range(other)) => one.first() <= other.last() && other.first() <= one.last(),
+        _ => one == other,
+    };
+    (wide.protocol.is_none() || wide.protocol == narrow.protocol)
+        && [Side::Source, Side::Destination].into_iter().all(|side| {
+            let (wide, narrow) = (end(wide, side), end(narrow, side));
+            let nets = |net: &Cidr| wide.nets.iter().any(|known| holds(*known, *net) || holds(*net, *known));
+            (wide.ports.is_empty() || narrow.ports.iter().any(|port| wide.ports.iter().any(|known| meets(known, port))))
+                && (wide.nets.is_empty() || narrow.nets.iter().any(nets))
+                && (wide.selector.is_none() || narrow.selector.is_some())
+        })
 }
 
 /// What is left of a rule when the packets that another one matches are taken out; `None` where it cannot be told.
 fn taken_out(wide: &Rule, narrow: &Rule) -> Option<Vec<Rule>> {
-    if wide.protocol.is_some() && wide.protocol != narrow.protocol {
+    if !may_take_part(wide, narrow) {
         return None;
     }
     let mut inside = narrow.clone();
