@@ -127,30 +127,7 @@ pub(super) fn read(tree: &Node, profiles: &BTreeSet<String>, findings: &mut Vec<
             reader.findings.push(super::gather::unknown_service(place, message, name, known));
         }
     }
-    circles(&enabled, reader.findings);
     Model { services: enabled, networks }
-}
-
-/// Looks for services that use each other's network: the engine could start none of them.
-fn circles(services: &[Service], findings: &mut Vec<Diagnostic>) {
-    let shares: BTreeMap<&str, (&str, &Node)> = services
-        .iter()
-        .filter_map(|service| match &service.connection {
-            Connection::Service(other, place) => Some((service.name.as_str(), (other.as_str(), place))),
-            _ => None,
-        })
-        .collect();
-    for (name, (_, place)) in &shares {
-        let next = |current: &&str| shares.get(current).map(|(other, _)| *other);
-        // One that only leads into a circle is in none.
-        let chain: Vec<&str> = std::iter::successors(Some(*name), next).take(shares.len() + 1).collect();
-        if let Some(end) = chain.iter().skip(1).position(|other| other == name) {
-            let circle = chain[..=end + 1].join(" → ");
-            let message = format!("services use each other's network in a circle: {circle}");
-            let help = "leave `network_mode` out of one of them, so that it has a network";
-            findings.push(place.finding(&codes::CIRCLE, message).with_help(help));
-        }
-    }
 }
 
 struct Reader<'f> {

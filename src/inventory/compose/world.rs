@@ -39,6 +39,7 @@ pub(super) fn build(model: &Model, project: &Project, findings: &mut Vec<Diagnos
     builder.fixed_addresses(&containers);
     builder.remaining_addresses(&containers);
     builder.shared(&containers);
+    builder.circles(&containers);
     builder.host_ports(&containers);
     builder.inventory
 }
@@ -355,6 +356,33 @@ impl<'m> Builder<'m> {
                 let help = "if another project makes it, nothing can be said here of who reaches this service";
                 self.findings.push(node.finding(&codes::SHARES_UNKNOWN, message).with_help(help));
             }
+        }
+    }
+
+    /// Looks for services that use each other's network, by the name of the service or of its container.
+    fn circles(&mut self, containers: &[Made<'m>]) {
+        let services: BTreeMap<&str, &str> =
+            containers.iter().map(|made| (made.name.as_str(), made.service.name.as_str())).collect();
+        let shares = self.model.services.iter().filter_map(|service| {
+            let (other, place) = match &service.connection {
+                Connection::Service(other, place) => (other.as_str(), place),
+                Connection::Container(name, place) => (*services.get(name.as_str())?, place),
+                Connection::Networks(_) | Connection::Host | Connection::Nothing | Connection::DefaultBridge => {
+                    return None;
+                }
+            };
+            Some((service.name.as_str(), (other, place)))
+        });
+        let shares: BTreeMap<&str, (&str, &Node)> = shares.collect();
+        for (name, (_, place)) in &shares {
+            let next = |current: &&str| shares.get(current).map(|(other, _)| *other);
+            let chain: Vec<&str> = std::iter::successors(Some(*name), next).take(shares.len() + 1).collect();
+            // One that only leads into a circle is in none.
+            let Some(end) = chain.iter().skip(1).position(|other| other == name) else { continue };
+            let circle = chain[..=end + 1].join(" → ");
+            let message = format!("services use each other's network in a circle: {circle}");
+            let help = "leave `network_mode` out of one of them, so that it has a network";
+            self.findings.push(place.finding(&codes::CIRCLE, message).with_help(help));
         }
     }
 

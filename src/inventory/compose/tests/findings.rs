@@ -199,11 +199,15 @@ networks: {n: }
   d: {image: i, network_mode: 'service:d'}
   e: {image: i, network_mode: 'service:f'}
   f: {image: i}
+  g: {image: i, network_mode: 'container:h'}
+  h: {image: i, container_name: h, network_mode: 'service:g'}
 ",
         &[
             "DG3065 2:31 services.a.network_mode",
             "DG3065 3:31 services.b.network_mode",
             "DG3065 5:31 services.d.network_mode",
+            "DG3065 8:31 services.g.network_mode",
+            "DG3065 9:50 services.h.network_mode",
         ],
     ),
 ];
