@@ -187,7 +187,8 @@ fn values(world: &World<'_>, key: &str) -> String {
     }
     let shown: Vec<String> = values.iter().take(MAX_VALUES).map(|value| format!("`{value}`")).collect();
     let more = if values.len() > MAX_VALUES { ", ..." } else { "" };
-    format!("the values of `{label}` are {}{more}", shown.join(", "))
+    let what = if key == NAMESPACE_LABEL { "the namespaces".to_owned() } else { format!("the values of `{label}`") };
+    format!("{what} are {}{more}", shown.join(", "))
 }
 
 /// An Allow rule whose peer is told by what it is not, so that a container without any label is allowed.

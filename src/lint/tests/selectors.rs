@@ -56,7 +56,7 @@ fn what_there_is_of_a_label_is_told() {
     }
     assert_eq!(
         help(&calico("NetworkPolicy", "name: p, namespace: shpo", "")),
-        "the values of `projectcalico.org/namespace` are `home`, `ops`, `shop`"
+        "the namespaces are `home`, `ops`, `shop`"
     );
 }
 
