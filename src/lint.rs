@@ -21,6 +21,7 @@ mod selectors;
 mod shadow;
 #[cfg(test)]
 mod tests;
+mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,6 +147,22 @@ impl<'a> World<'a> {
 /// The rules that stand at one place of the file, one place after the other.
 fn as_written(rules: &[Rule]) -> impl Iterator<Item = &[Rule]> {
     rules.chunk_by(|one, other| one.index == other.index)
+}
+
+/// A selector in the words of the policy's author: without what the kind and the namespace of the policy add to it.
+fn shown(policy: &Policy, selector: &Selector) -> String {
+    let parts = selector.conjuncts();
+    let scope =
+        policy.key.namespace.as_ref().map(|namespace| (namespace, Selector::equals(NAMESPACE_LABEL, namespace)));
+    let scope = scope.filter(|(_, scope)| parts.contains(scope));
+    let of_kind = place::is_kubernetes(policy).then(|| Selector::equals(ORCHESTRATOR_LABEL, ORCHESTRATOR));
+    let is_added = |part: &Selector| of_kind.as_ref() == Some(part) || scope.as_ref().is_some_and(|(_, s)| s == part);
+    let own = parts.iter().filter(|part| !is_added(part)).cloned().reduce(Selector::and);
+    let own = own.unwrap_or_else(Selector::all);
+    match scope {
+        Some((namespace, _)) => format!("`{}` in namespace `{namespace}`", own.written()),
+        None => format!("`{}`", own.written()),
+    }
 }
 
 /// What holds for the labels of every container.

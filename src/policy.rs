@@ -265,6 +265,8 @@ pub struct Rule {
     /// Index of the rule in the list of its direction in the file. Several rules share one where a Kubernetes rule had
     /// to be taken apart.
     pub index: usize,
+    /// Of a Kubernetes rule that lists peers, the index in `from` or `to` of the one that this part is about.
+    pub peer: Option<usize>,
     /// Where the rule stands in the file.
     pub location: Location,
 }

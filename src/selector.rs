@@ -27,6 +27,7 @@ mod parser;
 #[cfg(test)]
 mod tests;
 mod unmet;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,7 @@ use expression::{Expression, Test};
 
 pub use error::Error;
 pub use unmet::Unmet;
+pub use written::Written;
 
 /// Label that carries a container's or network set's namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";

@@ -47,7 +47,7 @@ pub enum Meaning {
 impl fmt::Display for Meaning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Meaning::Selected(selector) => write!(f, "who matches {selector}"),
+            Meaning::Selected(selector) => write!(f, "who matches {}", selector.written()),
             Meaning::Nets(nets) => write!(f, "the blocks {}", join(nets)),
             Meaning::NamedPort { name, protocol, selector } => {
                 write!(f, "ports named {name}")?;
@@ -55,7 +55,7 @@ impl fmt::Display for Meaning {
                     write!(f, " of {protocol}")?;
                 }
                 match selector {
-                    Some(selector) => write!(f, " at who matches {selector}"),
+                    Some(selector) => write!(f, " at who matches {}", selector.written()),
                     None => Ok(()),
                 }
             }

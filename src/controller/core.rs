@@ -377,6 +377,7 @@ fn closed(policies: &PolicySet, refused: &BTreeSet<PolicyKey>) -> PolicySet {
 fn deny_everything(policy: &Policy) -> Rule {
     Rule {
         index: 0,
+        peer: None,
         action: RuleAction::Deny,
         family: None,
         protocol: None,

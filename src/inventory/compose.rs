@@ -70,7 +70,7 @@ pub fn load(request: &Request, read: &mut Read<'_>) -> Loaded {
     let mut gatherer = Gatherer { read, findings: Vec::new(), sources: Vec::new(), unset: BTreeSet::new() };
     let directory = request.files.first().map(|file| parent(&file.path)).unwrap_or_default();
     let mut variables = environment(request, &directory, &mut gatherer);
-    let project_name = project_name(request, &directory, &variables, &mut gatherer.findings);
+    let project_name = project_name(request, &directory, &variables, &mut gatherer);
     variables.insert(PROJECT_NAME.to_owned(), project_name.clone());
 
     let context = Context { directory: &directory, variables: &variables };
@@ -127,17 +127,24 @@ fn project_name(
     request: &Request,
     directory: &Path,
     variables: &BTreeMap<String, String>,
-    findings: &mut Vec<Diagnostic>,
+    gatherer: &mut Gatherer<'_>,
 ) -> String {
     let place = request.files.first().map_or_else(PathBuf::new, |file| file.path.clone());
     let location = Location { file: place, line: 1, column: 1 };
-    let stated = request.project_name.clone().or_else(|| variables.get(PROJECT_NAME).cloned());
-    if let Some(name) = stated.filter(|name| !name.is_empty()) {
-        if normalized_name(&name) != name {
-            let message = format!("`{name}` is not the name of a project");
-            let help = "use lower-case letters, digits, `-` and `_`, with a letter or digit first";
+    let stated = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
+    let named = stated(request.project_name.as_ref()).map(|name| (name, location.clone(), ""));
+    let named = named.or_else(|| {
+        let name = stated(variables.get(PROJECT_NAME))?;
+        let line = gatherer.sources.iter().rev().find_map(|file| assignment(file, PROJECT_NAME));
+        let line = line.filter(|_| !request.variables.contains_key(PROJECT_NAME));
+        Some((name, line.unwrap_or_else(|| location.clone()), ", the value of `COMPOSE_PROJECT_NAME`,"))
+    });
+    let findings = &mut gatherer.findings;
+    if let Some((name, location, source)) = named {
+        if !is_project_name(&name) {
+            let message = format!("`{name}`{source} is not the name of a project");
             let finding = Diagnostic::new(&codes::PROJECT_NAME, location, &FieldPath::root(), message);
-            findings.push(finding.with_help(help));
+            findings.push(finding.with_help(PROJECT_NAME_HELP));
         }
         return name;
     }
@@ -158,6 +165,25 @@ fn project_name(
         }
         name
     })
+}
+
+/// What to do about an invalid name of a project.
+pub const PROJECT_NAME_HELP: &str = "use lower-case letters, digits, `-` and `_`, with a letter or digit first";
+
+/// Whether Compose takes a text for the name of a project where it is stated outside of the files.
+pub fn is_project_name(name: &str) -> bool {
+    !name.is_empty() && normalized_name(name) == name
+}
+
+/// The line of an environment file that sets a variable: of several the last.
+fn assignment(file: &SourceFile, name: &str) -> Option<Location> {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(['=', ':']))
+    };
+    let line = file.text.lines().collect::<Vec<_>>().into_iter().rposition(sets)?;
+    Some(Location { file: file.path.clone(), line: u32::try_from(line + 1).ok()?, column: 1 })
 }
 
 /// As Compose makes the name of a project from another one.

@@ -43,7 +43,11 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                         && !super::ports::list_number(&rule.destination.not_ports, *number)
                 });
                 let Some((number, protocol, name)) = database else { continue };
-                let place = Place::item(policy, direction, rule, "destination.ports", index);
+                let meant = match port {
+                    Port::Range(_) => PortRange::single(*number).map_or_else(|| port.clone(), Port::Range),
+                    Port::Named(_) => port.clone(),
+                };
+                let place = Place::port(policy, direction, rule, "destination.ports", (index, meant));
                 let message = format!("any address may connect to {name} ({number}/{protocol})");
                 let help = "name the clients under `source`: a selector, or blocks of addresses";
                 findings.push(Finding::new(&codes::OPEN_DATABASE, place, message).with_help(help));

@@ -33,39 +33,58 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             let together = |other: &&&Policy| !other.selector.clone().and(policy.selector.clone()).is_contradiction();
             let possible: Vec<&Policy> = governing.iter().filter(together).copied().collect();
             if !may_ask_for_names(context, &possible) {
-                let message = "the rule leads to addresses outside, but no rule allows DNS (UDP port 53)";
-                findings.push(Finding::new(&codes::NO_NAMES, place, message).with_help(HELP));
+                findings.push(told(place, &possible, &[], HELP));
             }
             continue;
         };
         let outward = |endpoint: &&&Endpoint<'_>| endpoint.network.is_some_and(|network| !network.internal);
         let selected = world.selected(policy);
+        let of_endpoint = |endpoint: &Endpoint<'_>| -> Vec<&Policy> {
+            governing.iter().filter(|policy| policy.selector.matches(&endpoint.labels)).copied().collect()
+        };
         let mute: Vec<&&Endpoint<'_>> = selected
             .iter()
             .filter(outward)
-            .filter(|endpoint| {
-                let of_endpoint = governing.iter().filter(|policy| policy.selector.matches(&endpoint.labels));
-                !may_ask_for_names(context, &of_endpoint.copied().collect::<Vec<_>>())
-            })
+            .filter(|endpoint| !may_ask_for_names(context, &of_endpoint(endpoint)))
             .collect();
-        if mute.is_empty() {
-            continue;
-        }
-        let message = format!(
-            "the rule leads to addresses outside, but no rule allows DNS (UDP port 53): {}",
-            listing(mute.iter().map(|endpoint| endpoint.name()))
-        );
+        let Some(first) = mute.first() else { continue };
         let by_default = |endpoint: &&&Endpoint<'_>| endpoint.network.is_some_and(|n| n.name == DEFAULT_NETWORK);
         let help = if mute.iter().all(by_default) { HELP_DEFAULT_NETWORK } else { HELP };
-        findings.push(Finding::new(&codes::NO_NAMES, place, message).with_help(help));
+        findings.push(told(place, &of_endpoint(first), &mute, help));
     }
     findings
 }
 
-const HELP: &str = "allow UDP and TCP port 53. Names of containers need no rule; Docker's resolver forwards other queries \
-                    from the container's address, unless the host's own resolver is on a loopback address";
-const HELP_DEFAULT_NETWORK: &str =
-    "allow UDP and TCP port 53: on the default network Docker has no resolver for containers";
+const HELP: &str = "Names of containers need no rule; Docker's resolver forwards other queries from the container's address, \
+                    unless the host's own resolver is on a loopback address";
+const HELP_DEFAULT_NETWORK: &str = "On the default network Docker has no resolver for containers";
+
+/// The finding about containers, if they are known, which these policies keep from asking for names.
+fn told(place: Place, policies: &[&Policy], containers: &[&&Endpoint<'_>], help: &str) -> Finding {
+    let (why, before) = match denial(policies) {
+        Some((policy, rule)) => {
+            let by = format!("egress[{}] of policy {} ({})", rule.index, policy.key, rule.location);
+            (format!("{by} denies DNS (UDP port 53) before a rule allows it"), " before that rule")
+        }
+        None => ("no rule allows DNS (UDP port 53)".to_owned(), ""),
+    };
+    let whose = match containers {
+        [] => String::new(),
+        known => format!(": {}", listing(known.iter().map(|endpoint| endpoint.name()))),
+    };
+    let message = format!("the rule leads to addresses outside, but {why}{whose}");
+    let help = format!("allow UDP and TCP port 53{before}. {help}");
+    Finding::new(&codes::NO_NAMES, place, message).with_help(help)
+}
+
+/// The rule that denies every query where a later one of its policy would allow some.
+fn denial<'p>(policies: &[&'p Policy]) -> Option<(&'p Policy, &'p Rule)> {
+    policies.iter().find_map(|policy| {
+        let rules = policy.rules(Direction::Egress).unwrap_or_default();
+        let at = rules.iter().position(denies_every_query)?;
+        rules[at..].iter().any(may_match_query).then(|| (*policy, &rules[at]))
+    })
+}
 
 /// Whether these policies, taken together, may let a query through. Where it is not certain that they do not, they may.
 fn may_ask_for_names(context: &Context<'_>, policies: &[&Policy]) -> bool {

@@ -36,8 +36,11 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                     "what it allows is closed in the other version, unless another rule allows it: add the same rule for it"
                 }
             };
-            findings
-                .push(Finding::new(&codes::ONE_FAMILY, Place::rule(policy, direction, rule), message).with_help(help));
+            let place = match reason(rule) {
+                Some(field) => Place::within(policy, direction, rule, &field),
+                None => Place::rule(policy, direction, rule),
+            };
+            findings.push(Finding::new(&codes::ONE_FAMILY, place, message).with_help(help));
         }
     }
     findings
@@ -51,6 +54,16 @@ fn only_family(rule: &Rule) -> Option<Family> {
         [family] if !by_protocol => Some(family),
         _ => None,
     }
+}
+
+/// The field that makes a rule one of a single family.
+fn reason(rule: &Rule) -> Option<String> {
+    if rule.family.is_some() {
+        return Some("ipVersion".to_owned());
+    }
+    let sides = [("source", &rule.source), ("destination", &rule.destination)].into_iter();
+    let mut lists = sides.flat_map(|(side, peer)| [(side, "nets", &peer.nets), (side, "notNets", &peer.not_nets)]);
+    lists.find(|(.., nets)| !nets.is_empty()).map(|(side, field, _)| format!("{side}.{field}"))
 }
 
 fn has_both(network: &Network) -> bool {

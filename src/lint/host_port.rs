@@ -32,9 +32,9 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 let number = range.first();
                 let found = misnamed(&reached, rule.protocol, number).filter(|_| number == range.last());
                 // Who lists the container's port as well knows it, and means another container by this one.
-                let found = found.filter(|(_, port)| !ports::list_number(&to.ports, port.container_port));
+                let found = found.filter(|(_, known)| !ports::list_number(&to.ports, known.container_port));
                 let Some((endpoint, PublishedPort { container_port, .. })) = found else { continue };
-                let place = Place::item(policy, direction, rule, "destination.ports", index);
+                let place = Place::port(policy, direction, rule, "destination.ports", (index, port.clone()));
                 let container = &endpoint.container.name;
                 let message =
                     format!("{number} is a port of the host that leads to port {container_port} of {container}");

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::inventory::Endpoint;
-use crate::policy::codes;
+use crate::policy::{Direction, Port, codes};
 
 use super::place::{Finding, Place};
 use super::{Context, declared, own_side, ports};
@@ -23,6 +23,11 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 if meant.is_empty() {
                     continue;
                 }
+                let who = match (side == own_side(direction), direction) {
+                    (true, _) => "the policy selects",
+                    (false, Direction::Ingress) => "the rule may be about as its source",
+                    (false, Direction::Egress) => "the rule may be about as its destination",
+                };
                 let known: BTreeSet<String> = declared(&meant)
                     .into_iter()
                     .filter(|port| rule.protocol.is_none_or(|protocol| protocol == port.protocol))
@@ -30,8 +35,10 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                     .collect();
                 for (field, list) in [("ports", &peer.ports), ("notPorts", &peer.not_ports)] {
                     for (index, name) in ports::names(list).filter(|(_, name)| !known.contains(*name)) {
-                        let place = Place::item(policy, direction, rule, &format!("{side}.{field}"), index);
-                        let message = format!("no container in question declares the port `{name}`");
+                        let meant = (index, Port::Named(name.to_owned()));
+                        let place = Place::port(policy, direction, rule, &format!("{side}.{field}"), meant);
+                        let of = rule.protocol.map_or_else(String::new, |protocol| format!(" of {protocol}"));
+                        let message = format!("none of the containers that {who} declares a port{of} named `{name}`");
                         let help = match known.len() {
                             0 => format!(
                                 "write the number, or label the containers: `dockgate.io/ports: {name}=8080/tcp`"

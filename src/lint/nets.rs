@@ -52,10 +52,11 @@ fn superfluous(nets: &[Cidr]) -> Vec<Superfluous> {
 
 fn told(found: &Superfluous, nets: &[Cidr], place: Place) -> Finding {
     let (inner, outer) = (nets[found.index], nets[found.within]);
-    let message = if inner == outer {
-        format!("the block `{inner}` stands twice in the list")
+    let (message, help) = if inner == outer {
+        (format!("the block `{inner}` stands twice in the list"), "remove one of them")
     } else {
-        format!("the block `{inner}` lies within `{outer}` of the same list")
+        let message = format!("the block `{inner}` lies within `{outer}` of the same list, and adds nothing");
+        (message, "remove it; or correct the wider block, if it is too wide")
     };
-    Finding::new(&codes::OVERLAPPING_NETS, place, message)
+    Finding::new(&codes::OVERLAPPING_NETS, place, message).with_help(help)
 }

@@ -9,7 +9,7 @@ use crate::selector::{ORCHESTRATOR_LABEL, Selector};
 
 use super::cover::{exists, hold};
 use super::place::{Finding, Place};
-use super::{Context, container, own_side, ports};
+use super::{Context, container, own_side, ports, shown};
 
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -115,7 +115,10 @@ fn foreign(context: &Context<'_>, policy: &Policy, direction: Direction, rule: &
     if !own.and(selector.clone()).is_contradiction() {
         return None;
     }
-    let text = format!("`{side}` of an {direction} rule is what the policy selects, and that is never `{selector}`");
+    let text = format!(
+        "`{side}` of an {direction} rule is what the policy selects, and that is never {}",
+        shown(policy, selector)
+    );
     let help = match direction {
         Direction::Ingress => "name the peer under `source`",
         Direction::Egress => "name the peer under `destination`",

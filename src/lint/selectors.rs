@@ -11,7 +11,7 @@ use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR_LABEL, Sel
 
 use super::never::names_nothing;
 use super::place::{Finding, Place};
-use super::{Context, World, listing, own_side, selects_no_container};
+use super::{Context, World, listing, own_side, selects_no_container, shown};
 
 /// Labels that every container has.
 const ALWAYS_THERE: [&str; 7] = [
@@ -44,7 +44,7 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
     let selector = &policy.selector;
     let place = Place::selector(policy);
     if selects_no_container(selector) {
-        let message = format!("no container can ever match `{selector:#}`");
+        let message = format!("no container can ever match {}", shown(policy, selector));
         let help = "the policy protects nothing: correct the selector";
         return Some(Finding::new(&codes::NEVER_SELECTS, place, message).with_help(help));
     }
@@ -63,7 +63,7 @@ fn of_policy(context: &Context<'_>, policy: &Policy) -> Option<Finding> {
             return Some(finding.with_help(values(world, NAMESPACE_LABEL)));
         }
     }
-    let message = format!("the policy selects nothing: no container matches `{selector:#}`");
+    let message = format!("the policy selects nothing: no container matches {}", shown(policy, selector));
     Some(Finding::new(&codes::SELECTS_NOTHING, place, message).with_help(hint(world, selector)))
 }
 
@@ -80,8 +80,9 @@ fn of_peer(
     let is_own = side == own_side(direction);
     if let Some(selector) = &peer.selector {
         findings.extend(if names_nothing(selector) {
-            let message = format!("nothing can ever match `{selector:#}`");
-            Some(Finding::new(&codes::NEVER_SELECTS, place("selector"), message).with_help("correct the selector"))
+            let message = format!("nothing can ever match {}", shown(policy, selector));
+            let help = "correct the selector: its parts exclude each other, or no container has what it asks for";
+            Some(Finding::new(&codes::NEVER_SELECTS, place("selector"), message).with_help(help))
         } else {
             always(selector, place("selector")).or_else(|| matches_nothing(context, policy, selector, place))
         });
@@ -111,7 +112,7 @@ fn negated(selector: &Selector) -> String {
 fn always(selector: &Selector, place: Place) -> Option<Finding> {
     let parts = selector.conjuncts();
     let part = parts.iter().find(|part| !part.keys().is_empty() && part.is_tautology())?;
-    let message = format!("`{part:#}` matches whatever the labels are");
+    let message = format!("`{}` matches whatever the labels are", part.written());
     let help = "write `all()` if everything is meant; to exclude several values use `&&` or `not in {...}`";
     Some(Finding::new(&codes::ALWAYS_SELECTS, place, message).with_help(help))
 }
@@ -139,7 +140,7 @@ fn matches_nothing(
         !keys.is_empty() && keys.iter().all(|key| key.starts_with(NAMESPACE_PREFIX))
     };
     let field = if unmatched.is_some_and(of_namespaces) { "namespaceSelector" } else { "selector" };
-    let message = format!("no container and no network set matches `{selector:#}`");
+    let message = format!("no container and no network set matches {}", shown(policy, selector));
     let help = global_set(context, &parts, scope.as_ref()).unwrap_or_else(|| hint(world, selector));
     Some(Finding::new(&codes::SELECTS_NOTHING, place(field), message).with_help(help))
 }
@@ -169,7 +170,9 @@ fn hint(world: &World<'_>, selector: &Selector) -> String {
         return "each part of it matches a container, but none matches all parts".to_owned();
     };
     let keys = part.keys();
-    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else { return format!("no container matches `{part:#}`") };
+    let [key] = keys.into_iter().collect::<Vec<_>>()[..] else {
+        return format!("no container matches `{}`", part.written());
+    };
     values(world, key)
 }
 
@@ -184,7 +187,8 @@ fn values(world: &World<'_>, key: &str) -> String {
     }
     let shown: Vec<String> = values.iter().take(MAX_VALUES).map(|value| format!("`{value}`")).collect();
     let more = if values.len() > MAX_VALUES { ", ..." } else { "" };
-    format!("the values of `{label}` are {}{more}", shown.join(", "))
+    let what = if key == NAMESPACE_LABEL { "the namespaces".to_owned() } else { format!("the values of `{label}`") };
+    format!("{what} are {}{more}", shown.join(", "))
 }
 
 /// An Allow rule whose peer is told by what it is not, so that a container without any label is allowed.

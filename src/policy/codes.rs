@@ -166,7 +166,8 @@ codes! {
         "Kind, namespace and name identify a resource; the first definition counts, in the order of file names. Remove one, or \
          give it another name.";
     UNKNOWN_NETWORK = "DG3040" Error "unknown network"
-        "The inventory has no network of this name under `networks`. Add it there, or correct the name.";
+        "The inventory or the Compose file has no network of this name under its top-level `networks`. Add it there, or correct \
+         the name. A Compose file that a service extends gives the service, and not the networks that it declares.";
     NAME_TWICE = "DG3041" Error "a name is taken"
         "Names, ids and bridges tell networks and containers apart, so each is there once; and a container is on a network once.";
     ADDRESS = "DG3042" Error "invalid address"
@@ -177,7 +178,8 @@ codes! {
     SUBNET_FULL = "DG3044" Error "no address is left"
         "The subnets of the network have fewer addresses than it has containers. Give it a larger subnet, or one more.";
     NETWORK_MODE = "DG3045" Error "invalid network mode"
-        "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network.";
+        "A network mode is `host`, `none` or `container:NAME`, and a container that has one is on no network. In a Compose file \
+         it may also be `bridge` or `service:NAME`.";
     BRIDGE = "DG3046" Error "invalid bridge"
         "A bridge is a Linux interface of at most 15 characters, and only networks with the driver `bridge` have one.";
     SUBSTITUTION = "DG3060" Error "invalid substitution"
@@ -195,7 +197,8 @@ codes! {
         "`extends` and `network_mode: service:NAME` name a service of the same files, or of the one under `file`. For a \
          network mode it must be one that is started: without profiles, or in an active one.";
     CIRCLE = "DG3065" Error "a circle"
-        "Services that extend each other and files that include each other would never end.";
+        "Services that extend each other and files that include each other would never end; of services that use each other's \
+         network by `network_mode: service:NAME`, none could start first.";
     REFERENCED_FILE = "DG3066" Error "a file that is named cannot be read"
         "Paths are relative to the directory of the first Compose file, and in a file that is extended or included to its \
          own. Files are read from this host only; nothing is fetched.";
@@ -231,7 +234,8 @@ codes! {
     VARIABLE_UNSET = "DG3150" Warning "a variable is not set"
         "Compose takes the text as empty and goes on. Set the variable, or write the default: `${NAME:-default}`.";
     HOST_PORT_TWICE = "DG3151" Warning "a host port is published twice"
-        "Only one container can hold a port of the host; the engine will not start the other.";
+        "Only one container can hold a port of the host at an address; the engine will not start the other. Several containers \
+         of one service need a range of ports, as `8080-8082:80`, or none that is stated: `80`.";
     WHOLE_HOST = "DG3201" Note "covers the whole host"
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";
@@ -268,14 +272,20 @@ codes! {
         "`notSelector` without `selector` excludes the addresses of the containers and network sets that it matches and no \
          others: every address of the outside remains allowed. Use `selector: \"!(...)\"` to allow containers and network \
          sets only.";
+    EMPTY_PEER = "DG5006" Warning "empty condition on the peer"
+        "An empty `selector`, `notSelector` or `namespaceSelector` of a rule is no condition, and neither is an empty `from` or \
+         `to`: where the rule has no other condition on its peer, it is about every address, the outside included. Often a \
+         template was not filled in, or the items of a list are comments. `all()` in Calico's kinds and `podSelector: {}` in \
+         Kubernetes' stand for containers only; where every address is meant, leave the field out.";
 
     SHADOWED = "DG5010" Warning "rule shadowed by an earlier one"
-        "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect. \
+        "An earlier rule matches every packet that this one could match, and decides about it, so this rule has no effect; or \
+         several earlier rules do so together, as rules about the ports 80 and 81 do for one about `80:81`. \
          If both do the same, one of them can go; if not, the narrower one belongs first. An earlier rule is one further up in \
          the same policy, or one of a policy that comes before and selects at least the same containers.";
     REDUNDANT = "DG5011" Note "rule that another policy makes superfluous"
         "A policy that comes before, and selects at least the same containers, does the same with every packet that this rule \
-         could match. Harmless; but whoever changes or removes this rule to change what is allowed changes nothing.";
+         could match, or several do so together. Harmless; but whoever changes or removes this rule to change what is allowed changes nothing.";
     NEVER_MATCHES = "DG5012" Warning "rule that can never match"
         "No packet meets all conditions of the rule: what one of them lets through another excludes, or the rule asks the \
          policy's own containers for labels that they cannot have. In an ingress rule `destination` is the container that the \
@@ -289,7 +299,8 @@ codes! {
          allowed. Write `Allow` if that is meant; otherwise add a policy to a later tier.";
 
     NO_NAMES = "DG5020" Warning "way out without DNS"
-        "The containers may connect to addresses outside, but to no name server: no rule allows UDP port 53. On a network that \
+        "The containers may connect to addresses outside, but to no name server: no rule allows UDP port 53, or an \
+         earlier one denies it. On a network that \
          a user or Compose has made, Docker's embedded resolver runs inside the container's own network namespace and still \
          answers for names of containers; it forwards every other query from the container's own address, so that egress \
          policy drops it. Exempt are queries that go to a resolver on a loopback address of the host, as `127.0.0.53` in \

@@ -150,7 +150,6 @@ impl Expression {
     }
 }
 
-/// In the alternate form labels of namespaces are named as their owners name them, without our prefix.
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -179,7 +178,6 @@ fn write_group(f: &mut fmt::Formatter<'_>, operands: &[Expression], operator: &s
 }
 
 fn write_label(f: &mut fmt::Formatter<'_>, key: &str, test: &Test) -> fmt::Result {
-    let key = if f.alternate() { key.strip_prefix(super::NAMESPACE_PREFIX).unwrap_or(key) } else { key };
     let (operator, value) = match test {
         Test::Exists => return write!(f, "has({key})"),
         Test::In(values) => return write_set(f, key, "in", values),

@@ -136,7 +136,7 @@ fn lints_are_warnings_that_only_strictness_lets_fail() {
     let policy = POLICY.replace("app == 'web'", "app == 'wbe'");
     let files = Files::new(&[("web.yaml", &policy), ("inventory.yaml", INVENTORY)]);
     let expected = "\
-warning[DG5002]: no container and no network set matches `(projectcalico.org/namespace == \"shop\" && app == \"wbe\")`
+warning[DG5002]: no container and no network set matches `app == \"wbe\"` in namespace `shop`
   --> web.yaml:11:19
    |
 11 |         selector: app == 'wbe'

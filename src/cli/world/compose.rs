@@ -31,7 +31,14 @@ pub(in crate::cli) struct ComposeArguments {
     env_file: Vec<PathBuf>,
 
     /// Project name of the Compose files, in front of names of containers and networks
-    #[arg(short, long, value_name = "NAME", requires = "compose", conflicts_with = "inventory")]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        value_parser = project_name,
+        requires = "compose",
+        conflicts_with = "inventory"
+    )]
     project_name: Option<String>,
 }
 
@@ -82,6 +89,14 @@ impl ComposeArguments {
         let _ = write!(anstream::stderr(), "{}", render(&warnings, &sources));
         Ok(Some(inventory))
     }
+}
+
+/// A name of a project; an empty one is as good as none.
+fn project_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || compose::is_project_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(compose::PROJECT_NAME_HELP.to_owned())
 }
 
 fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {

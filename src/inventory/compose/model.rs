@@ -25,7 +25,8 @@ pub(super) struct Service {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) label_files: Vec<Node>,
     pub(super) connection: Connection,
-    pub(super) ports: Vec<PublishedPort>,
+    /// Each with the place where it is published.
+    pub(super) ports: BTreeMap<PublishedPort, Node>,
     pub(super) replicas: usize,
     /// Service, condition and whether a restart restarts this one too, as Compose's label has it.
     pub(super) depends_on: BTreeMap<String, (String, bool)>,
@@ -234,19 +235,24 @@ impl Reader<'_> {
         }
     }
 
-    fn ports(&mut self, node: &Node) -> Vec<PublishedPort> {
-        let mut published = BTreeSet::new();
+    fn ports(&mut self, node: &Node) -> BTreeMap<PublishedPort, Node> {
+        let mut published = BTreeMap::new();
         for item in self.items(node.get("ports")) {
             let read = match item.text() {
                 Some(text) => ports::short(&text).map_err(|problem| (problem, item.clone())),
                 None => ports::long(item).map(|port| vec![port]),
             };
             match read {
-                Ok(ports) => published.extend(ports),
+                Ok(ports) => {
+                    let place = item.get("published").unwrap_or(item);
+                    for port in ports {
+                        published.entry(port).or_insert_with(|| place.clone());
+                    }
+                }
                 Err((problem, place)) => self.report(&place, problem.code, problem.message),
             }
         }
-        published.into_iter().collect()
+        published
     }
 
     fn labels(&mut self, node: Option<&Node>) -> BTreeMap<String, String> {

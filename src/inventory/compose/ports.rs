@@ -23,7 +23,8 @@ impl Problem {
     }
 
     fn address(text: &str) -> Problem {
-        Problem { code: &codes::ADDRESS, message: format!("`{text}` is not an IP address") }
+        let message = format!("`{text}` is not an IP address of the host");
+        Problem { code: &codes::ADDRESS, message }
     }
 }
 
@@ -37,7 +38,10 @@ pub(super) fn short(text: &str) -> Result<Vec<PublishedPort>, Problem> {
         Some(Err(published)) => (None, published),
         Some(Ok((host, published))) => (Some(host).filter(|host| !host.is_empty()), published),
     };
-    let host_address = host.map(address).transpose()?;
+    let host_address = host.map(address).transpose().map_err(|problem| Problem {
+        message: format!("{}: a port is `[[HOST-ADDRESS:]HOST-PORT:]PORT[/PROTOCOL]`", problem.message),
+        ..problem
+    })?;
     let target = range(target).filter(|range| *range.start() != 0).ok_or_else(|| {
         Problem::port(format!("`{target}` in `{text}` is not a port of the container: use 1 to 65535, or `first-last`"))
     })?;
@@ -68,7 +72,7 @@ pub(super) fn short(text: &str) -> Result<Vec<PublishedPort>, Problem> {
 pub(super) fn long(node: &Node) -> Result<PublishedPort, (Problem, Node)> {
     let text = |key: &str| node.get(key).and_then(|value| Some((value.text()?, value.clone())));
     let Some((target, target_node)) = text("target") else {
-        return Err((Problem::port("a published port has no `target`"), node.clone()));
+        return Err((Problem::port("a published port needs a `target`, the port of the container"), node.clone()));
     };
     let container_port = target.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
         (Problem::port(format!("`{target}` is not a port of the container: use 1 to 65535")), target_node)

@@ -9,8 +9,7 @@ use super::model::{Network, Pool};
 use super::node::Node;
 use crate::inventory::addresses;
 use crate::net::{Cidr, Family};
-use crate::policy::Diagnostic;
-use crate::policy::codes;
+use crate::policy::{Diagnostic, Location, codes};
 
 /// Of Docker's default network, `docker0`: the first of the default pools.
 pub(super) const DEFAULT_BRIDGE: (IpAddr, u8) = (IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 0)), 16);
@@ -34,7 +33,7 @@ pub(super) struct Plan {
 pub(super) struct Subnets<'f> {
     taken: Vec<Cidr>,
     /// Those that are taken by what stands in the file.
-    stated: Vec<Cidr>,
+    stated: Vec<(Cidr, Location)>,
     findings: &'f mut Vec<Diagnostic>,
 }
 
@@ -77,12 +76,13 @@ impl<'f> Subnets<'f> {
         }
         // Overlay networks are in an address space of their own.
         if network.driver != "overlay" {
-            if self.stated.iter().any(|other| overlap(*other, subnet)) {
-                let message = format!("`{subnet}` overlaps another subnet");
-                self.findings.push(pool.subnet.finding(&codes::ADDRESS_TWICE, message));
+            if let Some((other, place)) = self.stated.iter().find(|(other, _)| overlap(*other, subnet)) {
+                let message = format!("`{subnet}` overlaps `{other}` ({place}), and no two networks of a host may");
+                self.findings
+                    .push(pool.subnet.finding(&codes::ADDRESS_TWICE, message).with_help("state another subnet"));
                 return;
             }
-            self.stated.push(subnet);
+            self.stated.push((subnet, pool.subnet.location.clone()));
             self.taken.push(subnet);
         }
         plan.subnets.push(subnet);

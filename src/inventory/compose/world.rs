@@ -39,6 +39,7 @@ pub(super) fn build(model: &Model, project: &Project, findings: &mut Vec<Diagnos
     builder.fixed_addresses(&containers);
     builder.remaining_addresses(&containers);
     builder.shared(&containers);
+    builder.circles(&containers);
     builder.host_ports(&containers);
     builder.inventory
 }
@@ -228,7 +229,8 @@ impl<'m> Builder<'m> {
                 None => memberships.insert(NetworkId(hash(&self.network_name(key, network))), Some(membership)),
             };
         }
-        let published: Vec<PublishedPort> = if memberships.is_empty() { Vec::new() } else { service.ports.clone() };
+        let published: Vec<PublishedPort> =
+            if memberships.is_empty() { Vec::new() } else { service.ports.keys().cloned().collect() };
         let id = ContainerId(hash(&name));
         let container = Container {
             id: id.clone(),
@@ -304,7 +306,8 @@ impl<'m> Builder<'m> {
         match pool.claim(address, &made.name) {
             Ok(()) => Some(address),
             Err(refusal) => {
-                self.report(node, refusal.code(), format!("`{text}` {refusal}"));
+                let help = format!("leave it out for a free one, or state another of the network's {family} addresses");
+                self.findings.push(node.finding(refusal.code(), format!("`{text}` {refusal}")).with_help(help));
                 None
             }
         }
@@ -324,8 +327,10 @@ impl<'m> Builder<'m> {
                     let address = pool.next(family);
                     if address.is_none() {
                         let place = membership.map_or(&made.service.place, |membership| &membership.place);
-                        let message = format!("the network has no {family} address left for `{}`", made.name);
-                        self.report(place, &codes::SUBNET_FULL, message);
+                        let name = self.inventory.networks.get(network).map_or("", |network| network.name.as_str());
+                        let message = format!("the network `{name}` has no {family} address left for `{}`", made.name);
+                        let help = "give the network a larger subnet under `ipam.config`, or fewer containers";
+                        self.findings.push(place.finding(&codes::SUBNET_FULL, message).with_help(help));
                     }
                     self.assign(&made.id, network, |attachment| *slot(attachment, family) = address);
                 }
@@ -348,8 +353,36 @@ impl<'m> Builder<'m> {
                 && !names.contains(name.as_str())
             {
                 let message = format!("there is no container `{name}` in these files");
-                self.findings.push(node.finding(&codes::SHARES_UNKNOWN, message));
+                let help = "if another project makes it, nothing can be said here of who reaches this service";
+                self.findings.push(node.finding(&codes::SHARES_UNKNOWN, message).with_help(help));
             }
+        }
+    }
+
+    /// Looks for services that use each other's network, by the name of the service or of its container.
+    fn circles(&mut self, containers: &[Made<'m>]) {
+        let services: BTreeMap<&str, &str> =
+            containers.iter().map(|made| (made.name.as_str(), made.service.name.as_str())).collect();
+        let shares = self.model.services.iter().filter_map(|service| {
+            let (other, place) = match &service.connection {
+                Connection::Service(other, place) => (other.as_str(), place),
+                Connection::Container(name, place) => (*services.get(name.as_str())?, place),
+                Connection::Networks(_) | Connection::Host | Connection::Nothing | Connection::DefaultBridge => {
+                    return None;
+                }
+            };
+            Some((service.name.as_str(), (other, place)))
+        });
+        let shares: BTreeMap<&str, (&str, &Node)> = shares.collect();
+        for (name, (_, place)) in &shares {
+            let next = |current: &&str| shares.get(current).map(|(other, _)| *other);
+            let chain: Vec<&str> = std::iter::successors(Some(*name), next).take(shares.len() + 1).collect();
+            // One that only leads into a circle is in none.
+            let Some(end) = chain.iter().skip(1).position(|other| other == name) else { continue };
+            let circle = chain[..=end + 1].join(" → ");
+            let message = format!("services use each other's network in a circle: {circle}");
+            let help = "leave `network_mode` out of one of them, so that it has a network";
+            self.findings.push(place.finding(&codes::CIRCLE, message).with_help(help));
         }
     }
 
@@ -366,8 +399,19 @@ impl<'m> Builder<'m> {
                 if let Some((other, _)) = other
                     && told.insert((number, &made.service.name))
                 {
-                    let message = format!("port {number} of the host is that of `{}` already", other.name);
-                    self.findings.push(made.service.place.finding(&codes::HOST_PORT_TWICE, message));
+                    let service = made.service;
+                    let (message, help) = if other.service.name == service.name {
+                        let message = format!(
+                            "only one of the {} containers of `{}` can have port {number} of the host",
+                            service.replicas, service.name
+                        );
+                        (message, "write a range with a port for each, or the container's port alone for any free one")
+                    } else {
+                        let message = format!("port {number} of the host is published by `{}` already", other.name);
+                        (message, "publish it at another port of the host, or at another address")
+                    };
+                    let place = service.ports.get(&port).unwrap_or(&service.place);
+                    self.findings.push(place.finding(&codes::HOST_PORT_TWICE, message).with_help(help));
                 }
                 others.push((made, port));
             }

@@ -45,6 +45,52 @@ fn rules_that_an_earlier_one_shadows() {
 
 #[test]
 #[rustfmt::skip]
+fn rules_that_several_earlier_ones_shadow_together() {
+    let three = |one: &str, two: &str, last: &str| ingress(&format!("{one}, {two}, {last}"));
+    let port = |action: &str, mark: &str, ports: &str| format!("{mark}{{action: {action}, protocol: TCP, destination: {{ports: [{ports}]}}}}");
+    let from = |action: &str, mark: &str, source: &str| format!("{mark}{{action: {action}, source: {{{source}}}}}");
+    check(None, [
+        ("ranges that touch", three(&port("Allow", "", "'80:85'"), &port("Deny", "", "'86:90'"), &port("Deny", "«DG5010»", "'82:88'"))),
+        ("ranges with a gap", three(&port("Allow", "", "'80:85'"), &port("Deny", "", "'87:90'"), &port("Deny", "", "'82:88'"))),
+        ("a number and a name", three(&port("Allow", "", "http"), &port("Allow", "", "443"), &port("Deny", "«DG5010»", "443, http"))),
+        ("another name", three(&port("Allow", "", "http"), &port("Allow", "", "443"), &port("Deny", "", "443, https"))),
+        ("a port by another protocol", three(&port("Allow", "", "80"), &port("Allow", "", "443").replace("TCP", "UDP"), &port("Deny", "", "80, 443"))),
+        ("only logged", three(&port("Allow", "", "80"), &port("Log", "", "443"), &port("Deny", "", "80, 443"))),
+        ("halves of a block", three(&from("Allow", "", "nets: [10.0.0.0/9]"), &from("Allow", "", "nets: [10.128.0.0/9]"), &from("Deny", "«DG5010»", "nets: [10.0.0.0/8]"))),
+        ("a block with a hole", three(&from("Allow", "", "nets: [10.0.0.0/9]"), &from("Allow", "", "nets: [10.128.0.0/10]"), &from("Deny", "", "nets: [10.0.0.0/8]"))),
+        ("an exception that is allowed before", three(&from("Allow", "", "nets: [10.0.0.0/9]"), &from("Allow", "", "nets: [10.128.0.0/9], notNets: [10.200.0.0/16]"), &from("Deny", "", "nets: [10.0.0.0/8]"))),
+        ("both values of a label", three(&from("Allow", "", "selector: a == 'x'"), &from("Allow", "", "selector: a == 'y'"), &from("Deny", "«DG5010»", "selector: \"a in {'x', 'y'}\""))),
+        ("one value or not", three(&from("Allow", "", "selector: a == 'x'"), &from("Deny", "", "selector: a != 'x'"), &from("Deny", "«DG5010»", "selector: has(b)"))),
+        ("two of three values", three(&from("Allow", "", "selector: a == 'x'"), &from("Allow", "", "selector: a == 'y'"), &from("Deny", "", "selector: \"a in {'x', 'y', 'z'}\""))),
+        ("both families", three("{action: Deny, ipVersion: 4}", "{action: Allow, ipVersion: 6}", "«DG5010»{action: Allow, protocol: TCP}")),
+        ("ports of two blocks", ingress(&format!("{}, {}, {}",
+            "{action: Allow, protocol: TCP, source: {nets: [10.0.0.0/8]}, destination: {ports: [80, 443]}}",
+            "{action: Allow, protocol: TCP, source: {nets: [11.0.0.0/8]}, destination: {ports: [443, 80]}}",
+            "«DG5010»{action: Allow, protocol: TCP, source: {nets: [10.1.0.0/16, 11.1.0.0/16]}, destination: {ports: [80, 443]}}"))),
+        ("crosswise", ingress(&format!("{}, {}, {}",
+            "{action: Allow, protocol: TCP, source: {nets: [10.0.0.0/8]}, destination: {ports: [80]}}",
+            "{action: Allow, protocol: TCP, source: {nets: [11.0.0.0/8]}, destination: {ports: [443]}}",
+            "{action: Allow, protocol: TCP, source: {nets: [10.1.0.0/16, 11.1.0.0/16]}, destination: {ports: [80, 443]}}"))),
+        ("peers of a Kubernetes rule", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {a: x}}}]}, {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, «DG5010»{from: [{ipBlock: {cidr: 10.1.0.0/16}}, {podSelector: {matchLabels: {a: x}}}], ports: [{port: 80}]}]")),
+    ]);
+    let one = |name: &str, spec: &str| calico("NetworkPolicy", &format!("name: {name}, namespace: shop"), spec);
+    let rules = |order: u8, rules: &str| format!("order: {order}, ingress: [{rules}]");
+    check(None, [
+        ("two policies", one("a", &rules(1, &port("Allow", "", "80"))) + &one("b", &rules(2, &port("Deny", "", "443"))) + &one("c", &rules(3, &port("Allow", "«DG5010»", "80, 443")))),
+        ("two policies that do the same", one("a", &rules(1, &port("Allow", "", "80"))) + &one("b", &rules(2, &port("Allow", "", "443"))) + &one("c", &rules(3, &port("Allow", "«DG5011»", "80, 443")))),
+        ("a policy and a rule before", one("a", &rules(1, &port("Allow", "", "80"))) + &one("b", &rules(2, &format!("{}, {}", port("Deny", "", "443"), port("Allow", "«DG5010»", "80, 443"))))),
+        ("for other containers", one("a", &format!("selector: app == 'web', {}", rules(1, &port("Allow", "", "80")))) + &one("b", &rules(2, &port("Deny", "", "443"))) + &one("c", &rules(3, &port("Allow", "", "80, 443")))),
+    ]);
+    let found = findings(&three(&port("Allow", "", "80"), &port("Deny", "", "443"), &port("Deny", "", "80, 443")), None);
+    assert_eq!(
+        found[0].message,
+        "the rule has no effect: ingress[0] in line 4 and ingress[1] in line 4 together match every packet that it could match"
+    );
+    assert_eq!(found[0].help.as_deref(), Some("it says Deny, and the earlier ones have decided differently: put it before them"));
+}
+
+#[test]
+#[rustfmt::skip]
 fn rules_that_an_earlier_policy_shadows() {
     let one = |name: &str, spec: &str| calico("NetworkPolicy", &format!("name: {name}, namespace: shop"), spec);
     let web = "{action: Allow, source: {selector: a == 'x'}}";
@@ -141,7 +187,7 @@ fn blocks_within_blocks() {
         ("the wider one last", set("«DG5030»10.1.2.3, 2001:db8::/32, «DG5030»10.1.0.0/16, 10.0.0.0/8")),
         ("neighbours", set("10.0.0.0/9, 10.128.0.0/9, 2001:db8::/33")),
         ("a rule", ingress("{action: Deny, source: {nets: [10.0.0.0/8, «DG5030»10.1.0.0/16], notNets: [10.2.0.0/16]}}")),
-        ("exceptions of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5030»{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.1.2.0/24]}}]}]")),
+        ("exceptions of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, «DG5030»10.1.2.0/24]}}], ports: [{port: 80}, {port: 80, protocol: UDP}]}]")),
     ]);
 }
 
@@ -172,8 +218,9 @@ fn databases_open_to_every_address() {
         ("another port", ingress(&tcp("Allow", "destination: {ports: [8080]}"))),
         ("what denies", ingress(&tcp("Deny", "destination: {ports: [5432]}"))),
         ("egress", policy("egress: [{action: Allow, protocol: TCP, destination: {ports: [5432], nets: [10.0.0.0/8]}}]")),
-        ("a range of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 6000, endPort: 6400}]}]")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5024»{ports: [{port: 3306}]}]")),
+        ("a range of Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: 22}, {port: «DG5024»6000, endPort: 6400}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: 3306, protocol: UDP}, {port: «DG5024»3306}, {port: 3307}]}]")),
+        ("Kubernetes, ports that touch", kubernetes("podSelector: {}, ingress: [{ports: [{port: 3305}, {port: «DG5024»3306}]}]")),
     ]);
     check_in(&shop(), [("a named port", ingress(&tcp("Allow", "destination: {ports: [«DG5024»postgres, http]}")))]);
 }

@@ -15,7 +15,7 @@ fn selectors_that_can_never_match() {
         ("a source beside what it is not", ingress("{action: Allow, source: {selector: «DG5001»a == 'x', notSelector: has(a)}}")),
         ("a source without the label", ingress("{action: Deny, source: {selector: \"!has(a)\"}}")),
         ("no container, but a network set", global("selector: a == 'x', ingress: [{action: Allow, source: {selector: \"!has(projectcalico.org/orchestrator)\"}}]")),
-        ("a source of Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5001»{from: [{podSelector: {matchLabels: {a: x}, matchExpressions: [{key: a, operator: NotIn, values: [x]}]}}, {podSelector: {}}]}]")),
+        ("a source of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: «DG5001»{matchLabels: {a: x}, matchExpressions: [{key: a, operator: NotIn, values: [x]}]}}, {podSelector: {}}]}]")),
     ]);
 }
 
@@ -32,6 +32,8 @@ fn selectors_that_match_nothing_here() {
         ("a source", ingress("{action: Allow, source: {selector: «DG5002»app == 'wbe'}}")),
         ("a namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'kube-system'}}").replace("kubernetes.io", "«DG5002»kubernetes.io")),
         ("another namespace", ingress("{action: Allow, source: {namespaceSelector: kubernetes.io/metadata.name == 'ops'}}")),
+        ("a peer of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {podSelector: «DG5002»{matchLabels: {app: wbe}}}]}]")),
+        ("a namespace of Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}, namespaceSelector: «DG5002»{matchLabels: {team: x}}}], ports: [{port: 80}, {port: 80, protocol: UDP}]}]")),
         ("a network set", calico("NetworkSet", "name: s, namespace: shop, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: app == 'office'}}")),
         ("a network set of another namespace", calico("NetworkSet", "name: s, namespace: ops, labels: {app: office}", "nets: [203.0.113.0/24]") + &ingress("{action: Allow, source: {selector: «DG5002»app == 'office'}}")),
         ("what is excluded", global("selector: app == 'web', ingress: [{action: Deny, source: {notSelector: «DG5002»app == 'wbe'}}]")),
@@ -54,7 +56,7 @@ fn what_there_is_of_a_label_is_told() {
     }
     assert_eq!(
         help(&calico("NetworkPolicy", "name: p, namespace: shpo", "")),
-        "the values of `projectcalico.org/namespace` are `home`, `ops`, `shop`"
+        "the namespaces are `home`, `ops`, `shop`"
     );
 }
 
@@ -71,7 +73,10 @@ fn a_network_set_out_of_scope_and_labels_of_namespaces_are_told_by_name() {
         Some(&shop()),
     );
     let [found] = &found[..] else { panic!("{found:#?}") };
-    assert_eq!(found.message, "no container and no network set matches `projectcalico.org/name == \"shpo\"`");
+    assert_eq!(
+        found.message,
+        "no container and no network set matches `namespaceSelector: projectcalico.org/name == \"shpo\"`"
+    );
 }
 
 #[test]
@@ -105,7 +110,7 @@ fn allow_rules_for_what_has_no_label() {
         ("what the policy selects", policy("selector: role != 'proxy', types: [Ingress]")),
         ("its own side", ingress("{action: Allow, destination: {selector: role != 'db'}}")),
         ("the side of an egress rule", egress("{action: Allow, destination: {selector: «DG5004»role != 'db'}}")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5004»{from: [{podSelector: {matchExpressions: [{key: role, operator: NotIn, values: [db]}]}}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {a: x}}}, {podSelector: «DG5004»{matchExpressions: [{key: role, operator: NotIn, values: [db]}]}}]}]")),
     ]);
     check(Some(&shop()), [
         ("web has no role", rule("«DG5004»role != 'db'")),
@@ -127,4 +132,62 @@ fn allow_rules_for_strangers() {
         ("a policy of a namespace sees that only", ingress("{action: Allow, source: {notSelector: app == 'x', selector: has(app)}}")),
         ("what denies", rule("Deny", "notSelector: app == 'x'")),
     ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn peers_with_an_empty_condition() {
+    let source = |source: &str| ingress(&format!("{{action: Allow, source: {{{source}}}}}"));
+    check(None, [
+        ("an empty selector", source("«DG5006»selector: ''")),
+        ("a key with nothing behind it", source("«DG5006»selector: ")),
+        ("a global policy", global("ingress: [{action: Allow, source: {«DG5006»selector: ''}}]")),
+        ("no namespace", source("«DG5006»namespaceSelector: ''")),
+        ("nothing is excluded", source("«DG5006»notSelector: ''")),
+        ("told once", source("«DG5006»selector: '', namespaceSelector: ''")),
+        ("the peer of an egress rule", egress("{action: Deny, destination: {«DG5006»selector: ''}}")),
+        ("its own side", ingress("{action: Allow, destination: {selector: ''}}")),
+        ("beside blocks", source("selector: '', nets: [10.0.0.0/8]")),
+        ("an empty list of blocks", source("«DG5006»selector: '', nets: []")),
+        ("beside a namespace", source("selector: '', namespaceSelector: kubernetes.io/metadata.name == 'ops'")),
+        ("all that is known, in so many words", source("selector: all()")),
+        ("every address, in so many words", ingress("{action: Allow}")),
+        ("what the policy selects", policy("selector: '', types: [Ingress]")),
+        ("a staged policy", source("«DG5006»selector: ''").replace("kind: Net", "kind: StagedNet")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{«DG5006»from: []}], egress: [{«DG5006»to: }]")),
+        ("Kubernetes, one port", kubernetes("podSelector: {}, ingress: [{«DG5006»from: [], ports: [{port: 80}]}]")),
+        ("Kubernetes, every container", kubernetes("podSelector: {}, ingress: [{from: [{podSelector: {}}, {namespaceSelector: {}}]}]")),
+        ("Kubernetes, every address in so many words", kubernetes("podSelector: {}, ingress: [{}]")),
+    ]);
+}
+
+#[test]
+fn selectors_are_told_as_their_author_wrote_them() {
+    let message = |text: &str| {
+        let found = findings(text, Some(&shop()));
+        found.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let peer = |peer: &str| {
+        message(&kubernetes(&format!("podSelector: {{matchLabels: {{app: web}}}}, ingress: [{{from: [{peer}]}}]")))
+    };
+    assert_eq!(
+        message(&policy("selector: app == 'wbe'")),
+        "the policy selects nothing: no container matches `app == \"wbe\"` in namespace `shop`"
+    );
+    assert_eq!(
+        peer("{podSelector: {matchLabels: {app: wbe}}}"),
+        "no container and no network set matches `app == \"wbe\"` in namespace `shop`"
+    );
+    assert_eq!(
+        peer("{namespaceSelector: {matchLabels: {team: x}}, podSelector: {matchLabels: {app: web}}}"),
+        "no container and no network set matches `namespaceSelector: team == \"x\", selector: app == \"web\"`"
+    );
+    let own = "selector: app == 'web', ingress: [{action: Allow, \
+               destination: {namespaceSelector: kubernetes.io/metadata.name == 'ops', selector: app == 'api'}}]";
+    assert!(
+        message(&policy(own))
+            .ends_with("never `namespaceSelector: kubernetes.io/metadata.name == \"ops\", selector: app == \"api\"`"),
+        "{}",
+        message(&policy(own))
+    );
 }

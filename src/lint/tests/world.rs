@@ -49,24 +49,38 @@ fn only_on_the_default_network_docker_has_no_resolver() {
         assert!(found.message.ends_with(&format!("(UDP port 53): web@{network}")), "{}", found.message);
         found.help.clone().unwrap_or_default()
     };
-    assert!(help("bridge").ends_with("on the default network Docker has no resolver for containers"));
+    assert!(help("bridge").ends_with("On the default network Docker has no resolver for containers"));
     assert!(help("front").contains("Names of containers need no rule"));
+}
+
+#[test]
+fn a_rule_that_denies_dns_before_another_would_allow_it_is_named() {
+    let text = egress("{action: Deny, protocol: UDP}, {action: Allow}");
+    for world in [None, Some(shop())] {
+        let found = findings(&text, world.as_ref());
+        let [found] = &found[..] else { panic!("{found:#?}") };
+        let expected = "the rule leads to addresses outside, but egress[0] of policy shop/p (p.yaml:4:37) denies DNS \
+                        (UDP port 53) before a rule allows it";
+        assert!(found.message.starts_with(expected), "{}", found.message);
+        let help = found.help.as_deref().unwrap_or_default();
+        assert!(help.starts_with("allow UDP and TCP port 53 before that rule. "), "{help}");
+    }
 }
 
 #[test]
 #[rustfmt::skip]
 fn rules_for_one_family_on_a_network_of_both() {
     check_in(&shop(), [
-        ("a stated version", ingress("«DG5021»{action: Allow, ipVersion: 4, source: {selector: app == 'web'}}")),
+        ("a stated version", ingress("{action: Allow, ipVersion: «DG5021»4, source: {selector: app == 'web'}}")),
         ("both versions", ingress("{action: Allow, ipVersion: 4}, {action: Allow, ipVersion: 6}")),
-        ("the other version for fewer ports", ingress("«DG5021»{action: Deny, ipVersion: 4, protocol: TCP, destination: {ports: [22, 80]}}, «DG5021»{action: Deny, ipVersion: 6, protocol: TCP, destination: {ports: [22]}}").replace(", «DG5021»{action: Deny, ipVersion: 6", ", {action: Deny, ipVersion: 6")),
-        ("every address of IPv4", ingress("«DG5021»{action: Allow, protocol: TCP, source: {nets: [0.0.0.0/0]}, destination: {ports: [80]}}")),
-        ("the network's own addresses", ingress("«DG5021»{action: Deny, source: {nets: [172.30.0.0/16]}}")),
+        ("the other version for fewer ports", ingress("{action: Deny, ipVersion: «DG5021»4, protocol: TCP, destination: {ports: [22, 80]}}, {action: Deny, ipVersion: 6, protocol: TCP, destination: {ports: [22]}}")),
+        ("every address of IPv4", ingress("{action: Allow, protocol: TCP, source: {nets: «DG5021»[0.0.0.0/0]}, destination: {ports: [80]}}")),
+        ("the network's own addresses", ingress("{action: Deny, source: {nets: «DG5021»[172.30.0.0/16]}}")),
         ("some addresses outside", ingress("{action: Allow, source: {nets: [203.0.113.0/24]}}")),
         ("a protocol of one version", ingress("{action: Allow, protocol: ICMP}")),
         ("on a network of one version", policy("selector: app == 'db', ingress: [{action: Allow, ipVersion: 4, source: {selector: app == 'api'}}]")),
         ("no version", ingress("{action: Allow}")),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5021»{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 80}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}, {ipBlock: {cidr: «DG5021»0.0.0.0/0}}], ports: [{port: 80}]}]")),
         ("Kubernetes, both versions", kubernetes("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: '::/0'}}], ports: [{port: 80}]}]")),
     ]);
 }
@@ -86,7 +100,7 @@ fn the_port_of_the_host_where_the_containers_counts() {
         ("the host's port of another container", policy(&format!("selector: app == 'db', ingress: [{}]", port("ports: [8080]")))),
         ("the peer's port", egress(&port("selector: app == 'web', ports: [«DG5022»8080]"))),
         ("the port of whoever", policy(&format!("selector: app == 'db', egress: [{}]", port("nets: [10.0.0.0/8], ports: [8080]")))),
-        ("Kubernetes", kubernetes("podSelector: {matchLabels: {app: web}}, ingress: [«DG5022»{ports: [{port: 8080}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 443}, {port: 8080, protocol: UDP}, {protocol: TCP, port: «DG5022»8080}]}]")),
     ]);
 }
 
@@ -102,7 +116,7 @@ fn port_names_that_nobody_declares() {
         ("a name of the peer", egress(&port("selector: app == 'db', ports: [postgres]"))),
         ("a name of another peer", egress(&port("selector: app == 'db', ports: [«DG5023»http]"))),
         ("a name that is excluded", ingress(&port("notPorts: [«DG5023»https]"))),
-        ("Kubernetes", kubernetes("podSelector: {}, ingress: [«DG5023»{ports: [{port: https}]}]")),
+        ("Kubernetes", kubernetes("podSelector: {}, ingress: [{ports: [{port: http}, {port: 1, protocol: UDP}, {port: «DG5023»https}]}]")),
     ]);
 }
 
@@ -120,4 +134,19 @@ fn policies_out_of_reach_are_told_once_for_each_container() {
     let told: Vec<&str> = found.iter().map(|found| found.code).collect();
     assert_eq!(told, ["DG3105", "DG3105"], "{found:#?}");
     assert!(found[0].message.starts_with("policy shop/p selects a@lan, which policy cannot reach"), "{found:#?}");
+}
+
+#[test]
+fn whose_port_is_not_declared_is_told() {
+    let message = |text: &str| {
+        let found = findings(text, Some(&shop()));
+        found.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let port = "{action: Allow, protocol: TCP, destination: {selector: app == 'db', ports: [http]}}";
+    assert_eq!(
+        message(&egress(port)),
+        "none of the containers that the rule may be about as its destination declares a port of TCP named `http`"
+    );
+    let port = "{action: Allow, destination: {ports: [https]}}";
+    assert_eq!(message(&ingress(port)), "none of the containers that the policy selects declares a port named `https`");
 }

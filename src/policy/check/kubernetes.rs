@@ -122,10 +122,20 @@ impl Scope<'_> {
         let peers = peers.unwrap_or_default().iter().enumerate();
         let peers = all(peers.map(|(index, peer)| self.peer(findings, &path.key(field).index(index), peer)));
         let ports = self::ports(findings, &path.key("ports"), ports.unwrap_or_default());
-        let (mut peers, ports) = (peers?, ports?);
+        let (peers, ports) = (peers?, ports?);
+        let mut peers: Vec<(Option<usize>, Peer)> =
+            peers.into_iter().enumerate().map(|(index, peer)| (Some(index), peer)).collect();
         if peers.is_empty() {
             // No peers are every peer, in the cluster or not.
-            peers.push(Peer::default());
+            peers.push((None, Peer::default()));
+            let path = path.key(field);
+            if findings.document().get(&path).is_some() {
+                let message = format!("`{field}` is empty, so the rule is about every address, the outside included");
+                let help = format!(
+                    "write `podSelector: {{}}` as its item for containers only, or leave `{field}` out if every address is meant"
+                );
+                findings.key_with_help(&codes::EMPTY_PEER, &path, message, help);
+            }
         }
         let protocols: Vec<(Option<Protocol>, Vec<Port>)> = if ports.is_empty() {
             vec![(None, Vec::new())]
@@ -135,7 +145,7 @@ impl Scope<'_> {
         let location = findings.locate(path);
         let pairs =
             protocols.iter().flat_map(|(protocol, ports)| peers.iter().map(move |peer| (*protocol, ports, peer)));
-        let rules = pairs.map(|(protocol, ports, peer)| {
+        let rules = pairs.map(|(protocol, ports, (place, peer))| {
             let (source, destination) = match direction {
                 Direction::Ingress => (peer.clone(), Peer { ports: ports.clone(), ..Peer::default() }),
                 Direction::Egress => (Peer::default(), Peer { ports: ports.clone(), ..peer.clone() }),
@@ -150,6 +160,7 @@ impl Scope<'_> {
                 source,
                 destination,
                 index,
+                peer: *place,
                 location: location.clone(),
             }
         });

@@ -48,6 +48,32 @@ pub(super) fn check(
     Ok(Peer { nets: nets?, not_nets: not_nets?, selector, not_selector, ports: ports?, not_ports: not_ports? })
 }
 
+/// Warns of the end that is the peer where an empty selector is all that is said of its address: it excludes nobody.
+pub(super) fn warn_if_empty(findings: &mut Findings<'_>, path: &FieldPath, wire: Option<&EntityRule>) {
+    let Some(wire) = wire else { return };
+    let fields = [
+        ("selector", &wire.selector),
+        ("notSelector", &wire.not_selector),
+        ("namespaceSelector", &wire.namespace_selector),
+    ];
+    let is_said = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let lists = [&wire.nets, &wire.not_nets];
+    if fields.iter().any(|(_, text)| is_said(text)) || lists.into_iter().flatten().any(|nets| !nets.is_empty()) {
+        return;
+    }
+    // A key with nothing behind it is in no wire form.
+    let written = fields.map(|(field, _)| path.key(field)).into_iter().zip(fields);
+    let Some((path, (field, _))) = written.into_iter().find(|(path, _)| findings.document().get(path).is_some()) else {
+        return;
+    };
+    let message = format!("`{field}` is empty, so the rule is about every address, the outside included");
+    let help = match field {
+        "notSelector" => "name what is excluded, or leave the field out if every address is meant",
+        _ => "write `all()` for containers and network sets only, or leave the field out if every address is meant",
+    };
+    findings.key_with_help(&codes::EMPTY_PEER, &path, message, help);
+}
+
 /// The positive and the negative selector of an end, scoped. An empty text is as good as none.
 fn selectors(
     findings: &mut Findings<'_>,

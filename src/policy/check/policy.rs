@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::findings::{Checked, Findings, all};
 use super::metadata::{self, NameForm};
-use super::{Resource, rule, spec};
+use super::{Resource, peer, rule, spec};
 use crate::api::calico::{self, PolicySpec, PolicyType, StagedAction};
 use crate::policy::field::FieldPath;
 use crate::policy::{DEFAULT_TIER, Direction, Order, Policy, PolicyKey, PolicyKind, Rule, codes};
@@ -118,7 +118,15 @@ fn rules(
 ) -> Checked<Vec<Rule>> {
     let path = spec().key(&direction.to_string());
     let rules = rules.unwrap_or_default().iter().enumerate();
-    all(rules.map(|(index, rule)| rule::check(findings, &path.index(index), rule, index, namespace)))
+    all(rules.map(|(index, rule)| {
+        let path = path.index(index);
+        let (side, peer) = match direction {
+            Direction::Ingress => ("source", &rule.source),
+            Direction::Egress => ("destination", &rule.destination),
+        };
+        peer::warn_if_empty(findings, &path.key(side), peer.as_ref());
+        rule::check(findings, &path, rule, index, namespace)
+    }))
 }
 
 /// The directions that are governed: those stated, else as Calico's API defaults them. A policy without any rules

@@ -57,6 +57,7 @@ pub(super) fn check(
         source: source?,
         destination: destination?,
         index,
+        peer: None,
         location: findings.locate(path),
     })
 }

@@ -171,7 +171,7 @@ impl Reader<'_, '_> {
             let address = self.address(side).map_or_else(String::new, |address| format!(" address {address}"));
             let verb = if negated { "belongs to a network set that matches" } else { "belongs to nobody who matches" };
             let excluded = if negated { ", which is excluded" } else { "" };
-            return vec![format!("{end}{address} {verb} {selector}{excluded}")];
+            return vec![format!("{end}{address} {verb} {}{excluded}", selector.written())];
         };
         let who = format!("{end} {}", endpoint.name());
         if negated {
@@ -179,7 +179,7 @@ impl Reader<'_, '_> {
         }
         let unmet = selector.unmet(&endpoint.labels);
         if unmet.is_empty() {
-            return vec![format!("{who} is not among those who match {selector}")];
+            return vec![format!("{who} is not among those who match {}", selector.written())];
         }
         let sentence = |part: crate::selector::Unmet| {
             let labels: Vec<String> = part.labels.iter().map(|(key, value)| described(key, value.as_deref())).collect();

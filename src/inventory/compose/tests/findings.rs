@@ -178,7 +178,37 @@ networks: {n: }
   a: {image: i, ports: ['80:80', '127.0.0.1:81:81']}
   b: {image: i, ports: ['127.0.0.1:80:8080', '[::1]:81:81', '80:80/udp']}
 ",
-        &["DG3151 3:3 services.b"],
+        &["DG3151 3:25 services.b.ports[0]"],
+    ),
+    (
+        "a host port twice, in the long form and by one service",
+        "services:
+  a: {image: i, ports: ['90', {target: 80, published: 80}]}
+  b: {image: i, ports: [{target: 80, published: 80}]}
+  c: {image: i, scale: 2, ports: ['91:90']}
+  d: {image: i, scale: 2, ports: ['92-93:90']}
+",
+        &["DG3151 3:49 services.b.ports[0].published", "DG3151 4:35 services.c.ports[0]"],
+    ),
+    (
+        "services that use each other's network",
+        "services:
+  a: {image: i, network_mode: 'service:b'}
+  b: {image: i, network_mode: 'service:a'}
+  c: {image: i, network_mode: 'service:a'}
+  d: {image: i, network_mode: 'service:d'}
+  e: {image: i, network_mode: 'service:f'}
+  f: {image: i}
+  g: {image: i, network_mode: 'container:h'}
+  h: {image: i, container_name: h, network_mode: 'service:g'}
+",
+        &[
+            "DG3065 2:31 services.a.network_mode",
+            "DG3065 3:31 services.b.network_mode",
+            "DG3065 5:31 services.d.network_mode",
+            "DG3065 8:31 services.g.network_mode",
+            "DG3065 9:50 services.h.network_mode",
+        ],
     ),
 ];
 
@@ -213,6 +243,50 @@ networks: {front: }
         helps,
         ["did you mean `front`?", "did you mean `networks`?", "did you mean `web`?", "did you mean `host`?"]
     );
+}
+
+#[test]
+fn findings_say_whom_or_what_they_are_about() {
+    let text = "services:
+  a: {image: i, ports: ['80:80'], scale: 2, networks: [n]}
+  b: {image: i, ports: ['80:81', 'x:1:2'], networks: [m]}
+  c: {image: i, network_mode: 'service:d'}
+  d: {image: i, network_mode: 'service:c'}
+  e: {image: i, networks: [k]}
+networks:
+  n: {ipam: {config: [{subnet: 10.1.0.0/30}]}}
+  m: {ipam: {config: [{subnet: 10.0.0.0/29}]}}
+  k: {ipam: {config: [{subnet: 10.0.0.0/28}]}}
+";
+    let loaded = World::new(&[("compose.yaml", text)]).load();
+    let messages: Vec<&str> = loaded.diagnostics.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "only one of the 2 containers of `a` can have port 80 of the host",
+            "the network `myshop_n` has no IPv4 address left for `myshop-a-2`",
+            "port 80 of the host is published by `myshop-a-1` already",
+            "`x` is not an IP address of the host: a port is `[[HOST-ADDRESS:]HOST-PORT:]PORT[/PROTOCOL]`",
+            "services use each other's network in a circle: c → d → c",
+            "services use each other's network in a circle: d → c → d",
+            "`10.0.0.0/29` overlaps `10.0.0.0/28` (compose.yaml:10:32), and no two networks of a host may",
+        ]
+    );
+}
+
+#[test]
+fn an_invalid_project_name_is_told_where_it_stands() {
+    let files = [("compose.yaml", "services: {}\n"), (".env", "A=1\n export COMPOSE_PROJECT_NAME=Not.Valid\n")];
+    let found = |variables: &[(&str, &str)]| {
+        let mut world = World::new(&files);
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        world.request.variables = variables.iter().map(own).collect();
+        let found = world.load().diagnostics;
+        found.iter().map(|found| format!("{} {}", found.location, found.message)).collect::<Vec<_>>()
+    };
+    let message = |name: &str| format!("`{name}`, the value of `COMPOSE_PROJECT_NAME`, is not the name of a project");
+    assert_eq!(found(&[]), [format!(".env:2:1 {}", message("Not.Valid"))]);
+    assert_eq!(found(&[("COMPOSE_PROJECT_NAME", "No!")]), [format!("compose.yaml:1:1 {}", message("No!"))]);
 }
 
 #[test]

@@ -33,7 +33,13 @@ fn rule_selectors_are_scoped_as_in_calico() {
             None,
         ),
         ("namespaced, nothing", Some("a"), "{}", None, None),
-        ("namespaced, empty texts", Some("a"), "{selector: '', notSelector: '', namespaceSelector: ''}", None, None),
+        (
+            "namespaced, empty texts",
+            Some("a"),
+            "{selector: '', notSelector: '', namespaceSelector: '', nets: [10.0.0.0/8]}",
+            None,
+            None,
+        ),
         ("namespaced, positive", Some("a"), "{selector: has(x)}", Some(format!("({of_a} && has(x))")), None),
         ("namespaced, everything known", Some("a"), "{selector: all()}", Some(of_a.to_owned()), None),
         (
