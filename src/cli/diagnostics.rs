@@ -7,9 +7,10 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
+use crate::policy::location::file_name;
 use crate::policy::{Diagnostic, Severity, SourceFile};
 
-use super::output::count;
+use super::output::{count, printable};
 
 /// Number of findings by severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,8 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, lines: &[&str]) -> S
     };
     let title = level.primary_title(&diagnostic.message).id(diagnostic.code);
     let location = &diagnostic.location;
-    let path = location.file.to_string_lossy();
+    let path = file_name(&location.file);
+    let path = printable(&path);
     let line_number = usize::try_from(location.line).unwrap_or(usize::MAX);
     let column = usize::try_from(location.column).unwrap_or(usize::MAX);
     let line = lines.get(line_number.saturating_sub(1)).copied().filter(|line| !line.trim().is_empty());

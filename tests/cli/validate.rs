@@ -153,3 +153,50 @@ warning[DG5002]: no container and no network set matches `(projectcalico.org/nam
     let without = files.run(&["validate", "web.yaml", "--strict"]);
     assert_eq!((without.stdout.as_str(), without.code), ("no problems in 1 file (1 resource)\n", Some(0)));
 }
+
+/// A policy with one mistake.
+fn broken() -> String {
+    POLICY.replace("selector: app == 'api'", "selektor: app == 'api'")
+}
+
+#[test]
+fn every_name_of_a_file_is_told_and_none_is_obeyed() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let files = Files::new(&[("policies/.x", "")]);
+    for name in [&b"a\xff.yaml"[..], b"b\n::error::x.yaml", b"c\x1b[2J<\"&.yaml"] {
+        fs::write(files.path().join("policies").join(OsStr::from_bytes(name)), broken()).unwrap();
+    }
+    let run = |form: &str| {
+        let answer = files.run(&["validate", "policies", "-o", form, "--color", "always"]);
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(1), ""), "{form}: {answer:?}");
+        answer.stdout
+    };
+    let human = run("human");
+    let places: Vec<_> = human.lines().filter(|line| line.contains("--> ")).collect();
+    assert_eq!(places.len(), 5, "three unknown fields and two policies that are defined already: {human}");
+    assert!(
+        human.contains("policies/a\\xff.yaml:7:3") && human.contains("policies/b\\n::error::x.yaml:7:3"),
+        "{human}"
+    );
+    assert!(human.contains("policies/c\\u{1b}[2J<\"&.yaml:7:3") && !human.contains("\u{1b}[2J"), "{human}");
+    let json: Value = serde_json::from_str(&run("json")).unwrap();
+    let mut names: Vec<_> =
+        json["diagnostics"].as_array().unwrap().iter().map(|found| found["file"].as_str().unwrap()).collect();
+    names.dedup();
+    assert_eq!(names, ["policies/a\\xff.yaml", "policies/b\n::error::x.yaml", "policies/c\u{1b}[2J<\"&.yaml"]);
+    let sarif: Value = serde_json::from_str(&run("sarif")).unwrap();
+    let uri = |index: usize| {
+        &sarif["runs"][0]["results"][index]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    };
+    assert_eq!((uri(0), uri(1)), (&json!("policies/a%FF.yaml"), &json!("policies/b%0A%3A%3Aerror%3A%3Ax.yaml")));
+    let github = run("github");
+    assert!(github.lines().all(|line| line.starts_with("::error file=policies/")), "{github}");
+    let junit = run("junit");
+    assert!(
+        junit.contains("file=\"policies/c\\u{1b}[2J&lt;&quot;&amp;.yaml\"") && !junit.contains('\u{1b}'),
+        "{junit}"
+    );
+    let gitlab: Value = serde_json::from_str(&run("gitlab")).unwrap();
+    assert_eq!(gitlab[0]["location"]["path"], "policies/a\\xff.yaml");
+}

@@ -4,21 +4,26 @@
 //! made of file, code, field, the text of the line, the message, and which of several equal ones it is.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{Finding, Suppression};
+use crate::policy::location::file_name;
 use crate::policy::{Diagnostic, SourceFile};
 
 /// Bytes of a hash that are kept.
 const BYTES: usize = 16;
 
-/// The name of a file for machines: relative to a directory where it is below it, with `/`, without `./`.
-pub fn name(file: &Path, base: &Path) -> String {
+/// The path of a file for machines: relative to a directory where it is below it, with `/`, without `./`.
+pub fn relative(file: &Path, base: &Path) -> PathBuf {
     let file = file.strip_prefix(base).unwrap_or(file);
-    let plain = file.components().filter(|component| !matches!(component, Component::CurDir));
-    plain.collect::<std::path::PathBuf>().to_string_lossy().into_owned()
+    file.components().filter(|component| !matches!(component, Component::CurDir)).collect()
+}
+
+/// That path as text.
+pub fn name(file: &Path, base: &Path) -> String {
+    file_name(&relative(file, base)).into_owned()
 }
 
 /// Adds fingerprints to findings, which are in order.
