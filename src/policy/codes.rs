@@ -51,7 +51,8 @@ codes! {
         "The document is nested too deeply, has too many values, or expands too many aliases. The limits are far above \
          what a policy needs; they keep a hostile file from exhausting the host.";
     UNREADABLE = "DG1004" Error "file cannot be read"
-        "The operating system refused to read the file. What it said when it was last readable stays in force.";
+        "The operating system refused to read the file or to list the directory, or a link leads to nothing. `dockgate validate` \
+         reports about all else and ends with exit code 2. A controller keeps what was in force when all could be read.";
     NOT_UTF8 = "DG1005" Error "not UTF-8 text"
         "Policy files are UTF-8. The place is the first byte that is not; save the file in this encoding.";
     TOO_LARGE = "DG1006" Error "file too large"

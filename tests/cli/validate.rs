@@ -200,3 +200,98 @@ fn every_name_of_a_file_is_told_and_none_is_obeyed() {
     let gitlab: Value = serde_json::from_str(&run("gitlab")).unwrap();
     assert_eq!(gitlab[0]["location"]["path"], "policies/a\\xff.yaml");
 }
+
+#[test]
+fn what_cannot_be_read_hides_nothing_of_the_rest() {
+    use std::os::unix::fs::symlink;
+    let files = Files::new(&[("policies/broken.yaml", &broken()), ("policies/.hidden", "")]);
+    // Permissions mean nothing to root: circles of links cannot be read by anybody. Without a file's ending each of them may
+    // stand for a directory.
+    symlink("circle", files.path().join("policies/circle")).unwrap();
+    symlink("/nonexistent/more", files.path().join("policies/more")).unwrap();
+    symlink("gone.yaml", files.path().join("policies/link.yaml")).unwrap();
+    let json = files.run(&["validate", "policies", "absent", "-o", "json"]);
+    let found: Vec<_> = json.json()["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| {
+            let text = |key: &str| found[key].as_str().unwrap().to_owned();
+            (text("file"), text("code"), text("message"))
+        })
+        .collect();
+    let unreadable =
+        |file: &str, reason: &str| (file.to_owned(), "DG1004".to_owned(), format!("cannot be read: {reason}"));
+    let expected = [
+        unreadable("absent", "No such file or directory (os error 2)"),
+        ("policies/broken.yaml".to_owned(), "DG2004".to_owned(), "unknown field `selektor`".to_owned()),
+        unreadable("policies/circle", "Too many levels of symbolic links (os error 40)"),
+        unreadable("policies/link.yaml", "the link leads to `gone.yaml`, which does not exist"),
+        unreadable("policies/more", "the link leads to `/nonexistent/more`, which does not exist"),
+    ];
+    assert_eq!((found.as_slice(), json.code), (&expected[..], Some(2)));
+    assert!(json.stderr.starts_with("error: cannot read 4 of the paths\nhelp: "), "{json:?}");
+
+    let one = files.run(&["validate", "policies/broken.yaml", "policies/circle"]);
+    assert_eq!(one.code, Some(2), "{one:?}");
+    assert!(one.stdout.contains("error[DG2004]") && one.stdout.contains("\n--> policies/circle:1:1\n"), "{one:?}");
+    assert!(one.stderr.starts_with("error: cannot read policies/circle: Too many levels"), "{one:?}");
+
+    // What enforces or answers needs all of them.
+    for arguments in [
+        &["get", "policies", "--policies", "policies"][..],
+        &["test", "policies"],
+        &["diff", "policies", "policies", "--inventory", "x"],
+    ] {
+        let answer = files.run(arguments);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
+        assert!(answer.stderr.contains("cannot read policies/circle: "), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_baseline_does_not_shrink_by_what_cannot_be_read() {
+    let files = Files::new(&[
+        ("policies/sub/web.yaml", &POLICY.replace("  namespace: shop\n", "")),
+        ("policies/api.yaml", POLICY),
+    ]);
+    let written = files.run(&["validate", "policies", "--write-baseline", "baseline.json"]);
+    assert_eq!(written.stdout, "no problems in 2 files (2 resources); 3 in the baseline\n", "{written:?}");
+    fs::remove_dir_all(files.path().join("policies/sub")).unwrap();
+    std::os::unix::fs::symlink("sub", files.path().join("policies/sub")).unwrap();
+    let answer = files.run(&["validate", "policies", "--baseline", "baseline.json"]);
+    assert!(answer.stdout.contains("DG1004") && !answer.stdout.contains("DG9005"), "{answer:?}");
+}
+
+#[test]
+fn empty_standard_input_is_a_mistake_and_not_clean() {
+    let files = Files::shop();
+    for (name, arguments, input) in [
+        ("nothing", &["validate", "-"][..], ""),
+        ("blank", &["validate", "-"], " \n\n"),
+        ("comments and markers", &["validate", "-"], "# Source: chart/templates/x.yaml\n---\n---\n"),
+        ("beside a directory", &["validate", "policies", "-"], ""),
+    ] {
+        let answer = files.run_with_input(arguments, input);
+        let expected = "error: no policies on standard input: it holds no document\nhelp: did the command before it fail, or \
+                        render nothing?\n";
+        assert_eq!((answer.stdout.as_str(), answer.stderr.as_str(), answer.code), ("", expected, Some(2)), "{name}");
+    }
+}
+
+#[test]
+fn standard_input_is_bounded_and_need_not_be_text() {
+    let files = Files::new(&[]);
+    let text = |length: usize| format!("a: {}\n", "x".repeat(length));
+    for (name, input, code) in [
+        ("too large", text(5 << 20).into_bytes(), "DG1006"),
+        ("Latin-1", b"a: \xe4\n".to_vec(), "DG1005"),
+        ("binary", b"\x7fELF\0\x01".to_vec(), "DG1001"),
+    ] {
+        let path = files.path().join("input");
+        fs::write(&path, input).unwrap();
+        let output = command(&["validate", "-", "-o", "json"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&answer["diagnostics"][0]["code"], output.status.code()), (&json!(code), Some(1)), "{name}");
+    }
+}
