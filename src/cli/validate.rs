@@ -158,6 +158,7 @@ impl Arguments {
             (Some(path), _) => baseline::read(path)?,
             (None, Some(path)) => {
                 let text = Baseline::of(findings, base).text()?;
+                baseline::refuse_other_file(path)?;
                 file::write(path, &text)?;
                 SourceFile::new(path, text)
             }

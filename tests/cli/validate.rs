@@ -295,3 +295,46 @@ fn standard_input_is_bounded_and_need_not_be_text() {
         assert_eq!((&answer["diagnostics"][0]["code"], output.status.code()), (&json!(code), Some(1)), "{name}");
     }
 }
+
+#[test]
+fn a_baseline_replaces_nothing_but_a_baseline() {
+    let files = Files::new(&[("policies/web.yaml", POLICY), ("notes.json", "{\"a\": 1}\n"), ("empty", "")]);
+    let write = |name: &str| files.run(&["validate", "policies", "--write-baseline", name]);
+    for name in ["notes.json", "policies/../notes.json"] {
+        let answer = write(name);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
+        assert!(answer.stderr.starts_with(&format!("error: {name} is there and is no baseline\nhelp: ")), "{answer:?}");
+    }
+    assert_eq!(fs::read_to_string(files.path().join("notes.json")).unwrap(), "{\"a\": 1}\n");
+    fs::write(files.path().join("newer"), "{\"version\": 2, \"findings\": []}").unwrap();
+    for name in ["empty", "newer", "new", "new"] {
+        assert_eq!(write(name).code, Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_log_that_standard_output_goes_to_is_not_replaced() {
+    let files = Files::new(&[("policies/broken.yaml", &broken())]);
+    let log = files.path().join("log");
+    let arguments = |name: &str| format!("validate policies -o github --output {name}");
+    let line = "::error file=policies/broken.yaml,line=7,col=3,title=DG2004 unknown field::";
+    for (redirection, name) in [
+        (">> log", "/dev/stdout"),
+        ("> log", "/dev/stdout"),
+        (">> log", "/proc/self/fd/1"),
+        (">> log", "log"),
+        ("2>> log >&2", "/dev/stderr"),
+        ("3>> log >> log", "/dev/fd/3"),
+    ] {
+        fs::write(&log, "before\n").unwrap();
+        let script = format!("{} {} {redirection}; echo after >> log", env!("CARGO_BIN_EXE_dockgate"), arguments(name));
+        let status = Command::new("/bin/sh").args(["-c", &script]).current_dir(files.path()).status().unwrap();
+        assert!(status.success());
+        let text = fs::read_to_string(&log).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let lines = lines.strip_prefix(&["before"]).unwrap_or(&lines);
+        assert_eq!(redirection.starts_with("> "), lines.len() == text.lines().count(), "{redirection}: {text}");
+        let [report, summary, "after"] = lines else { panic!("{redirection}: {text}") };
+        assert!(report.starts_with(line) && *summary == "1 error in 1 file (1 resource)", "{redirection}: {text}");
+    }
+}
