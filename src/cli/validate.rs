@@ -10,18 +10,19 @@ mod junit;
 mod report;
 mod sarif;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::lint;
 use crate::policy::codes::Code;
 use crate::policy::location::file_name;
 use crate::policy::suppress::baseline::Baseline;
 use crate::policy::suppress::{self, Finding};
-use crate::policy::{self, SourceFile, Unreadable, codes, document, files};
+use crate::policy::{self, Diagnostic, SourceFile, Unreadable, codes, document, files};
+use crate::{inventory, lint, policy_test};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -87,6 +88,7 @@ impl Arguments {
         self.refuse_input_as_file(&sources)?;
         let files = sources.len();
         let mut loaded = policy::load(&sources);
+        check_other_kinds(&sources, &mut loaded.diagnostics);
         let world = world::stated(self.inventory.as_deref(), &self.compose)?;
         loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
         let base = std::env::current_dir().context("cannot tell the working directory")?;
@@ -209,6 +211,18 @@ impl Arguments {
         }
         Ok(sources)
     }
+}
+
+/// Adds the findings about resources of `dockgate.io`, which the loader of policies reads over. What both find is told once.
+fn check_other_kinds(sources: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) {
+    let readable = |kind: &'static str| {
+        sources.iter().filter(move |source| source.unreadable.is_none() && source.text.contains(kind))
+    };
+    let tests: Vec<SourceFile> = readable("PolicyTest").cloned().collect();
+    let (_, found) = policy_test::load(&tests);
+    let found = found.into_iter().chain(readable("Inventory").flat_map(inventory::file::check));
+    let known: BTreeSet<_> = diagnostics.iter().map(|found| (found.code, found.location.clone())).collect();
+    diagnostics.extend(found.filter(|found| !known.contains(&(found.code, found.location.clone()))));
 }
 
 /// The paths that the system refused to read, each with the reason.

@@ -237,7 +237,8 @@ codes! {
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";
     NOT_POLICY = "DG3202" Note "not a policy"
-        "Resources of this kind are used by other commands and ignored where policies are loaded.";
+        "Resources of this kind are used by other commands and ignored where policies are loaded. `validate` checks \
+         Inventories and PolicyTests, too.";
 
     SERVICE_ACCOUNTS = "DG4001" Error "service accounts are not supported"
         "Docker has no service accounts, so nothing could match. Select the containers by label.";

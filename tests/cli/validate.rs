@@ -338,3 +338,55 @@ fn a_log_that_standard_output_goes_to_is_not_replaced() {
         assert!(report.starts_with(line) && *summary == "1 error in 1 file (1 resource)", "{redirection}: {text}");
     }
 }
+
+#[test]
+fn inventories_and_tests_are_checked_too() {
+    let inventory =
+        INVENTORY.replace("networks: [front, back]", "networks: [frnt]").replace("driver: macvlan", "drivr: x");
+    let second = "---\napiVersion: dockgate.io/v2\nkind: Inventory\nmetadata: {name: b}\nspec: {}\n";
+    let misspelt = INVENTORY.replace("networks: [front, back]", "networks: [frnt]");
+    let test = "apiVersion: dockgate.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: a}\nspec:\n  cases:\n    - {from: web, to: api, port: 80, expct: Allow}\n";
+    let files = Files::new(&[
+        ("all/shape.yaml", &inventory),
+        ("all/meaning.yaml", &format!("{misspelt}{second}")),
+        ("all/test.yaml", test),
+        ("all/broken.yaml", "kind: PolicyTest\na: [\n"),
+        ("good/inventory.yaml", INVENTORY),
+    ]);
+    let answer = files.run(&["validate", "all", "-o", "json"]);
+    let json = answer.json();
+    let found: Vec<_> = json["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|found| found["severity"] == "error")
+        .map(|found| {
+            let line = found["line"].as_u64().unwrap();
+            format!("{} {}:{line}", found["code"].as_str().unwrap(), found["file"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "DG1001 all/broken.yaml:2",
+            "DG3040 all/meaning.yaml:18",
+            "DG2002 all/meaning.yaml:31",
+            "DG2004 all/shape.yaml:12",
+            "DG2005 all/test.yaml:6",
+            "DG2004 all/test.yaml:6",
+        ],
+        "{json:#}"
+    );
+    assert_eq!(answer.code, Some(1));
+    let good = files.run(&["validate", "good", "--strict"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+}
+
+#[test]
+fn a_compose_file_is_named_by_its_own_option() {
+    let files = Files::new(&[("web.yaml", POLICY), ("compose.yaml", "services:\n  web:\n    image: nginx\n")]);
+    let answer = files.run(&["validate", "web.yaml", "--inventory", "compose.yaml"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(answer.stderr.contains("this is a Compose file, not an Inventory"), "{answer:?}");
+    assert!(answer.stderr.contains("name it with `--compose FILE`"), "{answer:?}");
+}
