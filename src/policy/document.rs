@@ -26,6 +26,10 @@ const MAX_DEPTH: usize = 32;
 /// Values, counted after aliases are expanded, beyond which a document is refused.
 const MAX_NODES: usize = 500_000;
 
+/// Column beyond which the text of a line is not looked at for details: a file of one line would be gone through again for
+/// each of its findings.
+const LAST_COLUMN: u32 = 1000;
+
 /// One document of a file, or one item of a `List`.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -135,6 +139,9 @@ impl Document {
     /// an alias), the place of the value.
     pub fn locate_within(&self, path: &FieldPath, text: &str, offset: usize) -> Location {
         let location = self.locate(path);
+        if location.column > LAST_COLUMN {
+            return location;
+        }
         let line = self.source.get(location.line as usize - 1).map_or("", String::as_str);
         let value: String = line.chars().skip(location.column as usize - 1).collect();
         let quote = usize::from(value.starts_with(['"', '\'']));
@@ -146,7 +153,7 @@ impl Document {
     /// The scalar at a path as the file has it, where it stands there without quotes: `1e3` and `1.10`, not 1000 and 1.1.
     pub(super) fn written(&self, path: &FieldPath) -> Option<String> {
         let location = self.locate(path);
-        let line = self.source.get(location.line as usize - 1)?;
+        let line = self.source.get(location.line as usize - 1).filter(|_| location.column <= LAST_COLUMN)?;
         let text = line.chars().skip(location.column as usize - 1);
         let text: String = text.take_while(|c| !c.is_whitespace() && !",[]{}".contains(*c)).collect();
         (!text.is_empty() && !text.starts_with(['"', '\'', '*', '&', '!', '|', '>'])).then_some(text)

@@ -390,3 +390,15 @@ fn a_compose_file_is_named_by_its_own_option() {
     assert!(answer.stderr.contains("this is a Compose file, not an Inventory"), "{answer:?}");
     assert!(answer.stderr.contains("name it with `--compose FILE`"), "{answer:?}");
 }
+
+/// Each finding looks at its line: without a bound the time would grow by the square of its length.
+#[test]
+fn a_file_of_one_long_line_is_no_burden() {
+    let rules = vec![r#"{"action": "Drop"}"#; 1000].join(",");
+    let header = r#""apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy", "metadata": {"name": "a"}"#;
+    let files = Files::new(&[("policy.json", &format!(r#"{{{header}, "spec": {{"ingress": [{rules}]}}}}"#))]);
+    let text = files.run(&["validate", "policy.json"]).stdout;
+    assert!(text.ends_with("\n1000 errors in 1 file (1 resource)\n"), "{}", text.len());
+    let shown = text.lines().filter(|line| line.contains(r#"{"action": "Drop"}"#)).count();
+    assert!((10..100).contains(&shown), "the line is shown {shown} times");
+}

@@ -15,6 +15,9 @@ use crate::policy::{Diagnostic, SourceFile};
 /// Bytes of a hash that are kept.
 const BYTES: usize = 16;
 
+/// Characters of a line that count: a file of one line would be hashed once for each of its findings.
+const LINE_LENGTH: usize = 1000;
+
 /// The path of a file for machines: relative to a directory where it is below it, with `/`, without `./`.
 pub fn relative(file: &Path, base: &Path) -> PathBuf {
     let file = file.strip_prefix(base).unwrap_or(file);
@@ -54,8 +57,10 @@ fn likeness(diagnostic: &Diagnostic, line: &str, base: &Path) -> [u8; 32] {
     let name = name(&diagnostic.location.file, base);
     // Places in messages and positions in lists move with what stands before them.
     let (field, message) = (without_numbers(&diagnostic.field), without_numbers(&diagnostic.message));
+    let line = line.trim();
+    let line = line.char_indices().nth(LINE_LENGTH).map_or(line, |(end, _)| &line[..end]);
     let mut hash = Sha256::new();
-    for part in [name.as_str(), diagnostic.code, &field, line.trim(), &message] {
+    for part in [name.as_str(), diagnostic.code, &field, line, &message] {
         hash.update(part);
         hash.update([0]);
     }
