@@ -49,7 +49,7 @@ fn standard_stream(metadata: &Metadata) -> Option<File> {
         .into_iter()
         .flatten()
         .map(File::from)
-        .find(|stream| stream.metadata().is_ok_and(|own| own.is_file() && identity(&own) == identity(metadata)))
+        .find(|stream| stream.metadata().is_ok_and(|own| identity(&own) == identity(metadata)))
 }
 
 /// Whether a path names an open file, as `/dev/fd/3` and `/proc/self/fd/3` do.

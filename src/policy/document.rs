@@ -285,13 +285,14 @@ fn options() -> serde_yaml::Options {
 }
 
 fn describe_unreadable(file: &Path, unreadable: &Unreadable) -> Diagnostic {
-    let (code, line, column) = match unreadable {
-        Unreadable::Refused(_) => (&codes::UNREADABLE, 1, 1),
-        Unreadable::TooLarge { .. } => (&codes::TOO_LARGE, 1, 1),
-        Unreadable::NotUtf8 { line, column } => (&codes::NOT_UTF8, *line, *column),
+    let (code, line, column, help) = match unreadable {
+        Unreadable::Refused(_) => (&codes::UNREADABLE, 1, 1, None),
+        Unreadable::TooLarge { .. } => (&codes::TOO_LARGE, 1, 1, Some("split it")),
+        Unreadable::NotUtf8 { line, column } => (&codes::NOT_UTF8, *line, *column, Some("save it as UTF-8")),
     };
     let location = Location { file: file.to_owned(), line, column };
-    Diagnostic::new(code, location, &FieldPath::root(), unreadable.to_string())
+    let help = help.map(str::to_owned);
+    Diagnostic { help, ..Diagnostic::new(code, location, &FieldPath::root(), unreadable.to_string()) }
 }
 
 #[cfg(test)]

@@ -189,6 +189,10 @@ impl Document {
             (Some(JsonType::String), Value::Object(labels)) if is_selector(path) => {
                 diagnostic.with_help(format!("a selector is text: `{}`", selector_of(labels)))
             }
+            (Some(JsonType::String), Value::Null) => diagnostic.with_help("give it a value, or leave it out"),
+            (Some(JsonType::Object), Value::Null) => {
+                diagnostic.with_help("indent what belongs to it deeper, or write `{}` if nothing does")
+            }
             (Some(JsonType::Object), Value::String(text)) if is_peer(path) => {
                 let is_block = text.parse::<Cidr>().is_ok();
                 let field = if is_block { format!("nets: [{text}]") } else { "selector: app == 'web'".to_owned() };

@@ -387,6 +387,8 @@ fn mistakes_are_told_in_words_that_help() {
         ("a percent sign", with("{selector: %x}"), "unexpected character: `%'".to_owned(), "put quotes around text that begins with this character"),
         ("a control character", "a: b\0\n".to_owned(), "unexpected character: `\\u{0}'".to_owned(), "remove this control character"),
         ("a tag that does not fit", with("{order: !!int x}"), "the value does not fit its tag".to_owned(), "leave out the tag, the word with `!`"),
+        ("a spec that is not indented", "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec:\n".to_owned(), "expected a mapping, found nothing".to_owned(), "indent what belongs to it deeper, or write `{}` if nothing does"),
+        ("an item that is nothing", rule("action: Allow, source: {nets: [null]}"), "expected text, found nothing".to_owned(), "give it a value, or leave it out"),
         ("an underscore", with("{order: 1_000}"), "expected a number, found text".to_owned(), "write `1000`"),
         ("a leading zero", with("{order: 010}"), "expected a number, found text".to_owned(), "write `10`"),
     ] {
