@@ -402,3 +402,22 @@ fn a_file_of_one_long_line_is_no_burden() {
     let shown = text.lines().filter(|line| line.contains(r#"{"action": "Drop"}"#)).count();
     assert!((10..100).contains(&shown), "the line is shown {shown} times");
 }
+
+#[test]
+fn no_name_of_a_file_keeps_a_command_from_answering_in_json() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let files = Files::new(&[("policies/.x", ""), ("inventory.yaml", INVENTORY)]);
+    fs::write(files.path().join("policies").join(OsStr::from_bytes(b"p\xff.yaml")), POLICY).unwrap();
+    let world = ["--policies", "policies", "--inventory", "inventory.yaml", "-o", "json"];
+    for command in [
+        &["get", "policies"][..],
+        &["explain", "--from", "web", "--to", "api", "--port", "80"],
+        &["explain", "--from", "batch", "--to", "api", "--port", "80"],
+        &["connectivity"],
+    ] {
+        let answer = files.run(&[command, &world].concat());
+        assert!(answer.stdout.contains("p\\\\xff.yaml"), "{command:?}: {answer:?}");
+        answer.json();
+    }
+}
