@@ -11,6 +11,7 @@ pub mod field;
 pub mod files;
 mod foreign;
 mod load;
+pub mod location;
 mod order;
 mod repair;
 mod shape;
@@ -28,24 +29,8 @@ use crate::selector::Selector;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::load;
+pub use location::Location;
 pub use store::{Store, Update};
-
-/// A place in a policy file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Location {
-    /// The file, as it was given (relative paths stay relative).
-    pub file: PathBuf,
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
-    }
-}
 
 /// The kinds that hold policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -366,12 +351,12 @@ impl SourceFile {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Unreadable {
     /// The operating system refused it.
-    #[error("the file cannot be read: {0}")]
+    #[error("cannot be read: {0}")]
     Refused(String),
     /// It is larger than [`files::MAX_FILE_SIZE`].
-    #[error("the file has {size} bytes, more than the {} that are read", files::MAX_FILE_SIZE)]
+    #[error("the file has at least {size} bytes, more than the {} that are read", files::MAX_FILE_SIZE)]
     TooLarge {
-        /// Size in bytes.
+        /// Size in bytes, as far as it was seen.
         size: u64,
     },
     /// It is not UTF-8.

@@ -7,9 +7,15 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
+use crate::policy::location::file_name;
 use crate::policy::{Diagnostic, Severity, SourceFile};
 
-use super::output::count;
+use super::output::{count, printable};
+
+/// Column up to which a line is shown.
+const LAST_COLUMN: usize = 1000;
+/// Characters that are shown behind it.
+const SHOWN_BEHIND: usize = 200;
 
 /// Number of findings by severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,10 +65,12 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, lines: &[&str]) -> S
     };
     let title = level.primary_title(&diagnostic.message).id(diagnostic.code);
     let location = &diagnostic.location;
-    let path = location.file.to_string_lossy();
+    let path = file_name(&location.file);
+    let path = printable(&path);
     let line_number = usize::try_from(location.line).unwrap_or(usize::MAX);
     let column = usize::try_from(location.column).unwrap_or(usize::MAX);
     let line = lines.get(line_number.saturating_sub(1)).copied().filter(|line| !line.trim().is_empty());
+    let line = line.and_then(|line| shown(line, column));
     let mut group = match line {
         Some(line) => {
             let label = Some(diagnostic.field.as_str()).filter(|field| !field.is_empty());
@@ -76,6 +84,13 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, lines: &[&str]) -> S
         group = group.element(Level::HELP.message(help));
     }
     renderer.render(&[group])
+}
+
+/// What is shown of a line: all, or up to some characters behind the column. Of a place far to the right nothing is, since
+/// nobody could read it and the line would be gone through once for each finding.
+fn shown(line: &str, column: usize) -> Option<&str> {
+    let end = |length| line.char_indices().nth(length).map_or(line.len(), |(index, _)| index);
+    (column <= LAST_COLUMN).then(|| &line[..end(LAST_COLUMN + SHOWN_BEHIND)])
 }
 
 /// The bytes of the word that begins at a column (in characters, from 1): a quoted string, or all up to the next white

@@ -10,17 +10,19 @@ mod junit;
 mod report;
 mod sarif;
 
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::lint;
 use crate::policy::codes::Code;
+use crate::policy::location::file_name;
 use crate::policy::suppress::baseline::Baseline;
 use crate::policy::suppress::{self, Finding};
-use crate::policy::{self, SourceFile, codes, files};
+use crate::policy::{self, Diagnostic, SourceFile, Unreadable, codes, document, files};
+use crate::{inventory, lint, policy_test};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -42,7 +44,8 @@ const NEEDS_WORLD: &[&Code] =
 /// Reads the files as `run` does and reports everything that is wrong with them, with file, line and column. A comment
 /// `# dockgate:ignore CODE[,CODE...] reason` on the line of a warning or note, directly above it, or above the document
 /// says that it is meant so. Exit code 0: nothing that keeps a resource from being used; 1: errors (with --strict also
-/// warnings); 2: a path cannot be read, or holds no policy file.
+/// warnings); 2: a path cannot be read, or holds no policy file; what can be read
+/// is reported all the same.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Files and directories; `-` is standard input
@@ -81,14 +84,18 @@ impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         self.refuse_format_as_file()?;
         let mut sources = self.sources()?;
+        let unread = Unread::among(&sources);
         self.refuse_input_as_file(&sources)?;
         let files = sources.len();
         let mut loaded = policy::load(&sources);
+        check_other_kinds(&sources, &mut loaded.diagnostics);
         let world = world::stated(self.inventory.as_deref(), &self.compose)?;
         loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
         let base = std::env::current_dir().context("cannot tell the working directory")?;
-        let mut findings = suppress::judge(&sources, loaded.diagnostics, &base, |code| self.looks_for(code));
-        sources.extend(self.apply_baseline(&mut findings, &sources, &base)?);
+        // What is missing because of a file that could not be read is not gone.
+        let looks_for = |code: &Code| unread.0.is_empty() && self.looks_for(code);
+        let mut findings = suppress::judge(&sources, loaded.diagnostics, &base, looks_for);
+        sources.extend(self.apply_baseline(&mut findings, &sources, &base, looks_for)?);
         let report = Report {
             findings: &findings,
             sources: &sources,
@@ -104,6 +111,8 @@ impl Arguments {
             }
             None => report.write(self.format, output)?,
         }
+        output.flush().context("cannot write to standard output")?;
+        unread.into_failure()?;
         Ok(Outcome::from_clean(!report.fails()))
     }
 
@@ -120,13 +129,15 @@ impl Arguments {
         })
     }
 
-    /// A report or a baseline in the place of a policy would be the end of that policy.
+    /// A report or a baseline in the place of a file that is read would be the end of that file.
     fn refuse_input_as_file(&self, sources: &[SourceFile]) -> Result<(), Failure> {
         for (option, path) in [("--output", &self.output), ("--write-baseline", &self.write_baseline)] {
-            let inputs = || sources.iter().map(|source| source.path.as_path());
-            if let Some(path) = path.as_deref().filter(|path| file::is_one_of(path, inputs())) {
+            let Some(path) = path.as_deref() else { continue };
+            let worlds = self.inventory.iter().chain(self.compose.files()).chain(&self.baseline);
+            let inputs = sources.iter().map(|source| &source.path).chain(worlds).map(PathBuf::as_path);
+            if file::is_one_of(path, inputs) {
                 return Err(Failure {
-                    message: format!("{option} {} is one of the files to be checked", path.display()),
+                    message: format!("{option} {} is one of the files that are read", path.display()),
                     help: "name another file: it would be replaced".to_owned(),
                 });
             }
@@ -145,11 +156,13 @@ impl Arguments {
         findings: &mut Vec<Finding>,
         sources: &[SourceFile],
         base: &Path,
+        looks_for: impl Fn(&Code) -> bool,
     ) -> anyhow::Result<Option<SourceFile>> {
         let source = match (&self.baseline, &self.write_baseline) {
             (Some(path), _) => baseline::read(path)?,
             (None, Some(path)) => {
                 let text = Baseline::of(findings, base).text()?;
+                baseline::refuse_other_file(path)?;
                 file::write(path, &text)?;
                 SourceFile::new(path, text)
             }
@@ -163,27 +176,79 @@ impl Arguments {
         let looked_at = |file: &str| {
             names.iter().any(|name| name == file) || roots.iter().any(|root| Path::new(file).starts_with(root))
         };
-        baseline.apply(findings, &source, base, looked_at, |code| self.looks_for(code));
+        baseline.apply(findings, &source, base, looked_at, looks_for);
         Ok(Some(source))
     }
 
     fn sources(&self) -> anyhow::Result<Vec<SourceFile>> {
         let (streams, paths): (Vec<_>, Vec<_>) =
             self.paths.iter().cloned().partition(|path| path.as_path() == Path::new("-"));
-        let mut sources = files::read(&paths)?;
+        let mut sources = files::read_what_can_be(&paths);
+        if streams.is_empty() && sources.iter().all(|source| source.unreadable.is_some()) {
+            // There is nothing to report about.
+            files::read(&paths)?;
+        }
         // One by one, since what a path adds to others may be nothing because they hold the same files.
         for path in &paths {
-            let is_empty =
-                if paths.len() == 1 { sources.is_empty() } else { files::read(std::slice::from_ref(path))?.is_empty() };
+            let is_empty = match paths.as_slice() {
+                [_] => sources.is_empty(),
+                _ => files::read_what_can_be(std::slice::from_ref(path)).is_empty(),
+            };
             if is_empty {
                 anyhow::bail!("no policy files (.yaml, .yml, .json) in {}", path.display());
             }
         }
         if !streams.is_empty() {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            sources.push(SourceFile::new(STANDARD_INPUT, text));
+            let input = files::read_stream(Path::new(STANDARD_INPUT), std::io::stdin());
+            let input = input.context("cannot read standard input")?;
+            let (documents, findings) = document::parse(&input);
+            if documents.is_empty() && findings.is_empty() {
+                return Err(Failure {
+                    message: "no policies on standard input: it holds no document".to_owned(),
+                    help: "did the command before it fail, or render nothing?".to_owned(),
+                }
+                .into());
+            }
+            sources.push(input);
         }
         Ok(sources)
+    }
+}
+
+/// Adds the findings about resources of `dockgate.io`, which the loader of policies reads over. What both find is told once.
+fn check_other_kinds(sources: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) {
+    let readable = |kind: &'static str| {
+        sources.iter().filter(move |source| source.unreadable.is_none() && source.text.contains(kind))
+    };
+    let tests: Vec<SourceFile> = readable("PolicyTest").cloned().collect();
+    let (_, found) = policy_test::load(&tests);
+    let found = found.into_iter().chain(readable("Inventory").flat_map(inventory::file::check));
+    let known: BTreeSet<_> = diagnostics.iter().map(|found| (found.code, found.location.clone())).collect();
+    diagnostics.extend(found.filter(|found| !known.contains(&(found.code, found.location.clone()))));
+}
+
+/// The paths that the system refused to read, each with the reason.
+struct Unread(Vec<(PathBuf, String)>);
+
+impl Unread {
+    fn among(sources: &[SourceFile]) -> Unread {
+        let refused = sources.iter().filter_map(|source| match &source.unreadable {
+            Some(Unreadable::Refused(reason)) => Some((source.path.clone(), reason.clone())),
+            _ => None,
+        });
+        Unread(refused.collect())
+    }
+
+    /// The failure that they are: nobody knows what they hold.
+    fn into_failure(self) -> Result<(), Failure> {
+        let message = match self.0.as_slice() {
+            [] => return Ok(()),
+            [(path, reason)] => format!("cannot read {}: {reason}", file_name(path)),
+            several => format!("cannot read {} of the paths", several.len()),
+        };
+        Err(Failure {
+            message,
+            help: "the report is about everything else, and may be another once this can be read".to_owned(),
+        })
     }
 }

@@ -22,6 +22,8 @@ use crate::policy::{Diagnostic, Location, Severity, SourceFile};
 
 pub use resource::to_resource;
 
+/// The kind.
+const KIND: &str = "Inventory";
 /// In the place of an address: the container has none of this version.
 const NO_ADDRESS: &str = "none";
 /// Longest text after `br-` in an interface name, as Docker fills it.
@@ -34,26 +36,14 @@ pub fn load(file: &SourceFile) -> (Inventory, Vec<Diagnostic>) {
     let (documents, mut diagnostics) = document::parse(file);
     let mut inventory = None;
     for document in &documents {
-        let kind = match (document.text("apiVersion"), document.text("kind")) {
-            (Some(api_version), Some("Inventory")) => api::find(api_version, "Inventory"),
-            _ => None,
-        };
-        match kind {
-            Some(_) if inventory.is_some() => {
-                let path = FieldPath::root().key("kind");
-                let message = "the file holds two inventories";
-                diagnostics.push(document.finding(&codes::DUPLICATE_RESOURCE, &path, message));
-            }
+        match kind_of(document) {
+            Some(_) if inventory.is_some() => diagnostics.push(second(document)),
             Some(kind) => {
                 let (read, findings) = read(document, kind);
                 inventory = Some(read);
                 diagnostics.extend(findings);
             }
-            None => {
-                let path = FieldPath::root().key("kind");
-                let message = "this is not an Inventory of dockgate.io/v1alpha1";
-                diagnostics.push(document.finding(&codes::UNKNOWN_KIND, &path, message));
-            }
+            None => diagnostics.push(other(document)),
         }
     }
     if documents.is_empty() && diagnostics.is_empty() {
@@ -62,6 +52,54 @@ pub fn load(file: &SourceFile) -> (Inventory, Vec<Diagnostic>) {
     }
     Diagnostic::sort(&mut diagnostics);
     (inventory.unwrap_or_default(), diagnostics)
+}
+
+/// The findings about the Inventories among a file's documents; the other documents are not looked at.
+pub fn check(file: &SourceFile) -> Vec<Diagnostic> {
+    let (documents, _) = document::parse(file);
+    let mut diagnostics = Vec::new();
+    let mut is_first = true;
+    for document in documents.iter().filter(|document| document.text("kind") == Some(KIND)) {
+        match kind_of(document) {
+            Some(_) if !is_first => diagnostics.push(second(document)),
+            Some(kind) => {
+                is_first = false;
+                diagnostics.extend(read(document, kind).1);
+            }
+            None => diagnostics.push(other(document)),
+        }
+    }
+    diagnostics
+}
+
+fn kind_of(document: &Document) -> Option<&'static Kind> {
+    match (document.text("apiVersion"), document.text("kind")) {
+        (Some(api_version), Some(KIND)) => api::find(api_version, KIND),
+        _ => None,
+    }
+}
+
+fn second(document: &Document) -> Diagnostic {
+    let message = "the file holds two inventories";
+    document.finding(&codes::DUPLICATE_RESOURCE, &FieldPath::root().key("kind"), message)
+}
+
+/// The finding about a document that is no Inventory.
+fn other(document: &Document) -> Diagnostic {
+    let root = FieldPath::root();
+    if document.value().get("services").is_some_and(serde_json::Value::is_object) {
+        return document
+            .finding(&codes::NO_KIND, &root, "this is a Compose file, not an Inventory")
+            .with_help("name it with `--compose FILE`, or as `world.compose` of a PolicyTest");
+    }
+    if let (Some(api_version), Some(KIND)) = (document.text("apiVersion"), document.text("kind")) {
+        let message = format!("unknown apiVersion `{api_version}`");
+        return document
+            .finding(&codes::UNKNOWN_API_VERSION, &root.key("apiVersion"), message)
+            .with_help(format!("{KIND} belongs to `dockgate.io/v1alpha1`"));
+    }
+    let message = "this is not an Inventory of dockgate.io/v1alpha1";
+    document.finding(&codes::UNKNOWN_KIND, &root.key("kind"), message)
 }
 
 fn read(document: &Document, kind: &Kind) -> (Inventory, Vec<Diagnostic>) {

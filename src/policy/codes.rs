@@ -51,7 +51,8 @@ codes! {
         "The document is nested too deeply, has too many values, or expands too many aliases. The limits are far above \
          what a policy needs; they keep a hostile file from exhausting the host.";
     UNREADABLE = "DG1004" Error "file cannot be read"
-        "The operating system refused to read the file. What it said when it was last readable stays in force.";
+        "The operating system refused to read the file or to list the directory, or a link leads to nothing. `dockgate validate` \
+         reports about all else and ends with exit code 2. A controller keeps what was in force when all could be read.";
     NOT_UTF8 = "DG1005" Error "not UTF-8 text"
         "Policy files are UTF-8. The place is the first byte that is not; save the file in this encoding.";
     TOO_LARGE = "DG1006" Error "file too large"
@@ -240,7 +241,8 @@ codes! {
         "Without `metadata.namespace` the resource covers the containers of every namespace, as its Global counterpart \
          does. Set a namespace to restrict it.";
     NOT_POLICY = "DG3202" Note "not a policy"
-        "Resources of this kind are used by other commands and ignored where policies are loaded.";
+        "Resources of this kind are used by other commands and ignored where policies are loaded. `validate` checks \
+         Inventories and PolicyTests, too.";
 
     SERVICE_ACCOUNTS = "DG4001" Error "service accounts are not supported"
         "Docker has no service accounts, so nothing could match. Select the containers by label.";

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Location;
 use super::codes::Code;
 use super::field::FieldPath;
+use super::location::file_name;
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,7 +90,7 @@ impl Serialize for Diagnostic {
         object.serialize_field("severity", &self.severity)?;
         object.serialize_field("code", self.code)?;
         object.serialize_field("message", &self.message)?;
-        object.serialize_field("file", &self.location.file)?;
+        object.serialize_field("file", &file_name(&self.location.file))?;
         object.serialize_field("line", &self.location.line)?;
         object.serialize_field("column", &self.location.column)?;
         object.serialize_field("field", &self.field)?;

@@ -5,6 +5,7 @@
 //! in one hides nothing of the others.
 
 pub(super) mod split;
+mod syntax;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_yaml::{DuplicateKeyPolicy, MessageFormatter, UserMessageFormatter, options::NonFiniteFloatPolicy};
+use serde_yaml::{DuplicateKeyPolicy, options::NonFiniteFloatPolicy};
 
 use super::codes;
 use super::field::{FieldPath, Step};
@@ -25,8 +26,9 @@ const MAX_DEPTH: usize = 32;
 /// Values, counted after aliases are expanded, beyond which a document is refused.
 const MAX_NODES: usize = 500_000;
 
-/// What to do with a template.
-const RENDER_FIRST: &str = "this is a template: render it first, e.g. with `helm template`";
+/// Column beyond which the text of a line is not looked at for details: a file of one line would be gone through again for
+/// each of its findings.
+const LAST_COLUMN: u32 = 1000;
 
 /// One document of a file, or one item of a `List`.
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ pub fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
                     });
                 }
             }
-            Err(error) => diagnostics.push(describe_error(&file.path, &error, &part)),
+            Err(error) => diagnostics.push(syntax::describe(&file.path, &error, &part)),
         }
     }
     (documents, diagnostics)
@@ -137,12 +139,24 @@ impl Document {
     /// an alias), the place of the value.
     pub fn locate_within(&self, path: &FieldPath, text: &str, offset: usize) -> Location {
         let location = self.locate(path);
+        if location.column > LAST_COLUMN {
+            return location;
+        }
         let line = self.source.get(location.line as usize - 1).map_or("", String::as_str);
         let value: String = line.chars().skip(location.column as usize - 1).collect();
         let quote = usize::from(value.starts_with(['"', '\'']));
         let Some(before) = text.get(..offset).filter(|_| value[quote..].starts_with(text)) else { return location };
         let column = location.column as usize + quote + before.chars().count();
         Location { column: u32::try_from(column).unwrap_or(location.column), ..location }
+    }
+
+    /// The scalar at a path as the file has it, where it stands there without quotes: `1e3` and `1.10`, not 1000 and 1.1.
+    pub(super) fn written(&self, path: &FieldPath) -> Option<String> {
+        let location = self.locate(path);
+        let line = self.source.get(location.line as usize - 1).filter(|_| location.column <= LAST_COLUMN)?;
+        let text = line.chars().skip(location.column as usize - 1);
+        let text: String = text.take_while(|c| !c.is_whitespace() && !",[]{}".contains(*c)).collect();
+        (!text.is_empty() && !text.starts_with(['"', '\'', '*', '&', '!', '|', '>'])).then_some(text)
     }
 
     /// Where a line of the text at a path stands, from its first character that is not blank; `None` where the file does not
@@ -270,69 +284,15 @@ fn options() -> serde_yaml::Options {
     }
 }
 
-fn describe_error(file: &Path, error: &serde_yaml::Error, part: &split::Part<'_>) -> Diagnostic {
-    let place = error.location().map_or(Place { line: 1, column: 1 }, Place::from);
-    // The parser reports an unexpected end one line after the last.
-    let last_line = u32::try_from(part.text.lines().count().max(1)).unwrap_or(u32::MAX);
-    let line_in_part = place.line.min(last_line);
-    let error = match error {
-        serde_yaml::Error::AliasError { error, .. } => error,
-        other => other,
-    };
-    let message = UserMessageFormatter.format_message(error).escape_debug().to_string();
-    let message = message.replace("\\'", "'").replace("\\\"", "\"");
-    let (code, help) = match error {
-        serde_yaml::Error::Budget { .. }
-        | serde_yaml::Error::AliasReplayLimitExceeded { .. }
-        | serde_yaml::Error::AliasExpansionLimitExceeded { .. }
-        | serde_yaml::Error::AliasReplayStackDepthExceeded { .. } => (&codes::LIMIT, None),
-        _ if message.starts_with("unsupported tag") => {
-            (&codes::TAG, Some("put quotes around a value that begins with `!`"))
-        }
-        _ if message.starts_with("mapping values are not allowed") => {
-            (&codes::SYNTAX, Some("check the indentation, and put quotes around text that holds `: `"))
-        }
-        _ if message.starts_with("tabs disallowed") => (&codes::SYNTAX, Some("indent with spaces")),
-        _ => (&codes::SYNTAX, None),
-    };
-    let help = is_template(part.text).then_some(RENDER_FIRST).or(help).or_else(|| about_line(part.text, line_in_part));
-    let column = if code == &codes::TAG { tag_column(part.text, place) } else { place.column };
-    let location = Location { file: file.to_owned(), line: line_in_part + part.lines_before, column };
-    let diagnostic = Diagnostic::new(code, location, &FieldPath::root(), message);
-    match help {
-        Some(help) => diagnostic.with_help(help),
-        None => diagnostic,
-    }
-}
-
-/// Whether a text holds a template's actions: a chart's template that was not rendered is no YAML, and the parser complains
-/// of what looks like YAML in it.
-fn is_template(text: &str) -> bool {
-    text.lines().any(|line| line.contains("{{") && !line.trim_start().starts_with('#'))
-}
-
-/// What to do about a syntax error, as far as the line tells that it is in.
-fn about_line(text: &str, line: u32) -> Option<&'static str> {
-    let line = text.lines().nth(line as usize - 1)?;
-    (line.trim() == "---").then_some("`---` begins a document only at the start of its line")
-}
-
-/// Where the tag begins that the parser reports behind its end.
-fn tag_column(text: &str, place: Place) -> u32 {
-    let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
-    let before = line.chars().take(place.column as usize).collect::<String>();
-    let column = before.rfind('!').map(|offset| before[..offset].chars().count() + 1);
-    column.and_then(|column| u32::try_from(column).ok()).unwrap_or(place.column)
-}
-
 fn describe_unreadable(file: &Path, unreadable: &Unreadable) -> Diagnostic {
-    let (code, line, column) = match unreadable {
-        Unreadable::Refused(_) => (&codes::UNREADABLE, 1, 1),
-        Unreadable::TooLarge { .. } => (&codes::TOO_LARGE, 1, 1),
-        Unreadable::NotUtf8 { line, column } => (&codes::NOT_UTF8, *line, *column),
+    let (code, line, column, help) = match unreadable {
+        Unreadable::Refused(_) => (&codes::UNREADABLE, 1, 1, None),
+        Unreadable::TooLarge { .. } => (&codes::TOO_LARGE, 1, 1, Some("split it")),
+        Unreadable::NotUtf8 { line, column } => (&codes::NOT_UTF8, *line, *column, Some("save it as UTF-8")),
     };
     let location = Location { file: file.to_owned(), line, column };
-    Diagnostic::new(code, location, &FieldPath::root(), unreadable.to_string())
+    let help = help.map(str::to_owned);
+    Diagnostic { help, ..Diagnostic::new(code, location, &FieldPath::root(), unreadable.to_string()) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod scan;
 mod watch;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::SourceFile;
@@ -39,6 +40,17 @@ pub enum Error {
 /// how git-sync and Kubernetes volumes publish a new version. A file that is named itself is read whatever its name is.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Error> {
     scan::scan(paths).files
+}
+
+/// Reads like [`read`], and goes on where that gives up: what cannot be read, or of which it cannot be told what belongs to
+/// it, is in the result as an unreadable file. For whoever reports about files; what is enforced needs all of them.
+pub fn read_what_can_be(paths: &[PathBuf]) -> Vec<SourceFile> {
+    scan::files(paths)
+}
+
+/// The content of a stream, bounded as a file is.
+pub fn read_stream(name: &Path, stream: impl Read) -> std::io::Result<SourceFile> {
+    scan::read_stream(name, stream)
 }
 
 /// Whether a file is read of a directory, by its path below that.

@@ -279,18 +279,38 @@ fn classify(document: &Document) -> Class {
                 Ok(Some(kind)) => only(api::KINDS.iter().filter(|known| known.kind == *kind)),
                 _ => None,
             };
-            let missing = |name: &str, found: Result<Option<&str>, Box<Diagnostic>>| match found {
-                Ok(Some(_)) => None,
-                Ok(None) => {
-                    let message = format!("the field `{name}` is required");
-                    Some(document.finding(&codes::NO_KIND, &FieldPath::root().key(name), message))
-                }
-                Err(diagnostic) => Some(*diagnostic),
-            };
-            let diagnostics = missing("apiVersion", api_version).into_iter().chain(missing("kind", kind)).collect();
-            Class::Other { diagnostics, meant }
+            let homes = kind.as_ref().ok().copied().flatten().and_then(homes_of);
+            let faults = [("apiVersion", api_version, homes), ("kind", kind, None)].into_iter().filter_map(
+                |(name, found, help)| match found {
+                    Ok(Some(_)) => None,
+                    Ok(None) => Some(missing(document, name, help)),
+                    Err(diagnostic) => Some(*diagnostic),
+                },
+            );
+            Class::Other { diagnostics: faults.collect(), meant }
         }
     }
+}
+
+/// A finding about `apiVersion` or `kind` that is not there, at the key that was probably meant to be it.
+fn missing(document: &Document, name: &str, help: Option<String>) -> Diagnostic {
+    let root = FieldPath::root();
+    let message = format!("the field `{name}` is required");
+    let keys = document.value().as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    match closest(name, keys.filter(|key| !["apiVersion", "kind"].contains(key))) {
+        Some(key) => {
+            let finding = document.key_finding(&codes::NO_KIND, &root.literal_key(key), message);
+            finding.with_help(format!("write `{name}` instead of `{key}`"))
+        }
+        None => Diagnostic { help, ..document.finding(&codes::NO_KIND, &root.key(name), message) },
+    }
+}
+
+/// Which versions have a kind, in words; `None` when none has.
+fn homes_of(kind: &str) -> Option<String> {
+    let homes: Vec<String> =
+        api::KINDS.iter().filter(|known| known.kind == kind).map(|known| format!("`{}`", known.api_version)).collect();
+    (!homes.is_empty()).then(|| format!("{kind} belongs to {}", homes.join(" or ")))
 }
 
 fn header<'d>(document: &'d Document, name: &str) -> Result<Option<&'d str>, Box<Diagnostic>> {

@@ -8,15 +8,16 @@ use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{JsonType, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Diagnostic;
 use super::codes;
 use super::diagnostic::{closest, did_you_mean};
 use super::document::Document;
-use super::field::FieldPath;
+use super::field::{FieldPath, Step};
 use super::repair::{Fault, stand_in};
 use crate::api::{self, Kind};
+use crate::net::Cidr;
 
 /// A schema and its compiled form.
 struct Shape {
@@ -112,6 +113,7 @@ impl Document {
     fn describe(&self, shape: &Shape, error: &ValidationError<'_>) -> Vec<Diagnostic> {
         let path = self.path_of(error.instance_path().as_str());
         let instance = error.instance().as_ref();
+        let number = || self.written(&path).unwrap_or_else(|| shown(instance));
         let (code, message) = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = shape.fields_beside(error);
@@ -126,10 +128,10 @@ impl Document {
             ValidationErrorKind::Enum { options } => return vec![self.not_allowed(&path, options, instance)],
             ValidationErrorKind::UniqueItems => return self.duplicate_items(&path, instance),
             ValidationErrorKind::Minimum { limit } => {
-                (&codes::OUT_OF_RANGE, format!("{instance} is below {limit}, the smallest number allowed"))
+                (&codes::OUT_OF_RANGE, format!("{} is below {limit}, the smallest number allowed", number()))
             }
             ValidationErrorKind::Maximum { limit } => {
-                (&codes::OUT_OF_RANGE, format!("{instance} is above {limit}, the largest number allowed"))
+                (&codes::OUT_OF_RANGE, format!("{} is above {limit}, the largest number allowed", number()))
             }
             ValidationErrorKind::MinLength { limit: 1 } => (&codes::LENGTH, "the text is empty".to_owned()),
             ValidationErrorKind::MinLength { limit } => {
@@ -158,7 +160,10 @@ impl Document {
     fn unknown_field(&self, path: &FieldPath, name: &str, known: &[&str]) -> Diagnostic {
         let diagnostic =
             self.key_finding(&codes::UNKNOWN_FIELD, &path.literal_key(name), format!("unknown field `{name}`"));
-        match did_you_mean(name, known.iter().copied()) {
+        if name.starts_with('-') {
+            return diagnostic.with_help("an item of a list begins with `-` and a blank");
+        }
+        match did_you_mean(name, known.iter().copied()).or_else(|| home_of(path, name, known)) {
             Some(suggestion) => diagnostic.with_help(suggestion),
             None if known.is_empty() => diagnostic,
             None => diagnostic.with_help(format!("the fields here are {}", quoted(known.iter()))),
@@ -171,20 +176,37 @@ impl Document {
             TypeKind::Multiple(several) => several.iter().filter(|several| *several != JsonType::Null).collect(),
         };
         let names: Vec<&str> = expected.iter().map(|json_type| type_name(*json_type)).collect();
-        let message = format!("expected {}, found {}", names.join(" or "), found_name(found));
+        let written = self.written(path).filter(|_| found.is_number());
+        let found_name = written.as_ref().map_or_else(|| found_name(found), |written| format!("`{written}`"));
+        let message = format!("expected {}, found {found_name}", names.join(" or "));
         let diagnostic = self.finding(&codes::WRONG_TYPE, path, message);
         match (expected.first(), found) {
             (Some(JsonType::String), Value::Number(_) | Value::Bool(_)) => {
-                diagnostic.with_help(format!("put it in quotes: `\"{found}\"`"))
+                // A version `1.10` is the number 1.1, and means another text than that.
+                let text = written.unwrap_or_else(|| found.to_string());
+                diagnostic.with_help(format!("put it in quotes: `\"{text}\"`"))
+            }
+            (Some(JsonType::String), Value::Object(labels)) if is_selector(path) => {
+                diagnostic.with_help(format!("a selector is text: `{}`", selector_of(labels)))
+            }
+            (Some(JsonType::String), Value::Null) => diagnostic.with_help("give it a value, or leave it out"),
+            (Some(JsonType::Object), Value::Null) => {
+                diagnostic.with_help("indent what belongs to it deeper, or write `{}` if nothing does")
+            }
+            (Some(JsonType::Object), Value::String(text)) if is_peer(path) => {
+                let is_block = text.parse::<Cidr>().is_ok();
+                let field = if is_block { format!("nets: [{text}]") } else { "selector: app == 'web'".to_owned() };
+                diagnostic.with_help(format!("say what is meant by it, such as `{field}`"))
             }
             (Some(JsonType::Array), Value::String(_) | Value::Object(_)) => {
                 diagnostic.with_help("begin each item with `- `, or put the items in `[]`")
             }
-            (Some(JsonType::Integer | JsonType::Number), Value::String(text)) => match number_in(text) {
-                Some("") => diagnostic.with_help("leave the quotes out"),
-                Some(_) => diagnostic.with_help("put `#` between the number and a comment"),
-                None => diagnostic,
-            },
+            (Some(JsonType::Integer | JsonType::Number), Value::String(text)) => {
+                match about_number(text, self.written(path).is_none()) {
+                    Some(help) => diagnostic.with_help(help),
+                    None => diagnostic,
+                }
+            }
             (Some(JsonType::Boolean), Value::String(text)) if ["true", "false"].contains(&text.as_str()) => {
                 diagnostic.with_help("leave the quotes out")
             }
@@ -193,11 +215,14 @@ impl Document {
     }
 
     fn not_allowed(&self, path: &FieldPath, options: &Value, found: &Value) -> Diagnostic {
-        let options: Vec<String> = options.as_array().into_iter().flatten().map(shown).collect();
-        let found = shown(found);
-        let message = format!("`{found}` is not one of {}", quoted(options.iter()));
+        // That an optional field may be `null` is no choice that anybody looks for.
+        let options = options.as_array().into_iter().flatten().filter(|option| !option.is_null());
+        let options: Vec<String> = options.map(shown).collect();
+        let text = self.written(path).filter(|_| found.is_number()).unwrap_or_else(|| shown(found));
+        let message = format!("`{text}` is not one of {}", quoted(options.iter()));
         let diagnostic = self.finding(&codes::NOT_ALLOWED, path, message);
-        match did_you_mean(&found, options.iter().map(String::as_str)) {
+        // A number is not misspelt by a digit: 5 is as far from 4 as from 6.
+        match other_value(&text, &options).filter(|_| found.is_string()) {
             Some(suggestion) => diagnostic.with_help(suggestion),
             None => diagnostic,
         }
@@ -219,10 +244,75 @@ fn repeated(list: &Value) -> impl Iterator<Item = (usize, &Value)> {
     items.filter(move |(_, item)| !seen.insert(item.to_string()))
 }
 
-/// What stands behind the number with which a text begins; `None` when it begins with none.
-fn number_in(text: &str) -> Option<&str> {
+/// What to do about a text in the place of a number.
+fn about_number(text: &str, is_quoted: bool) -> Option<String> {
     let (first, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
-    first.parse::<f64>().ok().map(|_| rest.trim())
+    let plain = first.replace('_', "");
+    let number: f64 = plain.parse().ok().filter(|number: &f64| number.is_finite())?;
+    Some(match rest.trim() {
+        "" if is_quoted && plain == first => "leave the quotes out".to_owned(),
+        // YAML 1.1 read some of these as other numbers, and YAML 1.2 reads them as text.
+        "" => format!("write `{number}`"),
+        _ => "put `#` between the number and a comment".to_owned(),
+    })
+}
+
+/// Words for actions and directions that other packet filters have, in lower case, and what they are here.
+const OTHER_VALUES: [(&str, &str); 13] = [
+    ("drop", "Deny"),
+    ("reject", "Deny"),
+    ("block", "Deny"),
+    ("refuse", "Deny"),
+    ("accept", "Allow"),
+    ("permit", "Allow"),
+    ("pass-through", "Pass"),
+    ("next-tier", "Pass"),
+    ("inbound", "Ingress"),
+    ("input", "Ingress"),
+    ("outbound", "Egress"),
+    ("output", "Egress"),
+    ("equals", "In"),
+];
+
+fn other_value(written: &str, options: &[String]) -> Option<String> {
+    let other = OTHER_VALUES.iter().find(|(word, _)| *word == written.to_lowercase()).map(|(_, value)| *value);
+    match other.filter(|value| options.iter().any(|option| option == value)) {
+        Some(value) => Some(format!("write `{value}`")),
+        None => did_you_mean(written, options.iter().map(String::as_str)),
+    }
+}
+
+/// Fields of a rule's ends.
+const OF_PEERS: [&str; 7] = ["ports", "notPorts", "nets", "notNets", "selector", "notSelector", "namespaceSelector"];
+
+/// Where a field belongs that stands one level too high.
+fn home_of(path: &FieldPath, name: &str, known: &[&str]) -> Option<String> {
+    if known == ["matchExpressions", "matchLabels"] {
+        return Some(format!("labels stand under `matchLabels`: `matchLabels: {{{name}: ...}}`"));
+    }
+    if !["source", "destination"].iter().all(|field| known.contains(field)) {
+        return None;
+    }
+    let field = closest(name, OF_PEERS)?;
+    let is_ingress = path.steps().contains(&Step::Key("ingress".to_owned()));
+    let side = if is_ingress && !field.to_lowercase().contains("port") { "source" } else { "destination" };
+    Some(format!("put it under `{side}`: `{side}: {{{field}: ...}}`"))
+}
+
+fn is_peer(path: &FieldPath) -> bool {
+    matches!(path.steps().last(), Some(Step::Key(name)) if ["source", "destination"].contains(&name.as_str()))
+}
+
+fn is_selector(path: &FieldPath) -> bool {
+    matches!(path.steps().last(), Some(Step::Key(name)) if name.to_lowercase().ends_with("selector"))
+}
+
+/// A mapping of labels, or a label selector of Kubernetes that holds one, in the language of selectors.
+fn selector_of(labels: &Map<String, Value>) -> String {
+    let labels = labels.get("matchLabels").and_then(Value::as_object).unwrap_or(labels);
+    let tests: Option<Vec<String>> =
+        labels.iter().map(|(key, value)| Some(format!("{key} == '{}'", value.as_str()?))).collect();
+    tests.filter(|tests| !tests.is_empty()).map_or_else(|| "app == 'web'".to_owned(), |tests| tests.join(" && "))
 }
 
 fn type_name(json_type: JsonType) -> &'static str {

@@ -16,7 +16,7 @@ use super::diagnostic::did_you_mean;
 use super::field::FieldPath;
 use super::{Diagnostic, Location, Severity, SourceFile};
 
-pub use fingerprint::name;
+pub use fingerprint::{name, relative};
 
 use comment::{Comment, Scope};
 

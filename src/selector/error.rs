@@ -29,8 +29,13 @@ pub(super) enum Expected<'a> {
         /// The key.
         key: &'a str,
     },
-    /// A quoted text.
-    Value,
+    /// A quoted text after this key and operator.
+    Value {
+        /// The key.
+        key: &'a str,
+        /// The operator.
+        operator: &'static str,
+    },
     /// `{`.
     Set,
     /// A quoted text or `}`.
@@ -128,7 +133,7 @@ impl Expected<'_> {
             Expected::Operand => "a label key, `has(...)`, `all()`, `!` or `(`".to_owned(),
             Expected::Key => "a label key".to_owned(),
             Expected::Operator { key } => format!("an operator after the label key `{key}`"),
-            Expected::Value => "a quoted value".to_owned(),
+            Expected::Value { .. } => "a quoted value".to_owned(),
             Expected::Set => "`{`".to_owned(),
             Expected::SetValue => "a quoted value or `}`".to_owned(),
             Expected::SetEnd => "`,` or `}`".to_owned(),
@@ -144,8 +149,12 @@ impl Expected<'_> {
                 "a selector stands on one line; a folded YAML block (`>-`) joins its lines with blanks"
             }
             (_, Found::Other('“' | '”' | '„' | '‘' | '’')) => "use straight quotes, `\"` or `'`",
-            (Expected::Operator { .. }, Found::Other('=' | ':')) | (Expected::Value, Found::Other('=')) => "use `==`",
-            (Expected::Operator { .. }, Found::Other('~' | '^' | '*')) => {
+            (
+                Expected::Operator { .. },
+                Found::Other('=' | ':') | Found::Text | Found::Word("is" | "equals" | "eq"),
+            )
+            | (Expected::Value { .. }, Found::Other('=')) => "use `==`",
+            (Expected::Operator { .. }, Found::Other('~' | '^' | '*') | Found::Word("like" | "matches")) => {
                 "there are no patterns: use `contains`, `starts with` or `ends with`"
             }
             (Expected::Operator { .. }, Found::Other('<' | '>')) => "values are text and have no order: use `in {...}`",
@@ -153,10 +162,18 @@ impl Expected<'_> {
             (Expected::Operator { key: key @ ("has" | "all" | "global") }, Found::Other('(')) => {
                 return Some(format!("write `{key}(` without a blank in between"));
             }
-            (Expected::Operator { key }, Found::Nothing | Found::Other('&' | '|' | ')')) => {
+            (Expected::Operator { key: key @ ("all" | "global") }, _) => return Some(format!("write `{key}()`")),
+            (Expected::Operator { key: "has" }, Found::Word(word)) => return Some(format!("write `has({word})`")),
+            (Expected::Operator { key }, Found::Other('(')) => return Some(function_for(key).to_owned()),
+            (Expected::Operator { key }, Found::Nothing | Found::Other('&' | '|' | ')') | Found::Word("exists"))
+            | (Expected::Value { key, operator: "!=" }, Found::Word("null" | "nil")) => {
                 return Some(format!("use `has({key})` to ask whether there is such a label"));
             }
-            (Expected::Value | Expected::SetValue, Found::Word(word)) => {
+            (Expected::Operand, Found::Other('*')) => "write `all()` to match everything",
+            (Expected::Value { key, operator: "==" }, Found::Word("null" | "nil")) => {
+                return Some(format!("use `!has({key})` to ask whether there is no such label"));
+            }
+            (Expected::Value { .. } | Expected::SetValue, Found::Word(word)) => {
                 return Some(format!("put it in quotes: `\"{word}\"`"));
             }
             (Expected::Set, _) => "values of `in` stand in braces: `{\"a\", \"b\"}`",
@@ -167,5 +184,15 @@ impl Expected<'_> {
             _ => return None,
         };
         Some(help.to_owned())
+    }
+}
+
+/// The function that was probably meant by a word before a parenthesis.
+fn function_for(word: &str) -> &'static str {
+    match word.to_lowercase().as_str() {
+        "all" | "any" | "everything" => "write `all()`",
+        "global" => "write `global()`",
+        "has" | "exists" | "defined" => "write `has(KEY)`",
+        _ => "the functions are `has(KEY)`, `all()` and `global()`",
     }
 }

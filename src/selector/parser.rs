@@ -127,16 +127,17 @@ impl<'a> Parser<'a> {
 
     /// What follows a key: an operator and its operand.
     fn test(&mut self, key: &str) -> Result<Test, Error> {
+        let value = |operator| Expected::Value { key, operator };
         if self.take("==") {
-            self.value(Expected::Value).map(Test::Equals)
+            self.value(value("==")).map(Test::Equals)
         } else if self.take("!=") {
-            self.value(Expected::Value).map(Test::Differs)
+            self.value(value("!=")).map(Test::Differs)
         } else if self.take_words(&["contains"]) {
-            self.value(Expected::Value).map(Test::Contains)
+            self.value(value("contains")).map(Test::Contains)
         } else if self.take_words(&["starts", "with"]) {
-            self.value(Expected::Value).map(Test::StartsWith)
+            self.value(value("starts with")).map(Test::StartsWith)
         } else if self.take_words(&["ends", "with"]) {
-            self.value(Expected::Value).map(Test::EndsWith)
+            self.value(value("ends with")).map(Test::EndsWith)
         } else if self.take_words(&["in"]) {
             self.set().map(Test::In)
         } else if self.take_words(&["not", "in"]) {

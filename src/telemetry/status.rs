@@ -41,6 +41,7 @@ pub struct Status {
 #[serde(default)]
 pub struct PoliciesStatus {
     /// The directory.
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     pub directory: PathBuf,
     /// Number of files read.
     pub files: usize,
@@ -49,8 +50,10 @@ pub struct PoliciesStatus {
     /// Findings about the files as they are now.
     pub diagnostics: Vec<Finding>,
     /// Files whose last good version is in force instead of what they say now.
+    #[serde(serialize_with = "crate::policy::location::serialize_files")]
     pub held: Vec<PathBuf>,
     /// Invalid files that never had a good version: nothing of them is in force.
+    #[serde(serialize_with = "crate::policy::location::serialize_files")]
     pub missing: Vec<PathBuf>,
 }
 
@@ -64,6 +67,7 @@ pub struct Finding {
     /// What is wrong.
     pub message: String,
     /// The file.
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     pub file: PathBuf,
     /// Line, from 1.
     pub line: u32,

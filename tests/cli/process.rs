@@ -27,7 +27,7 @@ fn exit_codes_are_the_documented_ones() {
         ("nothing to validate", vec!["validate"], 2),
         ("invalid", vec!["validate", "broken.yaml"], 1),
         ("one of two invalid", vec!["validate", "policies", "broken.yaml"], 1),
-        ("path that is not there", vec!["validate", "policies", "nowhere"], 2),
+        ("path that is not there", vec!["validate", "nowhere"], 2),
         ("allowed", with(explain("web", "api"), port), 0),
         ("denied", with(explain("batch", "api"), port), 1),
         ("denied in one family", with(explain("batch", "api"), &["--ping", "--ip-version", "6"]), 1),

@@ -420,16 +420,20 @@ fn a_code_is_explained() {
 }
 
 #[test]
-fn a_report_and_a_baseline_take_the_place_of_no_policy() {
+fn a_report_and_a_baseline_take_the_place_of_nothing_that_is_read() {
     let files = Files::shop();
     let link = files.path().join("link");
     std::os::unix::fs::symlink(files.path().join("policies/web.yaml"), &link).unwrap();
-    for (option, target) in
-        [("--output", "policies/web.yaml"), ("--output", "link"), ("--write-baseline", "./policies/web.yaml")]
-    {
-        let answer = files.run(&["validate", "policies", option, target]);
+    for (option, target) in [
+        ("--output", "policies/web.yaml"),
+        ("--output", "link"),
+        ("--output", "inventory.yaml"),
+        ("--write-baseline", "./policies/web.yaml"),
+    ] {
+        let answer = files.run(&["validate", "policies", "--inventory", "inventory.yaml", option, target]);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
-        assert!(answer.stderr.contains("is one of the files to be checked"), "{answer:?}");
-        assert_eq!(fs::read_to_string(files.path().join("policies/web.yaml")).unwrap(), POLICY, "{option} {target}");
+        assert!(answer.stderr.contains("is one of the files that are read"), "{answer:?}");
+        let read = |name: &str| fs::read_to_string(files.path().join(name)).unwrap();
+        assert_eq!((read("policies/web.yaml").as_str(), read("inventory.yaml").as_str()), (POLICY, INVENTORY));
     }
 }

@@ -46,6 +46,7 @@ pub(super) struct Report {
     /// Resources that are not the same.
     pub(super) resources: Vec<Resource>,
     /// Files in which only the text differs.
+    #[serde(serialize_with = "crate::policy::location::serialize_files")]
     pub(super) rewritten: Vec<PathBuf>,
 }
 
@@ -114,6 +115,7 @@ pub(super) struct Decider {
     /// Index in the policy's list of that direction; absent when the tier's default action decided.
     pub(super) rule: Option<usize>,
     pub(super) direction: Direction,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     pub(super) file: PathBuf,
     pub(super) line: u32,
     pub(super) column: u32,

@@ -60,6 +60,7 @@ pub(super) struct Field {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Place {
     /// The file.
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     pub(super) file: PathBuf,
     /// The line.
     pub(super) line: u32,

@@ -114,6 +114,7 @@ pub(in crate::cli) struct Decider<'a> {
     /// Index in the policy's list of that direction; absent when the tier's default action decided.
     rule: Option<usize>,
     direction: Direction,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: &'a FilePath,
     line: u32,
     column: u32,

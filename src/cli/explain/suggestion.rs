@@ -20,6 +20,7 @@ pub(super) struct Addition {
     direction: Direction,
     /// `before` or `after` the rule at the place, or `first` in the list of the policy at the place.
     place: &'static str,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: PathBuf,
     line: u32,
     column: u32,

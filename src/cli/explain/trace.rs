@@ -40,6 +40,7 @@ struct Policy<'a> {
     #[serde(rename = "policy")]
     name: String,
     kind: &'static str,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: &'a FilePath,
     line: u32,
     rules: Vec<Rule<'a>>,
@@ -50,6 +51,7 @@ struct Rule<'a> {
     #[serde(rename = "rule")]
     index: usize,
     action: RuleAction,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: &'a FilePath,
     line: u32,
     column: u32,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::world::{PolicyArguments, WorldArguments};
 use crate::inventory::Inventory;
+use crate::policy::location::file_name;
 use crate::policy::{Direction, Order, Policy, PolicyKind};
 use crate::selector::Selector;
 
@@ -45,6 +46,7 @@ struct Row {
     selector: Selector,
     /// `CONTAINER@NETWORK` of every endpoint that it selects; `None` when there is no inventory.
     endpoints: Option<Vec<String>>,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: PathBuf,
     line: u32,
 }
@@ -86,7 +88,7 @@ impl Listed for Row {
             PolicyKind::in_words(self.kind).to_owned(),
             joined(&self.types),
             self.endpoints.as_ref().map_or("?".to_owned(), |endpoints| endpoints.len().to_string()),
-            format!("{}:{}", self.file.display(), self.line),
+            format!("{}:{}", file_name(&self.file), self.line),
             self.selector.to_string(),
         ]
     }

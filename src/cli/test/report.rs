@@ -113,6 +113,7 @@ struct Told<'a> {
     name: &'a str,
     /// `case`, `matrix` or `invariant`.
     form: Form,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: &'a Path,
     line: u32,
     column: u32,
@@ -139,6 +140,7 @@ struct Missed<'a> {
     kind: &'static str,
     direction: String,
     rule: usize,
+    #[serde(serialize_with = "crate::policy::location::serialize_file")]
     file: &'a Path,
     line: u32,
     column: u32,

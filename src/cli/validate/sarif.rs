@@ -4,13 +4,14 @@
 //! depend on what was found. Findings that are not told are in the log with their suppression, as the standard wants it.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::policy::Severity;
 use crate::policy::codes::{CODES, Code};
-use crate::policy::suppress::{Finding, Suppression, name};
+use crate::policy::suppress::{Finding, Suppression, relative};
 
 use super::report::{Report, message};
 
@@ -83,20 +84,21 @@ fn result(report: &Report<'_>, finding: &Finding) -> Value {
 
 /// Where a file is: relative to the root where it is below it, else as it is.
 fn artifact(file: &Path, base: &Path) -> Value {
-    let name = name(file, base);
-    if Path::new(&name).is_absolute() {
-        json!({ "uri": format!("file://{}", percent_encoded(&name)) })
+    let path = relative(file, base);
+    if path.is_absolute() {
+        json!({ "uri": format!("file://{}", percent_encoded(&path)) })
     } else {
-        json!({ "uri": percent_encoded(&name), "uriBaseId": ROOT })
+        json!({ "uri": percent_encoded(&path), "uriBaseId": ROOT })
     }
 }
 
-/// A path as that of a URI (RFC 3986): what is not unreserved there is encoded.
-fn percent_encoded(path: &str) -> String {
+/// A path as that of a URI (RFC 3986): what is not unreserved there is encoded, whatever bytes the name holds.
+fn percent_encoded(path: &Path) -> String {
+    let path = path.as_os_str().as_bytes();
     let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            encoded.push(char::from(byte));
+    for byte in path {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            encoded.push(char::from(*byte));
         } else {
             let _ = write!(encoded, "%{byte:02X}");
         }
@@ -137,6 +139,12 @@ mod tests {
         ] {
             assert_eq!(artifact(Path::new(file), base), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn every_byte_of_a_name_is_in_the_uri() {
+        let file = Path::new(std::ffi::OsStr::from_bytes(b"a\xff\n.yaml"));
+        assert_eq!(artifact(file, Path::new("/")), json!({ "uri": "a%FF%0A.yaml", "uriBaseId": ROOT }));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -35,15 +35,35 @@ fn file_system(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.dev())
 }
 
-/// Walks over files and directories.
+/// Walks over files and directories. A path of which it cannot be told what belongs to it makes all of them unknown.
 pub(super) fn scan(paths: &[PathBuf]) -> Scan {
+    let mut walk = walk(paths);
+    let files = match walk.failures.pop_first() {
+        Some((path, source)) => Err(failed(&path, source)),
+        None => Ok(walk.files()),
+    };
+    Scan { files, directories: walk.directories, file_systems: walk.file_systems }
+}
+
+/// Walks over files and directories. A path of which it cannot be told what belongs to it is among the files, unreadable.
+pub(super) fn files(paths: &[PathBuf]) -> Vec<SourceFile> {
+    let walk = walk(paths);
+    let mut files = walk.files();
+    files.extend(walk.failures.iter().map(|(path, error)| refused(path, error)));
+    files.sort();
+    files
+}
+
+fn walk(paths: &[PathBuf]) -> Walk {
     let mut attempt = 1;
     loop {
         let mut walk = Walk::default();
-        let files = paths.iter().try_for_each(|path| walk.root(path)).map(|()| walk.files());
-        let vanished = matches!(&files, Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound);
+        for path in paths {
+            walk.attempt(path, |walk| walk.root(path));
+        }
+        let vanished = walk.failures.values().any(|error| error.kind() == ErrorKind::NotFound);
         if !vanished || attempt == ATTEMPTS {
-            return Scan { files, directories: walk.directories, file_systems: walk.file_systems };
+            return walk;
         }
         attempt += 1;
     }
@@ -55,6 +75,8 @@ struct Walk {
     found: BTreeMap<PathBuf, (bool, PathBuf)>,
     /// Links that lead nowhere.
     dangling: Vec<SourceFile>,
+    /// Paths of which it cannot be told what belongs to them. The walk goes on, so that all of them are known.
+    failures: BTreeMap<PathBuf, io::Error>,
     directories: BTreeSet<PathBuf>,
     file_systems: BTreeMap<PathBuf, Option<u64>>,
     /// Real paths of the directories that are being walked, so that links in a circle end.
@@ -62,34 +84,44 @@ struct Walk {
 }
 
 impl Walk {
-    fn root(&mut self, path: &Path) -> Result<(), Error> {
-        self.note_links(path);
-        let metadata = fs::metadata(path).map_err(|source| failed(path, source))?;
-        if metadata.is_dir() { self.directory(path, false) } else { self.file(path, false) }
+    fn attempt(&mut self, path: &Path, step: impl FnOnce(&mut Walk) -> io::Result<()>) {
+        if let Err(error) = step(self) {
+            self.failures.insert(path.to_owned(), error);
+        }
     }
 
-    fn directory(&mut self, path: &Path, linked: bool) -> Result<(), Error> {
-        let real = fs::canonicalize(path).map_err(|source| failed(path, source))?;
+    fn root(&mut self, path: &Path) -> io::Result<()> {
+        self.note_links(path);
+        if fs::metadata(path)?.is_dir() { self.directory(path, false) } else { self.file(path, false) }
+    }
+
+    fn directory(&mut self, path: &Path, linked: bool) -> io::Result<()> {
+        let real = fs::canonicalize(path)?;
         if self.open.contains(&real) {
             return Ok(());
         }
         self.directories.insert(real.clone());
-        self.open.push(real);
         let before = file_system(path);
-        let entries = fs::read_dir(path).map_err(|source| failed(path, source))?;
-        for entry in entries {
-            let name = entry.map_err(|source| failed(path, source))?.file_name();
-            if !is_hidden(&name) {
-                self.entry(&path.join(name), linked)?;
-            }
-        }
+        self.open.push(real);
+        let listed = self.entries(path, linked);
         self.open.pop();
         self.file_systems.insert(path.to_owned(), before.filter(|before| file_system(path) == Some(*before)));
+        listed
+    }
+
+    fn entries(&mut self, directory: &Path, linked: bool) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            if !is_hidden(&name) {
+                let path = directory.join(name);
+                self.attempt(&path, |walk| walk.entry(&path, linked));
+            }
+        }
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, linked: bool) -> Result<(), Error> {
-        let own = fs::symlink_metadata(path).map_err(|source| failed(path, source))?;
+    fn entry(&mut self, path: &Path, linked: bool) -> io::Result<()> {
+        let own = fs::symlink_metadata(path)?;
         let linked = linked || own.is_symlink();
         if own.is_symlink() {
             self.note_links(path);
@@ -104,12 +136,12 @@ impl Walk {
                 self.dangling.push(refused(path, &error));
                 Ok(())
             }
-            Err(source) => Err(failed(path, source)),
+            Err(error) => Err(error),
         }
     }
 
-    fn file(&mut self, path: &Path, linked: bool) -> Result<(), Error> {
-        let real = fs::canonicalize(path).map_err(|source| failed(path, source))?;
+    fn file(&mut self, path: &Path, linked: bool) -> io::Result<()> {
+        let real = fs::canonicalize(path)?;
         if let Some(parent) = real.parent() {
             self.directories.insert(parent.to_owned());
         }
@@ -150,24 +182,29 @@ impl Walk {
 }
 
 fn read_file(path: &Path) -> SourceFile {
-    let content = fs::metadata(path).and_then(|metadata| read_bytes(path, &metadata));
-    match content {
-        Ok(Ok(bytes)) => decode(path, bytes),
-        Ok(Err(size)) => SourceFile { unreadable: Some(Unreadable::TooLarge { size }), ..SourceFile::new(path, "") },
-        Err(error) => refused(path, &error),
-    }
+    let content = fs::metadata(path).and_then(|metadata| {
+        if !metadata.is_file() {
+            // Opening a named pipe would wait for a writer.
+            return Err(io::Error::other("not a regular file"));
+        }
+        content(path, File::open(path)?, metadata.len())
+    });
+    content.unwrap_or_else(|error| refused(path, &error))
 }
 
-/// The content, or the size where that is too large.
-fn read_bytes(path: &Path, metadata: &Metadata) -> io::Result<Result<Vec<u8>, u64>> {
-    if !metadata.is_file() {
-        // Opening a named pipe would wait for a writer.
-        return Err(io::Error::other("not a regular file"));
-    }
+pub(super) fn read_stream(name: &Path, stream: impl Read) -> io::Result<SourceFile> {
+    content(name, stream, 0)
+}
+
+/// What a stream holds, which claims to have this size.
+fn content(name: &Path, stream: impl Read, claimed: u64) -> io::Result<SourceFile> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
-    let read = bytes.len() as u64;
-    Ok(if read > MAX_FILE_SIZE { Err(metadata.len().max(read)) } else { Ok(bytes) })
+    stream.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    let size = claimed.max(bytes.len() as u64);
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        return Ok(SourceFile { unreadable: Some(Unreadable::TooLarge { size }), ..SourceFile::new(name, "") });
+    }
+    Ok(decode(name, bytes))
 }
 
 pub(super) fn decode(path: &Path, bytes: Vec<u8>) -> SourceFile {
@@ -187,8 +224,16 @@ pub(super) fn decode(path: &Path, bytes: Vec<u8>) -> SourceFile {
     }
 }
 
+/// A path that is there as a name only. Of a link it is told where it leads: "no such file" of a name that is listed
+/// would be a riddle.
 fn refused(path: &Path, error: &io::Error) -> SourceFile {
-    SourceFile { unreadable: Some(Unreadable::Refused(error.to_string())), ..SourceFile::new(path, "") }
+    let reason = match fs::read_link(path) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            format!("the link leads to `{}`, which does not exist", target.display())
+        }
+        _ => error.to_string(),
+    };
+    SourceFile { unreadable: Some(Unreadable::Refused(reason)), ..SourceFile::new(path, "") }
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

@@ -336,3 +336,67 @@ mod arbitrary {
         }
     }
 }
+
+#[test]
+#[rustfmt::skip]
+fn mistakes_are_told_in_words_that_help() {
+    let with = |spec: &str| policy("NetworkPolicy", "n", "a", spec);
+    let rule = |fields: &str| with(&format!("{{ingress: [{{{fields}}}]}}"));
+    let kubernetes = |spec: &str| policy("KubernetesNetworkPolicy", "n", "a", spec);
+    let list = |item: &str, count: usize| vec![item; count].join(", ");
+    let bomb = ('b'..='h').fold(format!("a: &a [{}]\n", list("x", 20)), |text, name| {
+        text + &format!("{name}: &{name} [{}]\n", list(&format!("*{}", char::from(name as u8 - 1)), 20))
+    });
+    let kinds = "`Allow`, `Deny`, `Log`, `Pass`";
+    let mut differing = Vec::new();
+    for (name, text, message, help) in [
+        ("too deep", format!("a: {}{}\n", "[".repeat(40), "]".repeat(40)), "the document is nested more than 32 levels deep".to_owned(), ""),
+        ("too many aliases", bomb, "the document has more than 500000 values, with aliases expanded".to_owned(), "write values out instead of repeating them by aliases, or split the document"),
+        ("an empty key", "~: 1\n".to_owned(), "a key is empty".to_owned(), "give it a name, or put quotes around it if it is to be `null` or `~`"),
+        ("a key that is no text", "? {a: b}\n: 1\n".to_owned(), "a key must be text".to_owned(), "put quotes around text that begins with `{` or `[`"),
+        ("a merge of nothing", "a: {<<: 5}\n".to_owned(), "`<<` takes in something that is no mapping".to_owned(), "give it an alias of a mapping, such as `<<: *defaults`"),
+        ("an alias without an anchor", "b: *x\n".to_owned(), "an alias without its anchor".to_owned(), "an anchor counts in its own document and below it; put quotes around text that begins with `*`"),
+        ("an alias of itself", "a: &a [*a]\n".to_owned(), "an alias within the value that it stands for".to_owned(), "write the value out"),
+        ("a tab beside a template", "a: {{ .Values.a }}\nb: 1\nc:\n\td: 1\n".replace("{{ .Values.a }}", "\"{{ .Values.a }}\""), "tabs disallowed within this context (block indentation)".to_owned(), "indent with spaces"),
+        ("a template", "metadata:\n{{- if .x }}\n  name: a\n{{- end }}\n".to_owned(), "\"-\" is only valid inside a block".to_owned(), "this is a template: render it first, e.g. with `helm template`"),
+        ("a field in lower case", "apiversion: v1\nkind: List\nitems: []\n".to_owned(), "the field `apiVersion` is required".to_owned(), "write `apiVersion` instead of `apiversion`"),
+        ("a field in upper case", "apiVersion: v1\nKind: List\nitems: []\n".to_owned(), "the field `kind` is required".to_owned(), "write `kind` instead of `Kind`"),
+        ("no apiVersion", "kind: NetworkPolicy\n".to_owned(), "the field `apiVersion` is required".to_owned(), "NetworkPolicy belongs to `networking.k8s.io/v1` or `projectcalico.org/v3`"),
+        ("an action of iptables", rule("action: Drop"), format!("`Drop` is not one of {kinds}"), "write `Deny`"),
+        ("an action of iptables in upper case", rule("action: ACCEPT"), format!("`ACCEPT` is not one of {kinds}"), "write `Allow`"),
+        ("another action of iptables", rule("action: Reject"), format!("`Reject` is not one of {kinds}"), "write `Deny`"),
+        ("an action in lower case", rule("action: allow"), format!("`allow` is not one of {kinds}"), "did you mean `Allow`?"),
+        ("a choice of numbers", rule("action: Allow, ipVersion: 5"), "`5` is not one of `4`, `6`".to_owned(), ""),
+        ("a direction of others", with("{types: [Inbound]}"), "`Inbound` is not one of `Ingress`, `Egress`".to_owned(), "write `Ingress`"),
+        ("an optional choice", policy("Tier", "", "a", "{defaultAction: Drop}"), "`Drop` is not one of `Deny`, `Pass`".to_owned(), "write `Deny`"),
+        ("ports of a rule", rule("action: Allow, protocol: TCP, ports: [80]"), "unknown field `ports`".to_owned(), "put it under `destination`: `destination: {ports: ...}`"),
+        ("a port of a rule", rule("action: Allow, protocol: TCP, port: 80"), "unknown field `port`".to_owned(), "put it under `destination`: `destination: {ports: ...}`"),
+        ("a selector of a rule", rule("action: Allow, selector: all()"), "unknown field `selector`".to_owned(), "put it under `source`: `source: {selector: ...}`"),
+        ("nets of a rule out", with("{egress: [{action: Allow, nets: [10.0.0.0/8]}]}"), "unknown field `nets`".to_owned(), "put it under `destination`: `destination: {nets: ...}`"),
+        ("labels beside matchLabels", kubernetes("{podSelector: {app: web}}"), "unknown field `app`".to_owned(), "labels stand under `matchLabels`: `matchLabels: {app: ...}`"),
+        ("labels for a selector", with("{selector: {app: web, tier: db}}"), "expected text, found a mapping".to_owned(), "a selector is text: `app == 'web' && tier == 'db'`"),
+        ("a label selector of Kubernetes", with("{selector: {matchLabels: {app: web}}}"), "expected text, found a mapping".to_owned(), "a selector is text: `app == 'web'`"),
+        ("a version as a label", kubernetes("{podSelector: {matchLabels: {version: 1.10}}}"), "expected text, found `1.10`".to_owned(), "put it in quotes: `\"1.10\"`"),
+        ("an exponent as a label", kubernetes("{podSelector: {matchLabels: {commit: 1e3}}}"), "expected text, found `1e3`".to_owned(), "put it in quotes: `\"1e3\"`"),
+        ("a number out of range as it stands there", rule("action: Allow, protocol: 1e3"), "1e3 is above 255, the largest number allowed".to_owned(), ""),
+        ("a quoted number", with("{order: '1e3'}"), "expected a number, found text".to_owned(), "leave the quotes out"),
+        ("an item without a blank", with("\n  ingress:\n  -action: Allow"), "unknown field `-action`".to_owned(), "an item of a list begins with `-` and a blank"),
+        ("a block for a peer", rule("action: Allow, source: 10.0.0.0/8"), "expected a mapping, found text".to_owned(), "say what is meant by it, such as `nets: [10.0.0.0/8]`"),
+        ("a word for a peer", rule("action: Allow, source: web"), "expected a mapping, found text".to_owned(), "say what is meant by it, such as `selector: app == 'web'`"),
+        ("quotes in quotes", with("{selector: 'app == 'web''}"), "invalid trailing content after single-quoted scalar".to_owned(), "put the whole value into one kind of quotes, and use the other kind inside"),
+        ("a percent sign", with("{selector: %x}"), "unexpected character: `%'".to_owned(), "put quotes around text that begins with this character"),
+        ("a control character", "a: b\0\n".to_owned(), "unexpected character: `\\u{0}'".to_owned(), "remove this control character"),
+        ("a tag that does not fit", with("{order: !!int x}"), "the value does not fit its tag".to_owned(), "leave out the tag, the word with `!`"),
+        ("a spec that is not indented", "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec:\n".to_owned(), "expected a mapping, found nothing".to_owned(), "indent what belongs to it deeper, or write `{}` if nothing does"),
+        ("an item that is nothing", rule("action: Allow, source: {nets: [null]}"), "expected text, found nothing".to_owned(), "give it a value, or leave it out"),
+        ("an underscore", with("{order: 1_000}"), "expected a number, found text".to_owned(), "write `1000`"),
+        ("a leading zero", with("{order: 010}"), "expected a number, found text".to_owned(), "write `10`"),
+    ] {
+        let diagnostics = loaded(&[("p", &text)]).diagnostics;
+        let told: Vec<_> = diagnostics.iter().map(|d| (d.message.as_str(), d.help.as_deref().unwrap_or_default())).collect();
+        if told != [(message.as_str(), help)] {
+            differing.push(format!("{name}: {told:#?}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}

@@ -4,21 +4,29 @@
 //! made of file, code, field, the text of the line, the message, and which of several equal ones it is.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{Finding, Suppression};
+use crate::policy::location::file_name;
 use crate::policy::{Diagnostic, SourceFile};
 
 /// Bytes of a hash that are kept.
 const BYTES: usize = 16;
 
-/// The name of a file for machines: relative to a directory where it is below it, with `/`, without `./`.
-pub fn name(file: &Path, base: &Path) -> String {
+/// Characters of a line that count: a file of one line would be hashed once for each of its findings.
+const LINE_LENGTH: usize = 1000;
+
+/// The path of a file for machines: relative to a directory where it is below it, with `/`, without `./`.
+pub fn relative(file: &Path, base: &Path) -> PathBuf {
     let file = file.strip_prefix(base).unwrap_or(file);
-    let plain = file.components().filter(|component| !matches!(component, Component::CurDir));
-    plain.collect::<std::path::PathBuf>().to_string_lossy().into_owned()
+    file.components().filter(|component| !matches!(component, Component::CurDir)).collect()
+}
+
+/// That path as text.
+pub fn name(file: &Path, base: &Path) -> String {
+    file_name(&relative(file, base)).into_owned()
 }
 
 /// Adds fingerprints to findings, which are in order.
@@ -49,8 +57,10 @@ fn likeness(diagnostic: &Diagnostic, line: &str, base: &Path) -> [u8; 32] {
     let name = name(&diagnostic.location.file, base);
     // Places in messages and positions in lists move with what stands before them.
     let (field, message) = (without_numbers(&diagnostic.field), without_numbers(&diagnostic.message));
+    let line = line.trim();
+    let line = line.char_indices().nth(LINE_LENGTH).map_or(line, |(end, _)| &line[..end]);
     let mut hash = Sha256::new();
-    for part in [name.as_str(), diagnostic.code, &field, line.trim(), &message] {
+    for part in [name.as_str(), diagnostic.code, &field, line, &message] {
         hash.update(part);
         hash.update([0]);
     }
