@@ -221,6 +221,9 @@ fn metadata(namespaced: bool, named: bool) -> Value {
 fn plain_json_schema(schema: &mut Map<String, Value>, required: bool) {
     if let Some(Value::Object(replacement)) = schema.remove(JSON_SCHEMA_ONLY) {
         *schema = replacement;
+        if let (false, Some(Value::Array(types))) = (required, schema.get_mut("type")) {
+            types.push(json!("null"));
+        }
     }
     if schema.remove(INT_OR_STRING).is_some() {
         let types: &[&str] = if required { &["integer", "string"] } else { &["integer", "string", "null"] };

@@ -198,7 +198,7 @@ fn null_and_absence_are_alike_and_refused_only_for_required_fields() {
         _ if pointer.ends_with("/services") => false,
         "/spec/matrix" => ["port", "table"].contains(&key),
         _ if pointer.starts_with("/spec/cases/") || pointer.starts_with("/spec/invariants/") => {
-            let of_exception = pointer.contains("/except/") && !pointer.ends_with("/from");
+            let of_exception = pointer.contains("/except/") && !pointer.ends_with("/to");
             !of_exception && ["from", "to", "expect", "selector"].contains(&key)
         }
         _ => ["name", "action", "cidr", "key", "operator", "target"].contains(&key),
