@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
-use crate::net::Family;
+use crate::net::{Cidr, Family};
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
 use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
@@ -18,7 +18,7 @@ use crate::ruleset::Action;
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::{Decision, Hit, Verdict, evaluate};
 
-use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends};
+use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends, exception};
 
 /// Failures of one expectation that are told in full.
 const TOLD: usize = 5;
@@ -28,8 +28,10 @@ pub struct Judge<'a> {
     pub(super) inventory: &'a Inventory,
     policies: &'a PolicySet,
     pub(super) compiled: &'a Compiled,
-    finder: Finder<'a>,
+    pub(super) finder: Finder<'a>,
     reach: OnceCell<Reach<'a>>,
+    /// What divides the outside beyond what rules do.
+    boundaries: BTreeSet<Cidr>,
     coverage: RefCell<Coverage>,
 }
 
@@ -73,12 +75,17 @@ impl Pair<'_> {
 impl<'a> Judge<'a> {
     /// A judge of what `compiled`, made of `policies` and `inventory`, does.
     pub fn new(inventory: &'a Inventory, policies: &'a PolicySet, compiled: &'a Compiled) -> Judge<'a> {
-        let coverage = RefCell::default();
-        Judge { inventory, policies, compiled, finder: Finder::new(inventory), reach: OnceCell::new(), coverage }
+        let finder = Finder::new(inventory);
+        let (reach, boundaries, coverage) = (OnceCell::new(), BTreeSet::new(), RefCell::default());
+        Judge { inventory, policies, compiled, finder, reach, boundaries, coverage }
     }
 
     /// The outcomes of a test, in the order of the file. What its cases exercise is added to `coverage`.
-    pub fn run(&self, test: &PolicyTest, coverage: &mut Coverage) -> Vec<Outcome> {
+    pub fn run(&mut self, test: &PolicyTest, coverage: &mut Coverage) -> Vec<Outcome> {
+        let boundaries = exception::boundaries(test);
+        if boundaries != self.boundaries {
+            (self.boundaries, self.reach) = (boundaries, OnceCell::new());
+        }
         coverage.add(self.policies);
         self.coverage.replace(std::mem::take(coverage));
         let mut outcomes: Vec<Outcome> = test.cases.iter().map(|case| self.case(case)).collect();
@@ -89,7 +96,7 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn reach(&self) -> &Reach<'a> {
-        self.reach.get_or_init(|| Reach::new(self.inventory, self.compiled, &BTreeSet::new()))
+        self.reach.get_or_init(|| Reach::new(self.inventory, self.compiled, &self.boundaries))
     }
 
     pub(super) fn everybody(&self, ends: &Ends) -> Result<Vec<(String, End)>, String> {

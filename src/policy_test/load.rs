@@ -273,21 +273,18 @@ impl Reader<'_> {
     fn invariant(&mut self, path: &FieldPath, invariant: wire::Invariant) -> Option<Invariant> {
         let from = self.end(&path.key("from"), &invariant.from);
         let to = self.end(&path.key("to"), &invariant.to);
-        for (field, end) in [("from", &from), ("to", &to)] {
-            if let Some(Ends::Named(text)) = end.as_ref().filter(|end| is_attachment(end)) {
-                let message =
-                    format!("an invariant is about whole containers, and `{text}` is one network of a container");
-                self.report(&codes::TEST_END, &path.key(field), message);
-            }
-        }
+        self.refuse_attachments(path, [("from", from.as_ref()), ("to", to.as_ref())]);
         let services = self.services(path, invariant.protocol, invariant.ports);
         let mut except = Vec::new();
         for (index, exception) in invariant.except.into_iter().flatten().enumerate() {
             let path = path.key("except").index(index);
             let from = exception.from.map(|end| self.end(&path.key("from"), &end));
             let to = exception.to.map(|end| self.end(&path.key("to"), &end));
+            let (from, to) = (from.flatten(), to.flatten());
+            self.refuse_attachments(&path, [("from", from.as_ref()), ("to", to.as_ref())]);
             let services = self.services(&path, exception.protocol, exception.ports);
-            except.push(Exception { from: from.flatten(), to: to.flatten(), services });
+            let location = self.document.locate(&path);
+            except.push(Exception { location, from, to, services });
         }
         let (from, to) = (from?, to?);
         let name = invariant.name.unwrap_or_else(|| format!("{} -> {}", in_words(&from), in_words(&to)));
@@ -302,6 +299,16 @@ impl Reader<'_> {
             expect: decision(invariant.expect),
             except,
         })
+    }
+
+    fn refuse_attachments(&mut self, path: &FieldPath, ends: [(&str, Option<&Ends>); 2]) {
+        for (field, end) in ends {
+            if let Some(Ends::Named(text)) = end.filter(|end| is_attachment(end)) {
+                let message =
+                    format!("an invariant is about whole containers, and `{text}` is one network of a container");
+                self.report(&codes::TEST_END, &path.key(field), message);
+            }
+        }
     }
 
     fn services(

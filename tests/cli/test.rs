@@ -154,6 +154,96 @@ fn an_invariant_names_pair_ports_and_rule() {
 }
 
 #[test]
+fn an_exception_that_is_idle_is_told_in_every_form() {
+    let invariant = |except: &str| {
+        let line =
+            format!("{{from: {{selector: has(app)}}, to: api, expect: Deny, except: [{{from: web}}, {except}]}}");
+        shop_with(&spec(&format!("  invariants:\n    - {line}\n")))
+    };
+    for (except, told) in [
+        ("{from: batsh}", "fits nothing that is asked about: `batsh` is no container here"),
+        ("{from: {selector: app == 'gone'}}", "fits nothing that is asked about: `app == 'gone'` asks about nothing"),
+        ("{from: web, to: batch}", "fits nothing that is asked about"),
+        ("{from: camera}", "fits nothing that is asked about"),
+        ("{from: batch, protocol: TCP}", "is not needed: nothing that it leaves out is open"),
+        ("{from: batch, protocol: UDP, ports: [53]}", "is not needed: nothing that it leaves out is open"),
+    ] {
+        let files = invariant(except);
+        let told = format!("the exception at tests.yaml:8:81 {told}");
+        for form in ["human", "json", "junit", "tap"] {
+            let answer = files.run(&["test", "tests.yaml", "-o", form]);
+            assert_eq!(answer.code, Some(0), "{except}: {answer:?}");
+            assert!(answer.stdout.contains(&told), "{except}, {form}: {}", answer.stdout);
+            assert_eq!(answer.stdout.matches("the exception at").count(), 1, "{except}, {form}: {}", answer.stdout);
+        }
+    }
+    let needed = invariant("{from: web, protocol: TCP, ports: [80]}").run(&["test", "tests.yaml"]);
+    assert_eq!((needed.code, needed.stdout.as_str()), (Some(0), "ok    has(app) -> api\n1 passed\n"));
+    let junit = invariant("{from: batch, protocol: TCP}").run(&["test", "tests.yaml", "-o", "junit"]).stdout;
+    assert!(junit.contains("line=\"8\" time=\"0\">\n      <system-out>note: the exception at"), "{junit}");
+    let tap = invariant("{from: batch, protocol: TCP}").run(&["test", "tests.yaml", "-o", "tap"]).stdout;
+    assert!(tap.contains("ok 1 - has(app) -> api\n  ---\n  notes:\n    - \"the exception at"), "{tap}");
+}
+
+#[test]
+fn an_exception_leaves_out_no_more_than_is_written() {
+    // Every address of the block is the same to the policy, and one of them is excepted.
+    let open = "\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  selector: app == 'api'
+  ingress:
+    - {action: Allow, source: {nets: [203.0.113.0/24]}}
+";
+    let excepted = |net: &str| {
+        let tests = spec(&format!("  invariants:\n    - {{from: outside, to: api, expect: Deny, except: [{net}]}}\n"));
+        let files = shop_with(&tests);
+        fs::write(files.path().join("policies/web.yaml"), open).unwrap();
+        files.run(&["test", "tests.yaml"])
+    };
+    let one = excepted("{from: 203.0.113.9}");
+    assert_eq!(one.code, Some(1), "{one:?}");
+    assert!(one.stdout.contains("203.0.113.10 -> api is open"), "{}", one.stdout);
+    assert!(!one.stdout.contains("203.0.113.9 -> api is open"), "{}", one.stdout);
+    assert_eq!(excepted("{from: outside}").code, Some(1));
+
+    // The container is on two networks.
+    let part = shop_with(&spec(
+        "  invariants:\n    - {from: web, to: {selector: has(app)}, expect: Deny, except: [{to: 172.30.0.2}]}\n",
+    ));
+    let part = part.run(&["test", "tests.yaml"]);
+    assert!(
+        part.code == Some(1) && part.stdout.contains("is about one network of the container of 172.30.0.2"),
+        "{part:?}"
+    );
+}
+
+#[test]
+fn an_invariant_about_what_cannot_be_fails() {
+    for (invariant, told) in [
+        ("from: outside, to: host", "cannot be judged: neither end is on a Docker network"),
+        ("from: outside, to: outside", "cannot be judged: neither end is on a Docker network"),
+        ("from: web, to: batch, via: published", "no way between these ends goes through a published port"),
+        ("from: outside, to: batch, via: direct", "no way between these ends goes directly"),
+        ("from: host, to: api, via: proxy", "no way between these ends goes through `docker-proxy`"),
+        ("from: web, to: 172.30.0.77", "172.30.0.77 is no address outside and no container's"),
+    ] {
+        let files = shop_with(&spec(&format!("  invariants:\n    - {{{invariant}, expect: Deny}}\n")));
+        let answer = files.run(&["test", "tests.yaml"]);
+        assert!(answer.code == Some(1) && answer.stdout.contains(told), "{invariant}: {answer:?}");
+    }
+    let files = shop_with(&spec("  invariants:\n    - {from: outside, to: batch, expect: Deny}\n"));
+    let answer = files.run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(
+        answer.stdout.contains("note: no policy is asked: there is no way between these ends, whatever policy says"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn machines_are_told_the_same() {
     let wrong = TESTS.replace("batch   yes no ", "batch   yes yes");
     let json = shop_with(&wrong).run(&["test", "tests.yaml", "-o", "json", "--coverage"]);
@@ -281,6 +371,11 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
             "a network of a container",
             spec("  invariants:\n    - {from: api@back, to: web, expect: Deny}\n"),
             vec!["DG3080"],
+        ),
+        (
+            "a network of an excepted container",
+            spec("  invariants:\n    - {from: web, to: api, expect: Deny, except: [{to: api@back}]}\n"),
+            vec!["DG3080", "tests.yaml:8:59"],
         ),
         (
             "a kind",

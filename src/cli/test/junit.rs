@@ -37,17 +37,22 @@ fn suite(file: &str, entries: &[&Entry], output: &mut dyn Write) -> io::Result<(
     for entry in entries {
         let (name, line) = (escaped(&entry.title()), entry.outcome.location.line);
         let case = format!("<testcase name=\"{name}\" classname=\"{file}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
-        let failures = entry.failures();
-        if failures.is_empty() {
+        let (failures, notes) = (entry.failures(), entry.notes());
+        if failures.is_empty() && notes.is_empty() {
             writeln!(output, "    {case}/>")?;
             continue;
         }
         writeln!(output, "    {case}>")?;
-        let place = escaped(&entry.place());
-        let lines = failures.iter().cloned().chain(entry.trace_lines()).map(|line| escaped(&line));
-        let text = lines.collect::<Vec<_>>().join("\n");
-        let summary = escaped(&failures[0]);
-        writeln!(output, "      <failure type=\"expectation\" message=\"{summary}\">{place}\n{text}</failure>")?;
+        if let Some(first) = failures.first() {
+            let (summary, place) = (escaped(first), escaped(&entry.place()));
+            let lines = failures.iter().cloned().chain(entry.trace_lines()).map(|line| escaped(&line));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            writeln!(output, "      <failure type=\"expectation\" message=\"{summary}\">{place}\n{text}</failure>")?;
+        }
+        if !notes.is_empty() {
+            let text = notes.iter().map(|note| format!("note: {}", escaped(note))).collect::<Vec<_>>().join("\n");
+            writeln!(output, "      <system-out>{text}</system-out>")?;
+        }
         writeln!(output, "    </testcase>")?;
     }
     writeln!(output, "  </testsuite>")

@@ -80,6 +80,11 @@ impl Entry {
         failures.map(|failure| format!("{expected}: {}", printable(failure))).collect()
     }
 
+    /// What else is worth knowing, a line for each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.outcome.notes.iter().map(|note| printable(note).into_owned()).collect()
+    }
+
     /// The trace without colours, line by line.
     pub(super) fn trace_lines(&self) -> Vec<String> {
         let text = self.trace.as_ref().map_or("", |trace| trace.text.as_str());
@@ -195,8 +200,8 @@ impl Report {
             for failure in entry.failures() {
                 writeln!(output, "      {failure}")?;
             }
-            for note in &entry.outcome.notes {
-                writeln!(output, "      {REMARK}note{REMARK:#}: {}", printable(note))?;
+            for note in entry.notes() {
+                writeln!(output, "      {REMARK}note{REMARK:#}: {note}")?;
             }
             if let Some(trace) = &entry.trace {
                 writeln!(output)?;
