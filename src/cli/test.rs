@@ -61,7 +61,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
-    /// Name the rules that no case and no cell of a matrix exercises
+    /// Name the rules that nothing exercises, and those that invariants alone exercise
     #[arg(long)]
     coverage: bool,
 

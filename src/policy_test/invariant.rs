@@ -3,13 +3,16 @@
 //! Input: an [`Invariant`] and who reaches whom. Output: an [`Outcome`] with the pairs, the ports and the rules that break
 //! it. It is exact over the whole port space.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::net::{Family, PortSet};
 use crate::reach::{self, Part, Party, Service, Way};
 use crate::verdict::Decision;
 use crate::verdict::path::{End, Error, Traffic};
+use crate::verdict::ports::evaluate_ports;
 
+use super::coverage::Exercise;
 use super::exception::{Excepted, Use};
 use super::judge::{Judge, origin, shortened, word};
 use super::{Ends, Evidence, Form, Invariant, Outcome, Via, to_port};
@@ -113,14 +116,15 @@ impl Judge<'_> {
     fn breaches(&self, invariant: &Invariant, meant: &mut Meant<'_>, outcome: &mut Outcome) -> Vec<Breach> {
         let mut breaches = Vec::new();
         let (mut asked_anything, mut found_way) = (false, false);
+        let mut exercised = BTreeSet::new();
         let Meant { from, to, except } = meant;
         let told = |ways: &[&Way], ports: &PortSet| match invariant.expect {
             Decision::Deny => self.opened(ways, ports),
             Decision::Allow => self.closed(ways, ports),
         };
         for (sender, receiver) in pairs(from, to) {
-            let ways = self.reach().ways(sender.1, receiver.1).iter();
-            let ways: Vec<&Way> = ways.filter(|way| counts(invariant, way)).collect();
+            let all_ways = self.reach().ways(sender.1, receiver.1);
+            let ways: Vec<&Way> = all_ways.iter().filter(|way| counts(invariant, way)).collect();
             for (service, ports) in &invariant.services {
                 let ways: Vec<&Way> = ways.iter().copied().filter(|way| way.service == *service).collect();
                 let mut asked = ports.clone();
@@ -137,6 +141,10 @@ impl Judge<'_> {
                 }
                 asked_anything = true;
                 found_way |= !ways.is_empty();
+                // Pairs that no rule can tell apart have the same ways, not only equal ones.
+                if exercised.insert((all_ways.as_ptr(), *service, asked.clone())) {
+                    self.exercise_ways(sender.1, receiver.1, &ways, &asked);
+                }
                 breaches.extend(told(&ways, &asked).into_iter().map(|(ports, reason)| Breach {
                     text: format!("{} -> {} {reason}", sender.0, receiver.0),
                     sender: sender.clone(),
@@ -160,6 +168,31 @@ impl Judge<'_> {
             }
         }
         breaches
+    }
+
+    /// Takes the rules that match anything of what is asked about for exercised.
+    fn exercise_ways(&self, sender: Party, receiver: Party, ways: &[&Way], asked: &PortSet) {
+        let (from, to) = (self.end(sender), self.end(receiver));
+        for way in ways {
+            let ports = way.parts.iter().fold(PortSet::empty(), |all, part| all.union(&part.ports)).intersection(asked);
+            if ports.is_empty() {
+                continue;
+            }
+            let sent = traffic(way.service, &ports);
+            let paths =
+                self.finder.paths(&from, &to, sent, &[way.family]).map(|paths| paths.judged).unwrap_or_default();
+            let found = paths.into_iter().filter_map(|path| self.way(path, sent));
+            for found in found.filter(|found| found.via == via(&way.via) && found.closed_by_docker.is_none()) {
+                // `docker-proxy` holds another port than the container's, and there is only one.
+                if found.via == Via::Proxy || way.service == Service::Ping {
+                    self.exercise(&found.verdict, Exercise::Invariant);
+                    continue;
+                }
+                for share in evaluate_ports(&self.compiled.ruleset, &found.path.packet, ports.clone()) {
+                    self.exercise(&share.verdict, Exercise::Invariant);
+                }
+            }
+        }
     }
 
     /// Why nothing could ever come through; `None` where a change of networks or of published ports can open a way.

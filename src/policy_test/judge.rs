@@ -18,6 +18,7 @@ use crate::ruleset::Action;
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::{Decision, Hit, Verdict, evaluate};
 
+use super::coverage::Exercise;
 use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends, exception};
 
 /// Failures of one expectation that are told in full.
@@ -36,12 +37,12 @@ pub struct Judge<'a> {
 }
 
 /// A way of a connection.
-struct Way<'a> {
-    path: Path<'a>,
-    via: Via,
-    verdict: Verdict,
+pub(super) struct Way<'a> {
+    pub(super) path: Path<'a>,
+    pub(super) via: Via,
+    pub(super) verdict: Verdict,
     /// Why Docker's own rules close it, where they do.
-    closed_by_docker: Option<String>,
+    pub(super) closed_by_docker: Option<String>,
 }
 
 impl Way<'_> {
@@ -80,7 +81,7 @@ impl<'a> Judge<'a> {
         Judge { inventory, policies, compiled, finder, reach, boundaries, coverage }
     }
 
-    /// The outcomes of a test, in the order of the file. What its cases exercise is added to `coverage`.
+    /// The outcomes of a test, in the order of the file. What it exercises is added to `coverage`.
     pub fn run(&mut self, test: &PolicyTest, coverage: &mut Coverage) -> Vec<Outcome> {
         let boundaries = exception::boundaries(test);
         if boundaries != self.boundaries {
@@ -89,8 +90,8 @@ impl<'a> Judge<'a> {
         coverage.add(self.policies);
         self.coverage.replace(std::mem::take(coverage));
         let mut outcomes: Vec<Outcome> = test.cases.iter().map(|case| self.case(case)).collect();
-        *coverage = self.coverage.take();
         outcomes.extend(test.invariants.iter().map(|invariant| self.invariant(invariant)));
+        *coverage = self.coverage.take();
         outcomes.sort_by(|a, b| a.location.cmp(&b.location));
         outcomes
     }
@@ -162,7 +163,10 @@ impl<'a> Judge<'a> {
                     Err(error) => return Err(format!("{} -> {} cannot be judged: {error}", sender.0, receiver.0)),
                 };
                 let counts = |way: &Way<'_>| case.via.is_none_or(|via| via == way.via);
-                let ways = ways.into_iter().filter(counts).collect();
+                let ways: Vec<Way<'_>> = ways.into_iter().filter(counts).collect();
+                for way in &ways {
+                    self.exercise(&way.verdict, Exercise::Case);
+                }
                 pairs.push(Pair { sender: sender.clone(), receiver: receiver.clone(), ways });
             }
         }
@@ -179,7 +183,7 @@ impl<'a> Judge<'a> {
     }
 
     /// A way as a connection of a client; `None` for one to a port of this host that is a container's.
-    fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
+    pub(super) fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
         let mut closed_by_docker = path.route.remark().map(str::to_owned);
         let via = match (&path.route, traffic) {
             (Route::ThroughPublishedPort { .. }, _) => Via::Proxy,
@@ -215,8 +219,11 @@ impl<'a> Judge<'a> {
             _ => Via::Direct,
         };
         let verdict = evaluate(&self.compiled.ruleset, &path.packet);
-        self.coverage.borrow_mut().exercise(self.compiled, &verdict);
         Some(Way { path, via, verdict, closed_by_docker })
+    }
+
+    pub(super) fn exercise(&self, verdict: &Verdict, by: Exercise) {
+        self.coverage.borrow_mut().exercise(self.compiled, verdict, by);
     }
 
     fn judge(&self, case: &Case, pairs: &[Pair<'_>], outcome: &mut Outcome) {

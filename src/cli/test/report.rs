@@ -96,7 +96,7 @@ impl Entry {
 pub(super) struct Report {
     /// The outcomes, by test and place.
     pub(super) entries: Vec<Entry>,
-    /// What cases have exercised, if that was asked for.
+    /// What was exercised, if that was asked for.
     pub(super) coverage: Option<Coverage>,
 }
 
@@ -134,12 +134,14 @@ struct CoverageAnswer<'a> {
     rules: usize,
     exercised: usize,
     percent: usize,
-    /// The rules that no case exercises.
-    missed: Vec<Missed<'a>>,
+    /// The rules that nothing exercises.
+    missed: Vec<RuleAnswer<'a>>,
+    /// Those of the exercised rules that invariants alone exercise.
+    only_by_invariants: Vec<RuleAnswer<'a>>,
 }
 
 #[derive(Serialize)]
-struct Missed<'a> {
+struct RuleAnswer<'a> {
     policy: String,
     kind: &'static str,
     direction: String,
@@ -212,10 +214,13 @@ impl Report {
             }
         }
         writeln!(output, "{}", self.summary())?;
-        for missed in self.coverage.iter().flat_map(Coverage::missed) {
-            let CoveredRule { location, policy, direction, index } = missed;
-            let line = format!("not exercised: {policy} {direction}[{index}] ({location})");
-            writeln!(output, "  {}", printable(&line))?;
+        if let Some(coverage) = &self.coverage {
+            let missed = coverage.missed().map(|rule| ("not exercised", rule));
+            let barely = coverage.only_by_invariants().map(|rule| ("exercised by invariants alone", rule));
+            for (what, CoveredRule { location, policy, direction, index }) in missed.chain(barely) {
+                let line = format!("{what}: {policy} {direction}[{index}] ({location})");
+                writeln!(output, "  {}", printable(&line))?;
+            }
         }
         Ok(())
     }
@@ -236,16 +241,17 @@ impl Report {
             trace: trace.as_ref().map(|trace| &trace.answer),
         });
         let coverage = self.coverage.as_ref().map(|coverage| {
-            let missed: Vec<_> = coverage.missed().map(missed).collect();
+            let missed: Vec<_> = coverage.missed().map(rule).collect();
+            let only_by_invariants = coverage.only_by_invariants().map(rule).collect();
             let (rules, percent) = (coverage.total(), coverage.percent());
-            CoverageAnswer { rules, exercised: rules - missed.len(), percent, missed }
+            CoverageAnswer { rules, exercised: rules - missed.len(), percent, missed, only_by_invariants }
         });
         Answer { passed, failed, results: told.collect(), coverage }
     }
 }
 
-fn missed(rule: &CoveredRule) -> Missed<'_> {
-    Missed {
+fn rule(rule: &CoveredRule) -> RuleAnswer<'_> {
+    RuleAnswer {
         policy: rule.policy.to_string(),
         kind: rule.policy.kind.name(),
         direction: rule.direction.to_string(),
@@ -259,5 +265,10 @@ fn missed(rule: &CoveredRule) -> Missed<'_> {
 /// How much of the rules is exercised, in words.
 pub(super) fn covered(coverage: &Coverage) -> String {
     let exercised = coverage.total() - coverage.missed().count();
-    format!("{exercised} of {} exercised ({} %)", count(coverage.total(), "rule", "rules"), coverage.percent())
+    let total = count(coverage.total(), "rule", "rules");
+    let text = format!("{exercised} of {total} exercised ({} %)", coverage.percent());
+    match coverage.only_by_invariants().count() {
+        0 => text,
+        barely => format!("{text}, {barely} by invariants alone"),
+    }
 }
