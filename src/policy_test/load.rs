@@ -97,6 +97,10 @@ impl Reader<'_> {
         self.diagnostics.push(self.document.finding(code, path, message));
     }
 
+    pub(super) fn is_faultless(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
     pub(super) fn push(&mut self, finding: Diagnostic) {
         self.diagnostics.push(finding);
     }
@@ -119,8 +123,15 @@ impl Reader<'_> {
         for (index, case) in cases.into_iter().flatten().enumerate() {
             read_cases.extend(self.case(&spec.key("cases").index(index), case));
         }
-        if let Some(matrix) = matrix {
-            read_cases.extend(matrix::cases(self, &spec.key("matrix"), &matrix));
+        let place = spec.key("matrix");
+        match matrix {
+            Some(wire::Matrices::One(matrix)) => read_cases.extend(matrix::cases(self, &place, &matrix)),
+            Some(wire::Matrices::Several(matrices)) => {
+                for (index, matrix) in matrices.iter().enumerate() {
+                    read_cases.extend(matrix::cases(self, &place.index(index), matrix));
+                }
+            }
+            None => {}
         }
         let mut read_invariants = Vec::new();
         for (index, invariant) in invariants.into_iter().flatten().enumerate() {

@@ -71,6 +71,34 @@ fn every_form_of_expectation_can_be_met() {
 }
 
 #[test]
+fn a_matrix_is_about_several_ports_and_there_are_several() {
+    let matrices = "  matrix:
+    - ports: [80/tcp, 53/UDP]
+      table: |
+        from/to api
+        web     yes
+        batch   no
+    - port: ping
+      ipVersion: 6
+      table: |
+        from/to api
+        web     no
+";
+    let answer = shop_with(&spec(matrices)).run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for line in [
+        "ok    web -> api, TCP 80\n",
+        "ok    web -> api, UDP 53\n",
+        "ok    batch -> api, TCP 80\n",
+        "ok    batch -> api, UDP 53\n",
+        "FAIL  web -> api, ping (tests.yaml:17:9)\n",
+        "1 failed, 4 passed\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line}{}", answer.stdout);
+    }
+}
+
+#[test]
 fn what_is_not_as_expected_is_told_with_its_place_and_its_trace() {
     let wrong = TESTS.replace("batch   yes no ", "batch   yes yes");
     let answer = shop_with(&wrong).run(&["test", "tests.yaml"]);
@@ -392,6 +420,27 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
         ("nothing", spec("  cases: []\n"), vec!["DG3082"]),
         ("a cell", TESTS.replace("yes    .", "yea    ."), vec!["DG3083", "tests.yaml:20:7", "`yea` is not one of"]),
         ("a row", TESTS.replace("yes    .", "yes"), vec!["DG3083", "tests.yaml:20:7", "2 cells under 3 columns"]),
+        ("two columns", TESTS.replace("from/to web api", "from/to api api"), vec!["DG3083", "two columns `api`"]),
+        ("two rows", TESTS.replace("batch   yes", "webs    yes"), vec!["DG3083", "tests.yaml:21:7", "two rows `webs`"]),
+        (
+            "no cell",
+            TESTS.replace("-  yes    .", "-   -     .").replace("yes no     -", " .  -     -"),
+            vec!["DG3083", "tests.yaml:19:", "the table asks about nothing"],
+        ),
+        ("no line", TESTS.replace("table: |", "table: >"), vec!["DG3083", "`table: |`"]),
+        (
+            "both forms of a port",
+            TESTS.replace("port: 8080/tcp", "port: 8080/tcp\n    ports: [80/tcp]"),
+            vec!["DG3083", "not both"],
+        ),
+        ("no port of a matrix", TESTS.replace("    port: 8080/tcp\n", ""), vec!["DG2005", "or `ports` with a list"]),
+        ("no ports", TESTS.replace("port: 8080/tcp", "ports: []"), vec!["DG2005", "or `ports` with a list"]),
+        ("a port twice", TESTS.replace("port: 8080/tcp", "ports: [80/tcp, 80/TCP]"), vec!["DG2011", "twice"]),
+        (
+            "one of several matrices",
+            spec("  matrix:\n    - {port: 80/tcp, table: \"a b\", tabel: x}\n"),
+            vec!["DG2004", "tests.yaml:8:36", "did you mean `table`?", "spec.matrix[0].tabel"],
+        ),
         ("a matrix's port", TESTS.replace("8080/tcp", "http"), vec!["DG3013", "tests.yaml:17:"]),
         (
             "a network of a container",
