@@ -12,7 +12,7 @@ mod watch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::compile::{self, Options};
 use crate::inventory::Inventory;
@@ -21,7 +21,7 @@ use crate::policy_test::{self, Coverage, Judge, PolicyTest, World};
 use crate::verdict::reason;
 
 use super::failure::Failure;
-use super::file;
+use super::report_options::ReportOptions;
 use super::world::{self, ComposeArguments};
 use super::{Outcome, explain};
 
@@ -38,13 +38,8 @@ pub(super) struct Arguments {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Form of the report
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    format: Format,
-
-    /// Write the report to this file, whole or not at all, and only a summary to standard output
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportOptions<Format>,
 
     /// Judge these policies instead of those that the tests name; can be repeated
     #[arg(long, value_name = "PATH")]
@@ -72,7 +67,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
-        self.refuse_format_as_file()?;
+        self.report.refuse_format_as_file()?;
         if self.watch { watch::run(&self, output).await } else { self.judge(output) }
     }
 
@@ -101,31 +96,12 @@ impl Arguments {
             .into());
         }
         let report = Report { entries, coverage: self.coverage.then_some(coverage) };
-        match &self.output {
-            Some(path) => {
-                file::write(path, &report.to_text(self.format)?)?;
-                writeln!(output, "{}", report.summary())?;
-            }
-            None => report.write(self.format, output)?,
-        }
+        self.report.deliver(output, |format, output| report.write(format, output), || report.summary())?;
         Ok(Outcome::from_clean(!report.fails()))
     }
 
     fn is_wanted(&self, name: &str) -> bool {
         self.filter.as_deref().is_none_or(|text| name.contains(text))
-    }
-
-    /// `--output json` chose a form once.
-    fn refuse_format_as_file(&self) -> Result<(), Failure> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let Some(format) = Format::value_variants().iter().find(|format| path.as_os_str() == format.name()) else {
-            return Ok(());
-        };
-        let name = format.name();
-        Err(Failure {
-            message: format!("--output names a file, and `{name}` is a form"),
-            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
-        })
     }
 
     fn tests(&self) -> anyhow::Result<Vec<PolicyTest>> {

@@ -6,7 +6,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,18 +27,6 @@ pub(super) enum Format {
     Junit,
     /// Test Anything Protocol, version 14
     Tap,
-}
-
-impl Format {
-    /// Its name on the command line.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Format::Human => "human",
-            Format::Json => "json",
-            Format::Junit => "junit",
-            Format::Tap => "tap",
-        }
-    }
 }
 
 /// How a connection is judged, as `explain` tells it.
@@ -172,13 +159,6 @@ impl Report {
             text = format!("{text}; {}", covered(coverage));
         }
         text
-    }
-
-    /// The report without colours.
-    pub(super) fn to_text(&self, format: Format) -> anyhow::Result<String> {
-        let mut plain = anstream::StripStream::new(Vec::new());
-        self.write(format, &mut plain)?;
-        String::from_utf8(plain.into_inner()).context("the report is not text")
     }
 
     /// Writes the report.
