@@ -193,7 +193,9 @@ impl Document {
     }
 
     fn not_allowed(&self, path: &FieldPath, options: &Value, found: &Value) -> Diagnostic {
-        let options: Vec<String> = options.as_array().into_iter().flatten().map(shown).collect();
+        // What need not be there may be null; nobody writes that.
+        let options = options.as_array().into_iter().flatten().filter(|option| !option.is_null());
+        let options: Vec<String> = options.map(shown).collect();
         let found = shown(found);
         let message = format!("`{found}` is not one of {}", quoted(options.iter()));
         let diagnostic = self.finding(&codes::NOT_ALLOWED, path, message);

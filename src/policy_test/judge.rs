@@ -5,7 +5,7 @@
 //! alone would have allowed what Docker closes is a note, because it opens when somebody publishes a port.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
@@ -228,6 +228,7 @@ impl<'a> Judge<'a> {
 
     fn judge(&self, case: &Case, pairs: &[Pair<'_>], outcome: &mut Outcome) {
         let (mut failures, mut evidence) = (Vec::new(), None);
+        let mut undenied: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for pair in pairs {
             let failure = if pair.is_open() == (case.expect == Decision::Allow) {
                 case.by.as_ref().and_then(|by| self.decided_otherwise(case.expect, by, pair))
@@ -248,9 +249,15 @@ impl<'a> Judge<'a> {
             let mut allowed = pair.ways.iter().filter(|way| way.verdict.decision == Decision::Allow);
             let reason = allowed.find_map(|way| way.closed_by_docker.as_deref());
             if let Some(reason) = reason.filter(|_| !pair.is_open() && case.expect == Decision::Deny) {
-                outcome.notes.push(format!("no policy denies {}: {reason}", pair.name()));
+                undenied.entry(reason).or_default().push(pair.name());
             }
         }
+        outcome.notes.extend(undenied.into_iter().map(|(reason, names)| match names.as_slice() {
+            [first, others @ ..] if !others.is_empty() => {
+                format!("no policy denies {first} and {} more: {reason}", others.len())
+            }
+            names => format!("no policy denies {}: {reason}", names.concat()),
+        }));
         outcome.failures.extend(shortened(failures));
         outcome.notes = shortened(std::mem::take(&mut outcome.notes));
         outcome.evidence = evidence;

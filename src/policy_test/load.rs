@@ -236,7 +236,7 @@ impl Reader<'_> {
         let to = self.end(&path.key("to"), &case.to);
         let by = case.by.map(|text| self.by(&path.key("by"), &text));
         let (traffic, from, to) = (traffic?, from?, to?);
-        let name = case.name.unwrap_or_else(|| title(&from, &to, traffic));
+        let name = not_blank(case.name).unwrap_or_else(|| title(&from, &to, traffic));
         Some(Case {
             name,
             location: self.document.locate(path),
@@ -298,7 +298,7 @@ impl Reader<'_> {
             except.push(Exception { location, from, to, services });
         }
         let (from, to) = (from?, to?);
-        let name = invariant.name.unwrap_or_else(|| format!("{} -> {}", in_words(&from), in_words(&to)));
+        let name = not_blank(invariant.name).unwrap_or_else(|| format!("{} -> {}", in_words(&from), in_words(&to)));
         Some(Invariant {
             name,
             location: self.document.locate(path),
@@ -356,6 +356,10 @@ impl Reader<'_> {
         let asked = Service::ALL.into_iter().filter(is_asked);
         asked.map(|service| (service, stated.clone().unwrap_or_else(PortSet::all))).collect()
     }
+}
+
+fn not_blank(name: Option<String>) -> Option<String> {
+    name.filter(|name| !name.trim().is_empty())
 }
 
 /// The name of a case that has none.

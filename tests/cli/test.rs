@@ -1,14 +1,5 @@
 //! `test`: what policies are expected to do, in every form, and what is told when they do not.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::*;
 
 /// What holds in the shop, in every form that there is.
@@ -43,7 +34,7 @@ spec:
     - {from: outside, to: api, expect: Deny}
 ";
 
-fn shop_with(tests: &str) -> Files {
+pub(super) fn shop_with(tests: &str) -> Files {
     let files = Files::shop();
     fs::write(files.path().join("tests.yaml"), tests).unwrap();
     files
@@ -55,7 +46,7 @@ fn spec(lines: &str) -> String {
     format!("{head}  world: {{inventory: inventory.yaml}}\n  policies: [policies]\n{lines}")
 }
 
-fn one_case(case: &str) -> String {
+pub(super) fn one_case(case: &str) -> String {
     spec(&format!("  cases:\n    - {case}\n"))
 }
 
@@ -135,6 +126,14 @@ fn every_wrong_expectation_is_told_by_its_reason() {
         (
             "{from: {selector: app == 'none'}, to: api, port: 80, expect: Deny}",
             "asks about nothing: no endpoint matches",
+        ),
+        (
+            "{from: web, to: 172.30.0.77, port: 80, expect: Deny}",
+            "no container has 172.30.0.77, which is of network front",
+        ),
+        (
+            "{from: 172.30.0.77, to: web, port: 80, expect: Deny}",
+            "no container has 172.30.0.77, which is of network front",
         ),
         ("{from: web, to: web, port: 80, expect: Deny}", "asks about nothing: both ends are the container web"),
         (
@@ -256,7 +255,7 @@ fn an_invariant_about_what_cannot_be_fails() {
         ("from: web, to: batch, via: published", "no way between these ends goes through a published port"),
         ("from: outside, to: batch, via: direct", "no way between these ends goes directly"),
         ("from: host, to: api, via: proxy", "no way between these ends goes through `docker-proxy`"),
-        ("from: web, to: 172.30.0.77", "172.30.0.77 is no address outside and no container's"),
+        ("from: web, to: 172.30.0.77", "asks about nothing: no container has 172.30.0.77, which is of network front"),
     ] {
         let files = shop_with(&spec(&format!("  invariants:\n    - {{{invariant}, expect: Deny}}\n")));
         let answer = files.run(&["test", "tests.yaml"]);
@@ -287,7 +286,7 @@ fn machines_are_told_the_same() {
     assert!(junit.contains("<testsuites name=\"dockgate test\" tests=\"13\" failures=\"1\""), "{junit}");
     assert!(
         junit.contains(
-            "<testcase name=\"batch -&gt; api, TCP 8080\" classname=\"tests.yaml\" file=\"tests.yaml\" line=\"21\""
+            "<testcase name=\"batch -&gt; api, TCP 8080 at 21:7\" classname=\"tests.yaml\" file=\"tests.yaml\" line=\"21\""
         ),
         "{junit}"
     );
@@ -470,7 +469,22 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
             one_case("{from: web, to: api, port: 1, expect: Allow}").replace("  policies: [policies]\n", ""),
             vec!["names no policies"],
         ),
-        ("no policy file", TESTS.replace("[policies]", "[gone]"), vec!["cannot read gone"]),
+        ("no policy file", TESTS.replace("[policies]", "[gone]"), vec!["the test at tests.yaml:1:1: cannot read gone"]),
+        (
+            "no policy",
+            TESTS.replace("[policies]", "[policies, inventory.yaml]"),
+            vec!["there is no policy in inventory.yaml", "relative to the file of the test"],
+        ),
+        (
+            "no Compose file",
+            TESTS.replace("{inventory: inventory.yaml}", "{compose: [gone.yaml]}"),
+            vec!["the test at tests.yaml:1:1: there is no file gone.yaml", "beside the file of the test"],
+        ),
+        (
+            "a protocol",
+            one_case("{from: web, to: api, protocol: tcp, port: 80, expect: Deny}"),
+            vec!["`tcp` is not one of `TCP`, `UDP`, `SCTP`, `ICMP`\n", "did you mean `TCP`?"],
+        ),
     ] {
         let answer = shop_with(&tests).run(&["test", "tests.yaml"]);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{name}: {answer:?}");
@@ -480,6 +494,70 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
     }
     let none = Files::shop().run(&["test", "policies"]);
     assert!(none.code == Some(2) && none.stderr.contains("there is no PolicyTest in policies"), "{none:?}");
+}
+
+#[test]
+fn paths_in_a_test_begin_beside_its_file() {
+    let files = Files::new(&[("a/policies/web.yaml", POLICY), ("a/inventory.yaml", INVENTORY), ("a/b/tests.yaml", "")]);
+    let tests = TESTS.replace("[policies]", "[../policies]").replace("inventory: inv", "inventory: ../inv");
+    fs::write(files.path().join("a/b/tests.yaml"), tests).unwrap();
+    let answer = files.run(&["test", "a"]);
+    assert!(answer.code == Some(0) && answer.stdout.ends_with("13 passed\n"), "{answer:?}");
+}
+
+#[test]
+fn a_report_takes_the_place_of_nothing_that_it_is_about() {
+    let files = shop_with(TESTS);
+    for input in ["tests.yaml", "./policies/web.yaml", "inventory.yaml"] {
+        let before = fs::read_to_string(files.path().join(input)).unwrap();
+        let answer = files.run(&["test", "tests.yaml", "--output", input]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{input}: {answer:?}");
+        assert!(answer.stderr.contains("is one of the files that the report is about"), "{input}: {answer:?}");
+        assert_eq!(fs::read_to_string(files.path().join(input)).unwrap(), before);
+    }
+    // A report of before is none of them.
+    for _ in 0..2 {
+        assert_eq!(files.run(&["test", ".", "-o", "json", "--output", "report.json"]).code, Some(0));
+    }
+}
+
+#[test]
+fn names_are_whatever_a_person_writes() {
+    let cases = "  cases:
+    - {name: same, from: web, to: api, port: 80, expect: Allow}
+    - {name: same, from: web, to: api, port: 81, expect: Allow}
+    - {name: '  ', from: web, to: api, port: 82, expect: Allow}
+    - {name: \"<a> & \\\"b\\\" # \\e[31m ]]> \\u0000\", from: web, to: api, port: 83, expect: Allow}
+";
+    let files = shop_with(&spec(cases));
+    let junit = files.run(&["test", "tests.yaml", "-o", "junit"]).stdout;
+    for name in
+        ["same", "same at 9:7", "web -&gt; api, TCP 82", "&lt;a&gt; &amp; &quot;b&quot; # \\u{1b}[31m ]]&gt; \\u{0}"]
+    {
+        assert!(junit.contains(&format!("<testcase name=\"{name}\"")), "{name}\n{junit}");
+    }
+    let tap = files.run(&["test", "tests.yaml", "-o", "tap"]).stdout;
+    assert!(tap.contains("\nok 4 - <a> & \"b\" \\# \\\\u{1b}[31m ]]> \\\\u{0}\n"), "{tap}");
+}
+
+#[test]
+fn an_ip_version_that_nobody_has_is_no_pass() {
+    let text = "\
+apiVersion: dockgate.io/v1alpha1
+kind: PolicyTest
+metadata: {}
+spec:
+  world:
+    inline:
+      networks: [{name: n, subnets: [10.0.0.0/24]}]
+      containers: [{name: a, networks: [n]}, {name: b, networks: [n]}]
+  policies: [policies]
+  cases: [{from: a, to: b, port: 80, ipVersion: 6, expect: Deny}]
+  invariants: [{from: a, to: b, ipVersion: 6, expect: Deny}]
+";
+    let answer = shop_with(text).run(&["test", "tests.yaml"]);
+    let told = "expected Deny: asks about nothing: the two ends have no address of the same family\n";
+    assert_eq!((answer.code, answer.stdout.matches(told).count()), (Some(1), 2), "{answer:?}");
 }
 
 #[test]
@@ -493,76 +571,6 @@ fn a_test_among_policies_is_no_policy_and_no_trouble() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let schema = files.run(&["schema", "policytest"]);
     assert_eq!(schema.json()["properties"]["kind"]["const"], "PolicyTest");
-}
-
-/// A command that goes on until it is told to end, and is killed with the test or after a minute: a test that waits for what
-/// never comes would hold up all others.
-struct Watching {
-    child: Arc<Mutex<Child>>,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Watching {
-    fn start(directory: &Path) -> Watching {
-        let mut child = command(&["test", "tests.yaml", "--watch"])
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let child = Arc::new(Mutex::new(child));
-        let watched = Arc::clone(&child);
-        thread::spawn(move || {
-            thread::sleep(Duration::from_mins(1));
-            watched.lock().unwrap().kill()
-        });
-        Watching { child, lines }
-    }
-
-    fn until(&mut self, wanted: &str) {
-        assert!(self.lines.by_ref().map(Result::unwrap).any(|line| line == wanted), "it ended without `{wanted}`");
-    }
-
-    /// The exit code after Ctrl-C.
-    fn interrupt(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.lock().unwrap().id().try_into().unwrap());
-        kill(pid, Signal::SIGINT).unwrap();
-        // The end of its output is its own, or that of the minute.
-        self.lines.by_ref().for_each(drop);
-        self.child.lock().unwrap().wait().unwrap().code()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-#[test]
-fn watching_judges_again_after_a_change() {
-    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
-    let mut watching = Watching::start(files.path());
-    watching.until("1 passed");
-    watching.until("waiting for a change; Ctrl-C ends");
-    fs::write(files.path().join("policies/web.yaml"), POLICY.replace("app == 'web'", "all()")).unwrap();
-    watching.until("1 failed, 0 passed");
-    watching.until("waiting for a change; Ctrl-C ends");
-    assert_eq!(watching.interrupt(), Some(1));
-}
-
-#[test]
-fn watching_ends_by_an_interrupt_that_comes_while_it_judges() {
-    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
-    let mut watching = Watching::start(files.path());
-    watching.until("waiting for a change; Ctrl-C ends");
-    fs::write(files.path().join("policies/web.yaml"), POLICY.replace("app == 'web'", "all()")).unwrap();
-    // The line before the one that says that it waits.
-    watching.until("1 failed, 0 passed");
-    assert_eq!(watching.interrupt(), Some(1));
 }
 
 #[test]
