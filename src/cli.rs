@@ -17,6 +17,7 @@ mod get;
 mod man;
 mod output;
 mod plan;
+mod report_options;
 mod restore;
 mod run;
 mod schema;

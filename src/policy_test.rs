@@ -6,6 +6,7 @@
 
 mod coverage;
 mod ends;
+mod exception;
 mod invariant;
 mod judge;
 mod load;
@@ -155,6 +156,8 @@ pub struct Invariant {
 /// Connections of which an invariant says nothing.
 #[derive(Clone, Debug)]
 pub struct Exception {
+    /// Where it stands.
+    pub location: Location,
     /// Who connects; `None` is anybody.
     pub from: Option<Ends>,
     /// To whom; `None` is anybody.

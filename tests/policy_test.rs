@@ -141,7 +141,7 @@ fn an_invariant_is_broken_by_exactly_what_reach_says_is_open() {
         let world = inventory(seed);
         let compiled = compile(&loaded.policies, &world, &Options::default());
         let reach = Reach::new(&world, &compiled, &BTreeSet::new());
-        let judge = Judge::new(&world, &loaded.policies, &compiled);
+        let mut judge = Judge::new(&world, &loaded.policies, &compiled);
         let containers: Vec<Party> = reach.parties().filter(|party| matches!(party, Party::Container(_))).collect();
         for pair in containers.windows(2) {
             let (from, to) = (name(&reach, pair[0]), name(&reach, pair[1]));

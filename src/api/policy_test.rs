@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::calico::IpVersion;
 use super::dockgate::InventorySpec;
 use super::int_or_string::Port;
-use super::schema::{plain_enum, text_or_object};
+use super::schema::{object_or_list, plain_enum, text_or_object};
 
 /// A world, policies, and what they are expected to allow and deny.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,9 +41,9 @@ pub struct PolicyTestSpec {
     /// Single connections. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cases: Option<Vec<Case>>,
-    /// A table of who reaches whom on one port. Default: none.
+    /// Tables of who reaches whom: one, or a list. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub matrix: Option<Matrix>,
+    pub matrix: Option<Matrices>,
     /// What holds for all pairs, on every port. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invariants: Option<Vec<Invariant>>,
@@ -102,12 +102,37 @@ pub struct Case {
     pub by: Option<String>,
 }
 
-/// Who reaches whom on one port, as a table.
+/// One table, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Matrices {
+    /// One.
+    One(Matrix),
+    /// Several.
+    Several(Vec<Matrix>),
+}
+
+impl JsonSchema for Matrices {
+    fn schema_name() -> Cow<'static, str> {
+        "Matrices".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let description = "Who reaches whom on one port or several, as a table, or a list of such tables.";
+        object_or_list(description, Matrix::json_schema(generator))
+    }
+}
+
+/// Who reaches whom on one port or several, as a table. Exactly one of `port` and `ports` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Matrix {
     /// What it is about: `PORT/PROTOCOL`, such as `5432/tcp`, or `ping`.
-    pub port: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Several that it is about, each in the form of `port`: every cell holds for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<String>>,
     /// The only IP version that counts. Default: both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_version: Option<IpVersion>,

@@ -50,6 +50,20 @@ pub(super) fn text_or_object(description: &str, object: Schema) -> Schema {
     })))
 }
 
+/// The schema of a value that is an object or a list of such objects. A CRD cannot say that either.
+pub(super) fn object_or_list(description: &str, object: Schema) -> Schema {
+    let object = object.to_value();
+    let mut either = into_map(object.clone());
+    either.insert("type".to_owned(), json!(["object", "array"]));
+    either.insert("items".to_owned(), object);
+    either.insert("description".to_owned(), json!(description));
+    Schema::from(into_map(json!({
+        "description": description,
+        PRESERVE_UNKNOWN: true,
+        JSON_SCHEMA_ONLY: either,
+    })))
+}
+
 /// What schemars says of the root type of a kind: its `spec` and, where it has one, its `status`.
 pub(super) fn root<T: JsonSchema>() -> Value {
     // Everything is inlined: a schema without references is read by every tool, and a finding's path in the schema is its
@@ -221,6 +235,9 @@ fn metadata(namespaced: bool, named: bool) -> Value {
 fn plain_json_schema(schema: &mut Map<String, Value>, required: bool) {
     if let Some(Value::Object(replacement)) = schema.remove(JSON_SCHEMA_ONLY) {
         *schema = replacement;
+        if let (false, Some(Value::Array(types))) = (required, schema.get_mut("type")) {
+            types.push(json!("null"));
+        }
     }
     if schema.remove(INT_OR_STRING).is_some() {
         let types: &[&str] = if required { &["integer", "string"] } else { &["integer", "string", "null"] };

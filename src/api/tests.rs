@@ -196,9 +196,9 @@ fn null_and_absence_are_alike_and_refused_only_for_required_fields() {
         "/metadata" => key == "name" && kind.group() != "dockgate.io",
         // The whole field is refused later, with or without a name.
         _ if pointer.ends_with("/services") => false,
-        "/spec/matrix" => ["port", "table"].contains(&key),
+        _ if pointer.starts_with("/spec/matrix") => key == "table",
         _ if pointer.starts_with("/spec/cases/") || pointer.starts_with("/spec/invariants/") => {
-            let of_exception = pointer.contains("/except/") && !pointer.ends_with("/from");
+            let of_exception = pointer.contains("/except/") && !pointer.ends_with("/to");
             !of_exception && ["from", "to", "expect", "selector"].contains(&key)
         }
         _ => ["name", "action", "cidr", "key", "operator", "target"].contains(&key),

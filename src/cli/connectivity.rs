@@ -20,7 +20,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::compile::{self, Options};
@@ -29,6 +28,7 @@ use crate::reach::Reach;
 use crate::reach::table::{By, Table};
 
 use super::explain::port;
+use super::output::plain;
 use super::world::{PolicyArguments, WorldArguments};
 use super::{Outcome, file};
 
@@ -124,10 +124,7 @@ impl Arguments {
         let chosen = asked.choose(&table, &reach, &inventory)?;
         let view = View::new(&table, &reach, &compiled, &inventory, chosen, self.all);
         if let Some(path) = &self.output {
-            let mut plain = anstream::StripStream::new(Vec::new());
-            self.write(&view, &mut plain)?;
-            let text = String::from_utf8(plain.into_inner()).context("the answer is not text")?;
-            file::write(path, &text)?;
+            file::write(path, &plain(|output| self.write(&view, output))?)?;
             writeln!(output, "{}", view.summary())?;
             view.write_notes(output)?;
         } else {

@@ -25,8 +25,7 @@ use crate::reach::change::{Effect, Side, compare};
 use crate::reach::{Reach, boundaries};
 
 use super::Outcome;
-use super::failure::Failure;
-use super::file;
+use super::report_options::ReportOptions;
 use super::world::WorldArguments;
 
 use report::{Format, Report};
@@ -58,13 +57,8 @@ pub(super) struct Arguments {
     #[arg(value_name = "NEW")]
     new: String,
 
-    /// Form of the report
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    format: Format,
-
-    /// Write the report to this file, whole or not at all, and only a summary to standard output
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportOptions<Format>,
 
     /// End with exit code 1 where there is such a change
     #[arg(long, value_enum, value_name = "CHANGE")]
@@ -85,7 +79,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
-        self.refuse_format_as_file()?;
+        self.report.refuse_format_as_file()?;
         // Both are looked at, so that the findings of both are told.
         let (old, new) = (side::Side::load(&self.old), side::Side::load(&self.new));
         let (old, new) = (old?, new?);
@@ -99,32 +93,13 @@ impl Arguments {
             before.trust_ports();
         }
         let report = report(&old, &new, before.as_ref().unwrap_or(&world), &world);
-        match &self.output {
-            Some(path) => {
-                file::write(path, &report.to_text(self.format)?)?;
-                writeln!(output, "{}", report.summary())?;
-            }
-            None => report.write(self.format, output)?,
-        }
+        self.report.deliver(output, |format, output| report.write(format, output), || report.summary())?;
         let fails = match self.fail_on {
             None => false,
             Some(FailOn::Widened) => report.count(Effect::Widened) > 0,
             Some(FailOn::Any) => !report.is_empty(),
         };
         Ok(Outcome::from_clean(!fails))
-    }
-
-    /// `-o` chooses a form, `--output` a file.
-    fn refuse_format_as_file(&self) -> Result<(), Failure> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let name = path.to_string_lossy();
-        if Format::from_str(&name, false).is_err() {
-            return Ok(());
-        }
-        Err(Failure {
-            message: format!("--output names a file, and `{name}` is a form"),
-            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
-        })
     }
 }
 

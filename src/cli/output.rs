@@ -69,6 +69,13 @@ impl Write for Output {
     }
 }
 
+/// What is written, without colours.
+pub(super) fn plain(write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<String> {
+    let mut stream = anstream::StripStream::new(Vec::new());
+    write(&mut stream)?;
+    String::from_utf8(stream.into_inner()).context("what is to be written is not text")
+}
+
 /// Prints indented JSON and a line break.
 pub(super) fn json(output: &mut dyn Write, value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).context("cannot print the answer as JSON")?;
@@ -120,6 +127,12 @@ mod tests {
         let rows = [vec!["a".to_owned(), "longer".to_owned()], vec!["name".to_owned(), String::new()]];
         table(&mut out, &["NAME", "X"], &rows).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "NAME   X\na      longer\nname   -\n");
+    }
+
+    #[test]
+    fn a_text_for_a_file_has_no_colours() {
+        let text = plain(|output| Ok(writeln!(output, "{BAD}ü{BAD:#}")?));
+        assert_eq!(text.unwrap(), "ü\n");
     }
 
     #[test]

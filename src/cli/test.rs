@@ -12,16 +12,18 @@ mod watch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use anyhow::Context;
+use clap::Args;
 
 use crate::compile::{self, Options};
 use crate::inventory::Inventory;
-use crate::policy::{PolicySet, files};
+use crate::policy::{self, PolicySet, files};
 use crate::policy_test::{self, Coverage, Judge, PolicyTest, World};
 use crate::verdict::reason;
 
 use super::failure::Failure;
 use super::file;
+use super::report_options::ReportOptions;
 use super::world::{self, ComposeArguments};
 use super::{Outcome, explain};
 
@@ -38,13 +40,8 @@ pub(super) struct Arguments {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Form of the report
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    format: Format,
-
-    /// Write the report to this file, whole or not at all, and only a summary to standard output
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportOptions<Format>,
 
     /// Judge these policies instead of those that the tests name; can be repeated
     #[arg(long, value_name = "PATH")]
@@ -61,7 +58,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
-    /// Name the rules that no case and no cell of a matrix exercises
+    /// Name the rules that nothing exercises, and those that invariants alone exercise
     #[arg(long)]
     coverage: bool,
 
@@ -72,18 +69,20 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
-        self.refuse_format_as_file()?;
+        self.report.refuse_format_as_file()?;
         if self.watch { watch::run(&self, output).await } else { self.judge(output) }
     }
 
     /// Judges once and reports.
     fn judge(&self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let tests = self.tests()?;
+        self.refuse_input_as_file(&tests)?;
         let mut entries = Vec::new();
         let mut coverage = Coverage::default();
         for test in &tests {
-            let inventory = self.inventory(test)?;
-            let policies = self.policies(test)?;
+            let of_test = || format!("the test at {}", test.location);
+            let inventory = self.inventory(test).with_context(of_test)?;
+            let policies = self.policies(test).with_context(of_test)?;
             let compiled = compile::compile(&policies, &inventory, &Options::default());
             let world = reason::World { policies: &policies, inventory: &inventory, compiled: &compiled };
             let outcomes = Judge::new(&inventory, &policies, &compiled).run(test, &mut coverage);
@@ -101,31 +100,12 @@ impl Arguments {
             .into());
         }
         let report = Report { entries, coverage: self.coverage.then_some(coverage) };
-        match &self.output {
-            Some(path) => {
-                file::write(path, &report.to_text(self.format)?)?;
-                writeln!(output, "{}", report.summary())?;
-            }
-            None => report.write(self.format, output)?,
-        }
+        self.report.deliver(output, |format, output| report.write(format, output), || report.summary())?;
         Ok(Outcome::from_clean(!report.fails()))
     }
 
     fn is_wanted(&self, name: &str) -> bool {
         self.filter.as_deref().is_none_or(|text| name.contains(text))
-    }
-
-    /// `--output json` chose a form once.
-    fn refuse_format_as_file(&self) -> Result<(), Failure> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let Some(format) = Format::value_variants().iter().find(|format| path.as_os_str() == format.name()) else {
-            return Ok(());
-        };
-        let name = format.name();
-        Err(Failure {
-            message: format!("--output names a file, and `{name}` is a form"),
-            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
-        })
     }
 
     fn tests(&self) -> anyhow::Result<Vec<PolicyTest>> {
@@ -160,7 +140,7 @@ impl Arguments {
             }
             Some(World::Inline(inventory)) => Ok((**inventory).clone()),
             None => Err(Failure {
-                message: format!("the test at {} names no world", test.location),
+                message: "names no world".to_owned(),
                 help: "add `world` to its spec, or name one with --inventory FILE or --compose FILE".to_owned(),
             }
             .into()),
@@ -171,29 +151,65 @@ impl Arguments {
         let paths = if self.policies.is_empty() { &test.policies } else { &self.policies };
         if paths.is_empty() {
             return Err(Failure {
-                message: format!("the test at {} names no policies", test.location),
+                message: "names no policies".to_owned(),
                 help: "add `policies` to its spec, or name some with --policies PATH".to_owned(),
             }
             .into());
         }
-        world::policies_together(paths)
+        let policies = world::policies_together(paths)?;
+        // One by one: without policies everything is open, and half of all tests would pass.
+        for path in paths {
+            let found = policy::load(&files::read(std::slice::from_ref(path))?).policies;
+            if found.policies.is_empty() && found.network_sets.is_empty() && found.tiers.is_empty() {
+                return Err(Failure {
+                    message: format!("there is no policy in {}", path.display()),
+                    help: "a path in a test is relative to the file of the test, and one on the command line to the \
+                           current directory"
+                        .to_owned(),
+                }
+                .into());
+            }
+        }
+        Ok(policies)
+    }
+
+    /// A report in the place of what it is about would be the end of that.
+    fn refuse_input_as_file(&self, tests: &[PolicyTest]) -> anyhow::Result<()> {
+        let Some(path) = self.report.output.as_deref() else { return Ok(()) };
+        let sources = files::read(&self.named_by(tests)).unwrap_or_default();
+        let files = tests.iter().map(|test| test.location.file.as_path());
+        if !file::is_one_of(path, files.chain(sources.iter().map(|source| source.path.as_path()))) {
+            return Ok(());
+        }
+        Err(Failure {
+            message: format!("--output {} is one of the files that the report is about", path.display()),
+            help: "name another file: it would be replaced".to_owned(),
+        }
+        .into())
     }
 
     /// Everything that a report is made of, as far as it is known.
     fn watched(&self) -> Vec<PathBuf> {
-        let mut paths = self.paths.clone();
-        paths.extend(self.policies.iter().chain(&self.inventory).chain(self.compose.files()).cloned());
         let tests = files::read(&self.paths).map(|sources| policy_test::load(&sources).0).unwrap_or_default();
+        let mut paths = self.named_by(&tests);
+        paths.extend(self.paths.iter().cloned());
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// The policies and worlds that options and tests name.
+    fn named_by(&self, tests: &[PolicyTest]) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> =
+            self.policies.iter().chain(&self.inventory).chain(self.compose.files()).cloned().collect();
         for test in tests {
-            paths.extend(test.policies);
-            match test.world {
-                Some(World::Inventory(path)) => paths.push(path),
-                Some(World::Compose { files, .. }) => paths.extend(files),
+            paths.extend(test.policies.iter().cloned());
+            match &test.world {
+                Some(World::Inventory(path)) => paths.push(path.clone()),
+                Some(World::Compose { files, .. }) => paths.extend(files.iter().cloned()),
                 Some(World::Inline(_)) | None => {}
             }
         }
-        paths.sort();
-        paths.dedup();
         paths
     }
 }

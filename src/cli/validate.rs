@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::policy::codes::Code;
 use crate::policy::location::file_name;
@@ -27,6 +27,7 @@ use crate::{inventory, lint, policy_test};
 use super::Outcome;
 use super::failure::Failure;
 use super::file;
+use super::report_options::ReportOptions;
 use super::world::{self, ComposeArguments};
 
 pub(super) use junit::escaped as escaped_for_xml;
@@ -52,13 +53,8 @@ pub(super) struct Arguments {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Form of the report
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    format: Format,
-
-    /// Write the report to this file, whole or not at all, and only a summary to standard output
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportOptions<Format>,
 
     /// Hold the policies against the containers of this Inventory file, too
     #[arg(long, value_name = "FILE")]
@@ -82,7 +78,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
-        self.refuse_format_as_file()?;
+        self.report.refuse_format_as_file()?;
         let mut sources = self.sources()?;
         let unread = Unread::among(&sources);
         self.refuse_input_as_file(&sources)?;
@@ -104,34 +100,14 @@ impl Arguments {
             base: &base,
             strict: self.strict,
         };
-        match &self.output {
-            Some(path) => {
-                file::write(path, &report.to_text(self.format)?)?;
-                writeln!(output, "{}", report.summary())?;
-            }
-            None => report.write(self.format, output)?,
-        }
-        output.flush().context("cannot write to standard output")?;
+        self.report.deliver(output, |format, output| report.write(format, output), || report.summary())?;
         unread.into_failure()?;
         Ok(Outcome::from_clean(!report.fails()))
     }
 
-    /// `--output json` chose a form once.
-    fn refuse_format_as_file(&self) -> Result<(), Failure> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let Some(format) = Format::value_variants().iter().find(|format| path.as_os_str() == format.name()) else {
-            return Ok(());
-        };
-        let name = format.name();
-        Err(Failure {
-            message: format!("--output names a file, and `{name}` is a form"),
-            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
-        })
-    }
-
     /// A report or a baseline in the place of a file that is read would be the end of that file.
     fn refuse_input_as_file(&self, sources: &[SourceFile]) -> Result<(), Failure> {
-        for (option, path) in [("--output", &self.output), ("--write-baseline", &self.write_baseline)] {
+        for (option, path) in [("--output", &self.report.output), ("--write-baseline", &self.write_baseline)] {
             let Some(path) = path.as_deref() else { continue };
             let worlds = self.inventory.iter().chain(self.compose.files()).chain(&self.baseline);
             let inputs = sources.iter().map(|source| &source.path).chain(worlds).map(PathBuf::as_path);

@@ -1,7 +1,8 @@
-//! Which rules the cases of tests have exercised.
+//! Which rules tests have exercised.
 //!
 //! Input: policies, and verdicts on connections that were asked about. Output: every rule that is enforced, with whether one
-//! of those packets has matched it. Invariants ask about everything, so that they exercise nothing.
+//! of those packets has matched it. An invariant asks about whole ranges of ports, so that it matches rules that its author
+//! never thought of: what nothing else exercises is told apart.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +23,22 @@ pub struct CoveredRule {
     pub index: usize,
 }
 
-/// Rules, each with whether it was exercised.
+/// By what a rule was exercised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Exercise {
+    /// By nothing.
+    #[default]
+    None,
+    /// By invariants alone.
+    Invariant,
+    /// By a case or a cell of a matrix.
+    Case,
+}
+
+/// Rules, each with by what it was exercised.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    rules: BTreeMap<CoveredRule, bool>,
+    rules: BTreeMap<CoveredRule, Exercise>,
 }
 
 impl Coverage {
@@ -43,12 +56,14 @@ impl Coverage {
     }
 
     /// Takes the rules that a packet has matched for exercised.
-    pub(super) fn exercise(&mut self, compiled: &Compiled, verdict: &Verdict) {
+    pub(super) fn exercise(&mut self, compiled: &Compiled, verdict: &Verdict, by: Exercise) {
         let origins = verdict.trace.iter().filter_map(|hit| compiled.origins.get(&hit.comment));
         for origin in origins {
             let Some(index) = origin.rule else { continue };
             let (location, policy) = (origin.location.clone(), origin.policy.clone());
-            self.rules.insert(CoveredRule { location, policy, direction: origin.direction, index }, true);
+            let rule = CoveredRule { location, policy, direction: origin.direction, index };
+            let so_far = self.rules.entry(rule).or_default();
+            *so_far = by.max(*so_far);
         }
     }
 
@@ -59,7 +74,16 @@ impl Coverage {
 
     /// The rules that nothing exercised, by place.
     pub fn missed(&self) -> impl Iterator<Item = &CoveredRule> {
-        self.rules.iter().filter(|(_, exercised)| !**exercised).map(|(rule, _)| rule)
+        self.exercised(Exercise::None)
+    }
+
+    /// The rules that invariants exercised and nothing else, by place.
+    pub fn only_by_invariants(&self) -> impl Iterator<Item = &CoveredRule> {
+        self.exercised(Exercise::Invariant)
+    }
+
+    fn exercised(&self, by: Exercise) -> impl Iterator<Item = &CoveredRule> {
+        self.rules.iter().filter(move |(_, exercised)| **exercised == by).map(|(rule, _)| rule)
     }
 
     /// The exercised part of all rules in percent, rounded down; 100 where there is no rule.

@@ -4,6 +4,7 @@
 //! because an expectation about nobody would always be met.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::inventory::{ContainerId, Inventory, NETWORK_LABEL};
 use crate::policy::diagnostic::did_you_mean;
@@ -19,6 +20,12 @@ pub(super) fn everybody(inventory: &Inventory, outside: &[Block], ends: &Ends) -
         Ends::Outside if outside.is_empty() => Err("there is no address outside".to_owned()),
         Ends::Outside => Ok(outside.iter().map(|block| (block.first.to_string(), End::Address(block.first))).collect()),
         Ends::Named(text) => match End::find(inventory, text) {
+            Ok(End::Address(address)) => match network_without(inventory, address) {
+                Some(network) => {
+                    Err(format!("asks about nothing: no container has {text}, which is of network {network}"))
+                }
+                None => Ok(vec![(text.clone(), End::Address(address))]),
+            },
             Ok(end) => Ok(vec![(text.clone(), end)]),
             Err(error) => Err(with_suggestion(inventory, text, &error)),
         },
@@ -30,6 +37,13 @@ pub(super) fn everybody(inventory: &Inventory, outside: &[Block], ends: &Ends) -
             Ok(found)
         }
     }
+}
+
+/// The network of containers in which an address lies that none of them has: nobody there is let in or out.
+fn network_without(inventory: &Inventory, address: IpAddr) -> Option<&str> {
+    let mut networks = inventory.networks.values().filter(|network| network.bridge.is_some());
+    let network = networks.find(|network| network.subnets.iter().any(|subnet| subnet.contains(address)))?;
+    Some(&network.name)
 }
 
 fn with_suggestion(inventory: &Inventory, text: &str, error: &Error) -> String {

@@ -3,18 +3,19 @@
 //! Input: an [`Invariant`] and who reaches whom. Output: an [`Outcome`] with the pairs, the ports and the rules that break
 //! it. It is exact over the whole port space.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::net::PortSet;
+use crate::net::{Family, PortSet};
 use crate::reach::{self, Part, Party, Service, Way};
 use crate::verdict::Decision;
-use crate::verdict::path::{End, Traffic};
+use crate::verdict::path::{End, Error, Traffic};
+use crate::verdict::ports::evaluate_ports;
 
+use super::coverage::Exercise;
+use super::exception::{Excepted, Use};
 use super::judge::{Judge, origin, shortened, word};
-use super::{Ends, Evidence, Exception, Form, Invariant, Outcome, Via, to_port};
-
-/// An exception, and the parties of both its ends; `None` is anybody.
-type Excepted<'t> = (&'t Exception, Option<Vec<Party>>, Option<Vec<Party>>);
+use super::{Ends, Evidence, Form, Invariant, Outcome, Via, to_port};
 
 /// An invariant with everybody whom it means.
 struct Meant<'t> {
@@ -43,8 +44,10 @@ impl Judge<'_> {
             evidence: None,
         };
         match self.meant(invariant, &mut outcome.notes) {
-            Ok(meant) => {
-                let breaches = self.breaches(invariant, &meant, &mut outcome);
+            Ok(mut meant) => {
+                let breaches = self.breaches(invariant, &mut meant, &mut outcome);
+                let unused = meant.except.iter().filter_map(|excepted| excepted.unused(invariant.expect));
+                outcome.notes.extend(unused);
                 outcome.evidence = breaches.first().map(|breach| self.evidence(invariant, breach));
                 let texts = breaches.into_iter().map(|breach| breach.text).collect();
                 outcome.failures.extend(shortened(texts));
@@ -55,20 +58,9 @@ impl Judge<'_> {
     }
 
     fn meant<'t>(&self, invariant: &'t Invariant, notes: &mut Vec<String>) -> Result<Meant<'t>, String> {
-        let mut except = Vec::new();
-        for exception in &invariant.except {
-            let parties = |ends: &Option<Ends>| match ends {
-                // An exception may be about somebody whom policy cannot reach, or who is not there today.
-                Some(ends) => self.everybody(ends).map_or_else(
-                    |_| Some(Vec::new()),
-                    |found| Some(found.iter().filter_map(|(_, end)| self.party(end)).collect()),
-                ),
-                None => None,
-            };
-            except.push((exception, parties(&exception.from), parties(&exception.to)));
-        }
-        let from = self.parties(invariant, &invariant.from, notes)?;
-        let to = self.parties(invariant, &invariant.to, notes)?;
+        let mut except = self.excepted(invariant)?;
+        let from = self.parties(&invariant.from, &mut except, notes)?;
+        let to = self.parties(&invariant.to, &mut except, notes)?;
         notes.sort();
         notes.dedup();
         Ok(Meant { from, to, except })
@@ -76,8 +68,8 @@ impl Judge<'_> {
 
     fn parties(
         &self,
-        invariant: &Invariant,
         ends: &Ends,
+        except: &mut [Excepted<'_>],
         notes: &mut Vec<String>,
     ) -> Result<Vec<(String, Party)>, String> {
         let mut parties = Vec::new();
@@ -93,34 +85,25 @@ impl Judge<'_> {
             let mut unreached = of_container.filter_map(|endpoint| {
                 Some(format!("policy cannot reach {}: {}", endpoint.name(), endpoint.unenforceable.as_ref()?))
             });
-            match self.party(&end) {
-                Some(party) => {
-                    notes.extend(unreached);
-                    parties.push((name, party));
-                }
-                None if invariant.except.iter().any(|exception| self.excludes(exception, &end)) => {}
-                None => {
-                    let reason = unreached.next().unwrap_or_else(|| format!("{name} is on no network"));
-                    return Err(format!("cannot be judged: {reason}"));
-                }
+            if let Some(party) = self.party(&end) {
+                notes.extend(unreached);
+                parties.push((name, party));
+                continue;
+            }
+            let mut is_excluded = false;
+            for excepted in except.iter_mut().filter(|excepted| self.excludes(excepted.exception, &end)) {
+                excepted.used = Use::Needed;
+                is_excluded = true;
+            }
+            if !is_excluded {
+                let reason = unreached.next().unwrap_or_else(|| format!("{name} is on no network"));
+                return Err(format!("cannot be judged: {reason}"));
             }
         }
         Ok(parties)
     }
 
-    /// Whether an exception leaves an end out altogether.
-    fn excludes(&self, exception: &Exception, end: &End) -> bool {
-        let is_whole = exception.services.len() == Service::ALL.len()
-            && exception.services.iter().all(|(_, ports)| ports.is_all());
-        let has = |ends: &Ends| self.everybody(ends).is_ok_and(|found| found.iter().any(|(_, other)| other == end));
-        is_whole
-            && match (&exception.from, &exception.to) {
-                (Some(ends), None) | (None, Some(ends)) => has(ends),
-                _ => false,
-            }
-    }
-
-    fn party(&self, end: &End) -> Option<Party> {
+    pub(super) fn party(&self, end: &End) -> Option<Party> {
         let reach = self.reach();
         let block = |address: &IpAddr| reach.outside().iter().position(|block| block.contains(*address));
         match end {
@@ -130,48 +113,119 @@ impl Judge<'_> {
         }
     }
 
-    fn breaches(&self, invariant: &Invariant, meant: &Meant<'_>, outcome: &mut Outcome) -> Vec<Breach> {
+    fn breaches(&self, invariant: &Invariant, meant: &mut Meant<'_>, outcome: &mut Outcome) -> Vec<Breach> {
         let mut breaches = Vec::new();
-        let mut asked_anything = false;
-        for sender in &meant.from {
-            for receiver in meant.to.iter().filter(|receiver| receiver.1 != sender.1) {
-                let ways: Vec<&Way> =
-                    self.reach().ways(sender.1, receiver.1).iter().filter(|way| counts(invariant, way)).collect();
-                for (service, ports) in &invariant.services {
-                    let asked = meant.asked(sender.1, receiver.1, *service, ports);
-                    if asked.is_empty() {
-                        continue;
+        let (mut asked_anything, mut found_way) = (false, false);
+        let mut exercised = BTreeSet::new();
+        let Meant { from, to, except } = meant;
+        let told = |ways: &[&Way], ports: &PortSet| match invariant.expect {
+            Decision::Deny => self.opened(ways, ports),
+            Decision::Allow => self.closed(ways, ports),
+        };
+        for (sender, receiver) in pairs(from, to) {
+            let all_ways = self.reach().ways(sender.1, receiver.1);
+            let ways: Vec<&Way> = all_ways.iter().filter(|way| counts(invariant, way)).collect();
+            for (service, ports) in &invariant.services {
+                let ways: Vec<&Way> = ways.iter().copied().filter(|way| way.service == *service).collect();
+                let mut asked = ports.clone();
+                for excepted in except.iter_mut() {
+                    let left_out = excepted.of(sender.1, receiver.1, *service).intersection(ports);
+                    asked = asked.difference(&left_out);
+                    if !left_out.is_empty() && excepted.used != Use::Needed {
+                        let is_needed = !told(&ways, &left_out).is_empty();
+                        excepted.used = if is_needed { Use::Needed } else { Use::Idle };
                     }
-                    asked_anything = true;
-                    let ways = ways.iter().copied().filter(|way| way.service == *service);
-                    let told = match invariant.expect {
-                        Decision::Deny => self.opened(ways, &asked),
-                        Decision::Allow => self.closed(ways, &asked),
-                    };
-                    breaches.extend(told.into_iter().map(|(ports, reason)| Breach {
-                        text: format!("{} -> {} {reason}", sender.0, receiver.0),
-                        sender: sender.clone(),
-                        receiver: receiver.clone(),
-                        traffic: traffic(*service, &ports),
-                    }));
                 }
+                if asked.is_empty() {
+                    continue;
+                }
+                asked_anything = true;
+                found_way |= !ways.is_empty();
+                // Pairs that no rule can tell apart have the same ways, not only equal ones.
+                if exercised.insert((all_ways.as_ptr(), *service, asked.clone())) {
+                    self.exercise_ways(sender.1, receiver.1, &ways, &asked);
+                }
+                breaches.extend(told(&ways, &asked).into_iter().map(|(ports, reason)| Breach {
+                    text: format!("{} -> {} {reason}", sender.0, receiver.0),
+                    sender: sender.clone(),
+                    receiver: receiver.clone(),
+                    traffic: traffic(*service, &ports),
+                }));
             }
         }
         if !asked_anything {
-            let mut pairs =
-                meant.from.iter().flat_map(|sender| meant.to.iter().map(move |receiver| (sender, receiver)));
-            let reason = if pairs.any(|(sender, receiver)| sender.1 != receiver.1) {
-                "exceptions leave nothing of it"
-            } else {
-                "there is no pair of two different ends"
+            let reason = match pairs(from, to).next() {
+                Some(_) => "exceptions leave nothing of it",
+                None => "there is no pair of two different ends",
             };
             outcome.failures.push(format!("asks about nothing: {reason}"));
+        } else if !found_way && invariant.expect == Decision::Deny {
+            match self.pointless(invariant, from, to) {
+                Some(reason) => outcome.failures.push(reason),
+                None => outcome
+                    .notes
+                    .push("no policy is asked: there is no way between these ends, whatever policy says".to_owned()),
+            }
         }
         breaches
     }
 
+    /// Takes the rules that match anything of what is asked about for exercised.
+    fn exercise_ways(&self, sender: Party, receiver: Party, ways: &[&Way], asked: &PortSet) {
+        let (from, to) = (self.end(sender), self.end(receiver));
+        for way in ways {
+            let ports = way.parts.iter().fold(PortSet::empty(), |all, part| all.union(&part.ports)).intersection(asked);
+            if ports.is_empty() {
+                continue;
+            }
+            let sent = traffic(way.service, &ports);
+            let paths =
+                self.finder.paths(&from, &to, sent, &[way.family]).map(|paths| paths.judged).unwrap_or_default();
+            let found = paths.into_iter().filter_map(|path| self.way(path, sent));
+            for found in found.filter(|found| found.via == via(&way.via) && found.closed_by_docker.is_none()) {
+                // `docker-proxy` holds another port than the container's, and there is only one.
+                if found.via == Via::Proxy || way.service == Service::Ping {
+                    self.exercise(&found.verdict, Exercise::Invariant);
+                    continue;
+                }
+                for share in evaluate_ports(&self.compiled.ruleset, &found.path.packet, ports.clone()) {
+                    self.exercise(&share.verdict, Exercise::Invariant);
+                }
+            }
+        }
+    }
+
+    /// Why nothing could ever come through; `None` where a change of networks or of published ports can open a way.
+    fn pointless(&self, invariant: &Invariant, from: &[(String, Party)], to: &[(String, Party)]) -> Option<String> {
+        let can_go = |(sender, receiver): (&(String, Party), &(String, Party))| {
+            let (sender, receiver) = (sender.1, receiver.1);
+            let to_container = matches!(receiver, Party::Container(_));
+            match invariant.via {
+                None => true,
+                Some(Via::Direct) => !matches!(sender, Party::Outside(_)),
+                Some(Via::Published) => matches!(sender, Party::Outside(_)) && to_container,
+                Some(Via::Proxy) => sender != Party::Host && to_container,
+            }
+        };
+        if let Some(via) = invariant.via.filter(|_| !pairs(from, to).any(can_go)) {
+            return Some(format!("asks about nothing: no way between these ends goes {}", word(via)));
+        }
+        let mut reason = None;
+        for (sender, receiver) in pairs(from, to) {
+            let (sender, receiver) = (self.end(sender.1), self.end(receiver.1));
+            match self.finder.paths(&sender, &receiver, Traffic::EchoRequest, &invariant.families) {
+                Err(error @ Error::NoContainer) => reason = Some(format!("cannot be judged: {error}")),
+                Err(error @ Error::NoCommonFamily) if invariant.families.len() < Family::ALL.len() => {
+                    reason = Some(format!("asks about nothing: {error}"));
+                }
+                _ => return None,
+            }
+        }
+        reason
+    }
+
     /// What is open of what is asked about, by way and rules.
-    fn opened<'w>(&self, ways: impl Iterator<Item = &'w Way>, asked: &PortSet) -> Vec<(PortSet, String)> {
+    fn opened(&self, ways: &[&Way], asked: &PortSet) -> Vec<(PortSet, String)> {
         let mut told = Vec::new();
         for way in ways {
             for part in way.parts.iter().filter(|part| part.decision == Decision::Allow) {
@@ -187,8 +241,7 @@ impl Judge<'_> {
     }
 
     /// What no way opens of what is asked about.
-    fn closed<'w>(&self, ways: impl Iterator<Item = &'w Way>, asked: &PortSet) -> Vec<(PortSet, String)> {
-        let ways: Vec<&Way> = ways.collect();
+    fn closed(&self, ways: &[&Way], asked: &PortSet) -> Vec<(PortSet, String)> {
         let open = ways.iter().fold(PortSet::empty(), |open, way| open.union(&way.open()));
         let missing = asked.difference(&open);
         let (Some(first), Some(service)) = (missing.first(), ways.first().map(|way| way.service)) else {
@@ -214,38 +267,35 @@ impl Judge<'_> {
         }
     }
 
-    fn evidence(&self, invariant: &Invariant, breach: &Breach) -> Evidence {
-        let end = |party| match party {
+    fn end(&self, party: Party) -> End {
+        match party {
             Party::Container(index) => {
                 End::Container { container: self.reach().containers()[index].id.clone(), network: None }
             }
             Party::Host => End::Host(None),
             Party::Outside(index) => End::Address(self.reach().outside()[index].first),
-        };
+        }
+    }
+
+    fn evidence(&self, invariant: &Invariant, breach: &Breach) -> Evidence {
         Evidence {
             from: breach.sender.0.clone(),
             to: breach.receiver.0.clone(),
-            sender: end(breach.sender.1),
-            receiver: end(breach.receiver.1),
+            sender: self.end(breach.sender.1),
+            receiver: self.end(breach.receiver.1),
             traffic: breach.traffic,
             families: invariant.families.clone(),
         }
     }
 }
 
-impl Meant<'_> {
-    /// What is asked about of a pair: without its exceptions.
-    fn asked(&self, sender: Party, receiver: Party, service: Service, ports: &PortSet) -> PortSet {
-        let mut asked = ports.clone();
-        for (exception, from, to) in &self.except {
-            let applies = |parties: &Option<Vec<Party>>, party| parties.as_ref().is_none_or(|all| all.contains(&party));
-            if applies(from, sender) && applies(to, receiver) {
-                let excluded = exception.services.iter().filter(|(other, _)| *other == service);
-                asked = excluded.fold(asked, |asked, (_, ports)| asked.difference(ports));
-            }
-        }
-        asked
-    }
+/// All pairs of two different parties.
+fn pairs<'p>(
+    from: &'p [(String, Party)],
+    to: &'p [(String, Party)],
+) -> impl Iterator<Item = (&'p (String, Party), &'p (String, Party))> {
+    let all = from.iter().flat_map(move |sender| to.iter().map(move |receiver| (sender, receiver)));
+    all.filter(|(sender, receiver)| sender.1 != receiver.1)
 }
 
 fn counts(invariant: &Invariant, way: &Way) -> bool {

@@ -5,12 +5,12 @@
 //! alone would have allowed what Docker closes is a note, because it opens when somebody publishes a port.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
-use crate::net::Family;
+use crate::net::{Cidr, Family};
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
 use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
@@ -18,7 +18,8 @@ use crate::ruleset::Action;
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::{Decision, Hit, Verdict, evaluate};
 
-use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends};
+use super::coverage::Exercise;
+use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends, exception};
 
 /// Failures of one expectation that are told in full.
 const TOLD: usize = 5;
@@ -28,18 +29,20 @@ pub struct Judge<'a> {
     pub(super) inventory: &'a Inventory,
     policies: &'a PolicySet,
     pub(super) compiled: &'a Compiled,
-    finder: Finder<'a>,
+    pub(super) finder: Finder<'a>,
     reach: OnceCell<Reach<'a>>,
+    /// What divides the outside beyond what rules do.
+    boundaries: BTreeSet<Cidr>,
     coverage: RefCell<Coverage>,
 }
 
 /// A way of a connection.
-struct Way<'a> {
-    path: Path<'a>,
-    via: Via,
-    verdict: Verdict,
+pub(super) struct Way<'a> {
+    pub(super) path: Path<'a>,
+    pub(super) via: Via,
+    pub(super) verdict: Verdict,
     /// Why Docker's own rules close it, where they do.
-    closed_by_docker: Option<String>,
+    pub(super) closed_by_docker: Option<String>,
 }
 
 impl Way<'_> {
@@ -73,23 +76,28 @@ impl Pair<'_> {
 impl<'a> Judge<'a> {
     /// A judge of what `compiled`, made of `policies` and `inventory`, does.
     pub fn new(inventory: &'a Inventory, policies: &'a PolicySet, compiled: &'a Compiled) -> Judge<'a> {
-        let coverage = RefCell::default();
-        Judge { inventory, policies, compiled, finder: Finder::new(inventory), reach: OnceCell::new(), coverage }
+        let finder = Finder::new(inventory);
+        let (reach, boundaries, coverage) = (OnceCell::new(), BTreeSet::new(), RefCell::default());
+        Judge { inventory, policies, compiled, finder, reach, boundaries, coverage }
     }
 
-    /// The outcomes of a test, in the order of the file. What its cases exercise is added to `coverage`.
-    pub fn run(&self, test: &PolicyTest, coverage: &mut Coverage) -> Vec<Outcome> {
+    /// The outcomes of a test, in the order of the file. What it exercises is added to `coverage`.
+    pub fn run(&mut self, test: &PolicyTest, coverage: &mut Coverage) -> Vec<Outcome> {
+        let boundaries = exception::boundaries(test);
+        if boundaries != self.boundaries {
+            (self.boundaries, self.reach) = (boundaries, OnceCell::new());
+        }
         coverage.add(self.policies);
         self.coverage.replace(std::mem::take(coverage));
         let mut outcomes: Vec<Outcome> = test.cases.iter().map(|case| self.case(case)).collect();
-        *coverage = self.coverage.take();
         outcomes.extend(test.invariants.iter().map(|invariant| self.invariant(invariant)));
+        *coverage = self.coverage.take();
         outcomes.sort_by(|a, b| a.location.cmp(&b.location));
         outcomes
     }
 
     pub(super) fn reach(&self) -> &Reach<'a> {
-        self.reach.get_or_init(|| Reach::new(self.inventory, self.compiled, &BTreeSet::new()))
+        self.reach.get_or_init(|| Reach::new(self.inventory, self.compiled, &self.boundaries))
     }
 
     pub(super) fn everybody(&self, ends: &Ends) -> Result<Vec<(String, End)>, String> {
@@ -155,7 +163,10 @@ impl<'a> Judge<'a> {
                     Err(error) => return Err(format!("{} -> {} cannot be judged: {error}", sender.0, receiver.0)),
                 };
                 let counts = |way: &Way<'_>| case.via.is_none_or(|via| via == way.via);
-                let ways = ways.into_iter().filter(counts).collect();
+                let ways: Vec<Way<'_>> = ways.into_iter().filter(counts).collect();
+                for way in &ways {
+                    self.exercise(&way.verdict, Exercise::Case);
+                }
                 pairs.push(Pair { sender: sender.clone(), receiver: receiver.clone(), ways });
             }
         }
@@ -172,7 +183,7 @@ impl<'a> Judge<'a> {
     }
 
     /// A way as a connection of a client; `None` for one to a port of this host that is a container's.
-    fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
+    pub(super) fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
         let mut closed_by_docker = path.route.closed_by_docker().map(str::to_owned);
         let via = match (&path.route, traffic) {
             (Route::ThroughPublishedPort { .. }, _) => Via::Proxy,
@@ -208,12 +219,16 @@ impl<'a> Judge<'a> {
             _ => Via::Direct,
         };
         let verdict = evaluate(&self.compiled.ruleset, &path.packet);
-        self.coverage.borrow_mut().exercise(self.compiled, &verdict);
         Some(Way { path, via, verdict, closed_by_docker })
+    }
+
+    pub(super) fn exercise(&self, verdict: &Verdict, by: Exercise) {
+        self.coverage.borrow_mut().exercise(self.compiled, verdict, by);
     }
 
     fn judge(&self, case: &Case, pairs: &[Pair<'_>], outcome: &mut Outcome) {
         let (mut failures, mut evidence) = (Vec::new(), None);
+        let mut undenied: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for pair in pairs {
             let failure = if pair.is_open() == (case.expect == Decision::Allow) {
                 case.by.as_ref().and_then(|by| self.decided_otherwise(case.expect, by, pair))
@@ -234,9 +249,15 @@ impl<'a> Judge<'a> {
             let mut allowed = pair.ways.iter().filter(|way| way.verdict.decision == Decision::Allow);
             let reason = allowed.find_map(|way| way.closed_by_docker.as_deref());
             if let Some(reason) = reason.filter(|_| !pair.is_open() && case.expect == Decision::Deny) {
-                outcome.notes.push(format!("no policy denies {}: {reason}", pair.name()));
+                undenied.entry(reason).or_default().push(pair.name());
             }
         }
+        outcome.notes.extend(undenied.into_iter().map(|(reason, names)| match names.as_slice() {
+            [first, others @ ..] if !others.is_empty() => {
+                format!("no policy denies {first} and {} more: {reason}", others.len())
+            }
+            names => format!("no policy denies {}: {reason}", names.concat()),
+        }));
         outcome.failures.extend(shortened(failures));
         outcome.notes = shortened(std::mem::take(&mut outcome.notes));
         outcome.evidence = evidence;

@@ -97,6 +97,10 @@ impl Reader<'_> {
         self.diagnostics.push(self.document.finding(code, path, message));
     }
 
+    pub(super) fn is_faultless(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
     pub(super) fn push(&mut self, finding: Diagnostic) {
         self.diagnostics.push(finding);
     }
@@ -119,8 +123,15 @@ impl Reader<'_> {
         for (index, case) in cases.into_iter().flatten().enumerate() {
             read_cases.extend(self.case(&spec.key("cases").index(index), case));
         }
-        if let Some(matrix) = matrix {
-            read_cases.extend(matrix::cases(self, &spec.key("matrix"), &matrix));
+        let place = spec.key("matrix");
+        match matrix {
+            Some(wire::Matrices::One(matrix)) => read_cases.extend(matrix::cases(self, &place, &matrix)),
+            Some(wire::Matrices::Several(matrices)) => {
+                for (index, matrix) in matrices.iter().enumerate() {
+                    read_cases.extend(matrix::cases(self, &place.index(index), matrix));
+                }
+            }
+            None => {}
         }
         let mut read_invariants = Vec::new();
         for (index, invariant) in invariants.into_iter().flatten().enumerate() {
@@ -225,7 +236,7 @@ impl Reader<'_> {
         let to = self.end(&path.key("to"), &case.to);
         let by = case.by.map(|text| self.by(&path.key("by"), &text));
         let (traffic, from, to) = (traffic?, from?, to?);
-        let name = case.name.unwrap_or_else(|| title(&from, &to, traffic));
+        let name = not_blank(case.name).unwrap_or_else(|| title(&from, &to, traffic));
         Some(Case {
             name,
             location: self.document.locate(path),
@@ -273,24 +284,21 @@ impl Reader<'_> {
     fn invariant(&mut self, path: &FieldPath, invariant: wire::Invariant) -> Option<Invariant> {
         let from = self.end(&path.key("from"), &invariant.from);
         let to = self.end(&path.key("to"), &invariant.to);
-        for (field, end) in [("from", &from), ("to", &to)] {
-            if let Some(Ends::Named(text)) = end.as_ref().filter(|end| is_attachment(end)) {
-                let message =
-                    format!("an invariant is about whole containers, and `{text}` is one network of a container");
-                self.report(&codes::TEST_END, &path.key(field), message);
-            }
-        }
+        self.refuse_attachments(path, [("from", from.as_ref()), ("to", to.as_ref())]);
         let services = self.services(path, invariant.protocol, invariant.ports);
         let mut except = Vec::new();
         for (index, exception) in invariant.except.into_iter().flatten().enumerate() {
             let path = path.key("except").index(index);
             let from = exception.from.map(|end| self.end(&path.key("from"), &end));
             let to = exception.to.map(|end| self.end(&path.key("to"), &end));
+            let (from, to) = (from.flatten(), to.flatten());
+            self.refuse_attachments(&path, [("from", from.as_ref()), ("to", to.as_ref())]);
             let services = self.services(&path, exception.protocol, exception.ports);
-            except.push(Exception { from: from.flatten(), to: to.flatten(), services });
+            let location = self.document.locate(&path);
+            except.push(Exception { location, from, to, services });
         }
         let (from, to) = (from?, to?);
-        let name = invariant.name.unwrap_or_else(|| format!("{} -> {}", in_words(&from), in_words(&to)));
+        let name = not_blank(invariant.name).unwrap_or_else(|| format!("{} -> {}", in_words(&from), in_words(&to)));
         Some(Invariant {
             name,
             location: self.document.locate(path),
@@ -302,6 +310,16 @@ impl Reader<'_> {
             expect: decision(invariant.expect),
             except,
         })
+    }
+
+    fn refuse_attachments(&mut self, path: &FieldPath, ends: [(&str, Option<&Ends>); 2]) {
+        for (field, end) in ends {
+            if let Some(Ends::Named(text)) = end.filter(|end| is_attachment(end)) {
+                let message =
+                    format!("an invariant is about whole containers, and `{text}` is one network of a container");
+                self.report(&codes::TEST_END, &path.key(field), message);
+            }
+        }
     }
 
     fn services(
@@ -338,6 +356,10 @@ impl Reader<'_> {
         let asked = Service::ALL.into_iter().filter(is_asked);
         asked.map(|service| (service, stated.clone().unwrap_or_else(PortSet::all))).collect()
     }
+}
+
+fn not_blank(name: Option<String>) -> Option<String> {
+    name.filter(|name| !name.trim().is_empty())
 }
 
 /// The name of a case that has none.

@@ -1,14 +1,5 @@
 //! `test`: what policies are expected to do, in every form, and what is told when they do not.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::*;
 
 /// What holds in the shop, in every form that there is.
@@ -43,7 +34,7 @@ spec:
     - {from: outside, to: api, expect: Deny}
 ";
 
-fn shop_with(tests: &str) -> Files {
+pub(super) fn shop_with(tests: &str) -> Files {
     let files = Files::shop();
     fs::write(files.path().join("tests.yaml"), tests).unwrap();
     files
@@ -55,7 +46,7 @@ fn spec(lines: &str) -> String {
     format!("{head}  world: {{inventory: inventory.yaml}}\n  policies: [policies]\n{lines}")
 }
 
-fn one_case(case: &str) -> String {
+pub(super) fn one_case(case: &str) -> String {
     spec(&format!("  cases:\n    - {case}\n"))
 }
 
@@ -68,6 +59,34 @@ fn every_form_of_expectation_can_be_met() {
     assert!(answer.stdout.ends_with("13 passed\n"), "{answer:?}");
     // Among policies and other files it is found as well.
     assert_eq!(shop_with(TESTS).run(&["test", "."]).stdout, answer.stdout);
+}
+
+#[test]
+fn a_matrix_is_about_several_ports_and_there_are_several() {
+    let matrices = "  matrix:
+    - ports: [80/tcp, 53/UDP]
+      table: |
+        from/to api
+        web     yes
+        batch   no
+    - port: ping
+      ipVersion: 6
+      table: |
+        from/to api
+        web     no
+";
+    let answer = shop_with(&spec(matrices)).run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for line in [
+        "ok    web -> api, TCP 80\n",
+        "ok    web -> api, UDP 53\n",
+        "ok    batch -> api, TCP 80\n",
+        "ok    batch -> api, UDP 53\n",
+        "FAIL  web -> api, ping (tests.yaml:17:9)\n",
+        "1 failed, 4 passed\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line}{}", answer.stdout);
+    }
 }
 
 #[test]
@@ -107,6 +126,14 @@ fn every_wrong_expectation_is_told_by_its_reason() {
         (
             "{from: {selector: app == 'none'}, to: api, port: 80, expect: Deny}",
             "asks about nothing: no endpoint matches",
+        ),
+        (
+            "{from: web, to: 172.30.0.77, port: 80, expect: Deny}",
+            "no container has 172.30.0.77, which is of network front",
+        ),
+        (
+            "{from: 172.30.0.77, to: web, port: 80, expect: Deny}",
+            "no container has 172.30.0.77, which is of network front",
         ),
         ("{from: web, to: web, port: 80, expect: Deny}", "asks about nothing: both ends are the container web"),
         (
@@ -154,6 +181,96 @@ fn an_invariant_names_pair_ports_and_rule() {
 }
 
 #[test]
+fn an_exception_that_is_idle_is_told_in_every_form() {
+    let invariant = |except: &str| {
+        let line =
+            format!("{{from: {{selector: has(app)}}, to: api, expect: Deny, except: [{{from: web}}, {except}]}}");
+        shop_with(&spec(&format!("  invariants:\n    - {line}\n")))
+    };
+    for (except, told) in [
+        ("{from: batsh}", "fits nothing that is asked about: `batsh` is no container here"),
+        ("{from: {selector: app == 'gone'}}", "fits nothing that is asked about: `app == 'gone'` asks about nothing"),
+        ("{from: web, to: batch}", "fits nothing that is asked about"),
+        ("{from: camera}", "fits nothing that is asked about"),
+        ("{from: batch, protocol: TCP}", "is not needed: nothing that it leaves out is open"),
+        ("{from: batch, protocol: UDP, ports: [53]}", "is not needed: nothing that it leaves out is open"),
+    ] {
+        let files = invariant(except);
+        let told = format!("the exception at tests.yaml:8:81 {told}");
+        for form in ["human", "json", "junit", "tap"] {
+            let answer = files.run(&["test", "tests.yaml", "-o", form]);
+            assert_eq!(answer.code, Some(0), "{except}: {answer:?}");
+            assert!(answer.stdout.contains(&told), "{except}, {form}: {}", answer.stdout);
+            assert_eq!(answer.stdout.matches("the exception at").count(), 1, "{except}, {form}: {}", answer.stdout);
+        }
+    }
+    let needed = invariant("{from: web, protocol: TCP, ports: [80]}").run(&["test", "tests.yaml"]);
+    assert_eq!((needed.code, needed.stdout.as_str()), (Some(0), "ok    has(app) -> api\n1 passed\n"));
+    let junit = invariant("{from: batch, protocol: TCP}").run(&["test", "tests.yaml", "-o", "junit"]).stdout;
+    assert!(junit.contains("line=\"8\" time=\"0\">\n      <system-out>note: the exception at"), "{junit}");
+    let tap = invariant("{from: batch, protocol: TCP}").run(&["test", "tests.yaml", "-o", "tap"]).stdout;
+    assert!(tap.contains("ok 1 - has(app) -> api\n  ---\n  notes:\n    - \"the exception at"), "{tap}");
+}
+
+#[test]
+fn an_exception_leaves_out_no_more_than_is_written() {
+    // Every address of the block is the same to the policy, and one of them is excepted.
+    let open = "\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  selector: app == 'api'
+  ingress:
+    - {action: Allow, source: {nets: [203.0.113.0/24]}}
+";
+    let excepted = |net: &str| {
+        let tests = spec(&format!("  invariants:\n    - {{from: outside, to: api, expect: Deny, except: [{net}]}}\n"));
+        let files = shop_with(&tests);
+        fs::write(files.path().join("policies/web.yaml"), open).unwrap();
+        files.run(&["test", "tests.yaml"])
+    };
+    let one = excepted("{from: 203.0.113.9}");
+    assert_eq!(one.code, Some(1), "{one:?}");
+    assert!(one.stdout.contains("203.0.113.10 -> api is open"), "{}", one.stdout);
+    assert!(!one.stdout.contains("203.0.113.9 -> api is open"), "{}", one.stdout);
+    assert_eq!(excepted("{from: outside}").code, Some(1));
+
+    // The container is on two networks.
+    let part = shop_with(&spec(
+        "  invariants:\n    - {from: web, to: {selector: has(app)}, expect: Deny, except: [{to: 172.30.0.2}]}\n",
+    ));
+    let part = part.run(&["test", "tests.yaml"]);
+    assert!(
+        part.code == Some(1) && part.stdout.contains("is about one network of the container of 172.30.0.2"),
+        "{part:?}"
+    );
+}
+
+#[test]
+fn an_invariant_about_what_cannot_be_fails() {
+    for (invariant, told) in [
+        ("from: outside, to: host", "cannot be judged: neither end is on a Docker network"),
+        ("from: outside, to: outside", "cannot be judged: neither end is on a Docker network"),
+        ("from: web, to: batch, via: published", "no way between these ends goes through a published port"),
+        ("from: outside, to: batch, via: direct", "no way between these ends goes directly"),
+        ("from: host, to: api, via: proxy", "no way between these ends goes through `docker-proxy`"),
+        ("from: web, to: 172.30.0.77", "asks about nothing: no container has 172.30.0.77, which is of network front"),
+    ] {
+        let files = shop_with(&spec(&format!("  invariants:\n    - {{{invariant}, expect: Deny}}\n")));
+        let answer = files.run(&["test", "tests.yaml"]);
+        assert!(answer.code == Some(1) && answer.stdout.contains(told), "{invariant}: {answer:?}");
+    }
+    let files = shop_with(&spec("  invariants:\n    - {from: outside, to: batch, expect: Deny}\n"));
+    let answer = files.run(&["test", "tests.yaml"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(
+        answer.stdout.contains("note: no policy is asked: there is no way between these ends, whatever policy says"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn machines_are_told_the_same() {
     let wrong = TESTS.replace("batch   yes no ", "batch   yes yes");
     let json = shop_with(&wrong).run(&["test", "tests.yaml", "-o", "json", "--coverage"]);
@@ -169,7 +286,7 @@ fn machines_are_told_the_same() {
     assert!(junit.contains("<testsuites name=\"dockgate test\" tests=\"13\" failures=\"1\""), "{junit}");
     assert!(
         junit.contains(
-            "<testcase name=\"batch -&gt; api, TCP 8080\" classname=\"tests.yaml\" file=\"tests.yaml\" line=\"21\""
+            "<testcase name=\"batch -&gt; api, TCP 8080 at 21:7\" classname=\"tests.yaml\" file=\"tests.yaml\" line=\"21\""
         ),
         "{junit}"
     );
@@ -192,9 +309,35 @@ fn coverage_names_the_rules_that_no_case_exercises() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let told = "1 passed; 1 of 2 rules exercised (50 %)\n  not exercised: shop/allow-web-to-api egress[0] (policies/web.yaml:13:7)\n";
     assert!(answer.stdout.ends_with(told), "{}", answer.stdout);
-    let invariant = spec("  invariants:\n    - {from: batch, to: api, expect: Deny}\n");
-    let answer = shop_with(&invariant).run(&["test", "tests.yaml", "--coverage"]);
-    assert!(answer.stdout.contains("0 of 2 rules exercised (0 %)"), "{}", answer.stdout);
+    // A packet that does not go the way in question exercises nothing.
+    let other = one_case("{from: 203.0.113.9, to: api, port: 8080, via: proxy, expect: Allow}");
+    let answer = shop_with(&other).run(&["test", "tests.yaml", "--coverage"]);
+    assert!(answer.stdout.contains("; 0 of 2 rules exercised (0 %)\n"), "{}", answer.stdout);
+}
+
+#[test]
+fn coverage_tells_what_invariants_alone_exercise() {
+    let tests = |cases: &str, invariant: &str| spec(&format!("{cases}  invariants:\n    - {invariant}\n"));
+    let run = |text: &str, form: &str| shop_with(text).run(&["test", "tests.yaml", "--coverage", "-o", form]);
+    // The end of a tier is no rule.
+    let nothing = run(&tests("", "{from: batch, to: api, expect: Deny}"), "human");
+    assert!(nothing.stdout.contains("; 0 of 2 rules exercised (0 %)\n"), "{}", nothing.stdout);
+    let egress = tests("", "{from: api, to: {selector: has(app)}, expect: Deny}");
+    let told = "1 passed; 1 of 2 rules exercised (50 %), 1 by invariants alone\n  \
+                not exercised: shop/allow-web-to-api ingress[0] (policies/web.yaml:9:7)\n  \
+                exercised by invariants alone: shop/allow-web-to-api egress[0] (policies/web.yaml:13:7)\n";
+    assert!(run(&egress, "human").stdout.ends_with(told), "{}", run(&egress, "human").stdout);
+    let coverage = &run(&egress, "json").json()["coverage"];
+    assert_eq!((&coverage["exercised"], &coverage["percent"]), (&1.into(), &50.into()));
+    assert_eq!(coverage["only_by_invariants"][0]["direction"], "egress");
+    assert_eq!(coverage["missed"][0]["direction"], "ingress");
+    // A case comes before, and what is excepted is not asked about.
+    let case = "  cases: [{from: api, to: web, port: 1, expect: Deny}]\n";
+    let both = run(&tests(case, "{from: api, to: {selector: has(app)}, expect: Deny}"), "human");
+    assert!(both.stdout.contains("; 1 of 2 rules exercised (50 %)\n"), "{}", both.stdout);
+    let excepted =
+        run(&tests("", "{from: {selector: has(app)}, to: api, expect: Deny, except: [{from: web}]}"), "human");
+    assert!(excepted.stdout.contains("; 0 of 2 rules exercised (0 %)\n"), "{}", excepted.stdout);
 }
 
 #[test]
@@ -276,11 +419,37 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
         ("nothing", spec("  cases: []\n"), vec!["DG3082"]),
         ("a cell", TESTS.replace("yes    .", "yea    ."), vec!["DG3083", "tests.yaml:20:7", "`yea` is not one of"]),
         ("a row", TESTS.replace("yes    .", "yes"), vec!["DG3083", "tests.yaml:20:7", "2 cells under 3 columns"]),
+        ("two columns", TESTS.replace("from/to web api", "from/to api api"), vec!["DG3083", "two columns `api`"]),
+        ("two rows", TESTS.replace("batch   yes", "webs    yes"), vec!["DG3083", "tests.yaml:21:7", "two rows `webs`"]),
+        (
+            "no cell",
+            TESTS.replace("-  yes    .", "-   -     .").replace("yes no     -", " .  -     -"),
+            vec!["DG3083", "tests.yaml:19:", "the table asks about nothing"],
+        ),
+        ("no line", TESTS.replace("table: |", "table: >"), vec!["DG3083", "`table: |`"]),
+        (
+            "both forms of a port",
+            TESTS.replace("port: 8080/tcp", "port: 8080/tcp\n    ports: [80/tcp]"),
+            vec!["DG3083", "not both"],
+        ),
+        ("no port of a matrix", TESTS.replace("    port: 8080/tcp\n", ""), vec!["DG2005", "or `ports` with a list"]),
+        ("no ports", TESTS.replace("port: 8080/tcp", "ports: []"), vec!["DG2005", "or `ports` with a list"]),
+        ("a port twice", TESTS.replace("port: 8080/tcp", "ports: [80/tcp, 80/TCP]"), vec!["DG2011", "twice"]),
+        (
+            "one of several matrices",
+            spec("  matrix:\n    - {port: 80/tcp, table: \"a b\", tabel: x}\n"),
+            vec!["DG2004", "tests.yaml:8:36", "did you mean `table`?", "spec.matrix[0].tabel"],
+        ),
         ("a matrix's port", TESTS.replace("8080/tcp", "http"), vec!["DG3013", "tests.yaml:17:"]),
         (
             "a network of a container",
             spec("  invariants:\n    - {from: api@back, to: web, expect: Deny}\n"),
             vec!["DG3080"],
+        ),
+        (
+            "a network of an excepted container",
+            spec("  invariants:\n    - {from: web, to: api, expect: Deny, except: [{to: api@back}]}\n"),
+            vec!["DG3080", "tests.yaml:8:59"],
         ),
         (
             "a kind",
@@ -300,7 +469,22 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
             one_case("{from: web, to: api, port: 1, expect: Allow}").replace("  policies: [policies]\n", ""),
             vec!["names no policies"],
         ),
-        ("no policy file", TESTS.replace("[policies]", "[gone]"), vec!["cannot read gone"]),
+        ("no policy file", TESTS.replace("[policies]", "[gone]"), vec!["the test at tests.yaml:1:1: cannot read gone"]),
+        (
+            "no policy",
+            TESTS.replace("[policies]", "[policies, inventory.yaml]"),
+            vec!["there is no policy in inventory.yaml", "relative to the file of the test"],
+        ),
+        (
+            "no Compose file",
+            TESTS.replace("{inventory: inventory.yaml}", "{compose: [gone.yaml]}"),
+            vec!["the test at tests.yaml:1:1: there is no file gone.yaml", "beside the file of the test"],
+        ),
+        (
+            "a protocol",
+            one_case("{from: web, to: api, protocol: tcp, port: 80, expect: Deny}"),
+            vec!["`tcp` is not one of `TCP`, `UDP`, `SCTP`, `ICMP`\n", "did you mean `TCP`?"],
+        ),
     ] {
         let answer = shop_with(&tests).run(&["test", "tests.yaml"]);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{name}: {answer:?}");
@@ -310,6 +494,70 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
     }
     let none = Files::shop().run(&["test", "policies"]);
     assert!(none.code == Some(2) && none.stderr.contains("there is no PolicyTest in policies"), "{none:?}");
+}
+
+#[test]
+fn paths_in_a_test_begin_beside_its_file() {
+    let files = Files::new(&[("a/policies/web.yaml", POLICY), ("a/inventory.yaml", INVENTORY), ("a/b/tests.yaml", "")]);
+    let tests = TESTS.replace("[policies]", "[../policies]").replace("inventory: inv", "inventory: ../inv");
+    fs::write(files.path().join("a/b/tests.yaml"), tests).unwrap();
+    let answer = files.run(&["test", "a"]);
+    assert!(answer.code == Some(0) && answer.stdout.ends_with("13 passed\n"), "{answer:?}");
+}
+
+#[test]
+fn a_report_takes_the_place_of_nothing_that_it_is_about() {
+    let files = shop_with(TESTS);
+    for input in ["tests.yaml", "./policies/web.yaml", "inventory.yaml"] {
+        let before = fs::read_to_string(files.path().join(input)).unwrap();
+        let answer = files.run(&["test", "tests.yaml", "--output", input]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{input}: {answer:?}");
+        assert!(answer.stderr.contains("is one of the files that the report is about"), "{input}: {answer:?}");
+        assert_eq!(fs::read_to_string(files.path().join(input)).unwrap(), before);
+    }
+    // A report of before is none of them.
+    for _ in 0..2 {
+        assert_eq!(files.run(&["test", ".", "-o", "json", "--output", "report.json"]).code, Some(0));
+    }
+}
+
+#[test]
+fn names_are_whatever_a_person_writes() {
+    let cases = "  cases:
+    - {name: same, from: web, to: api, port: 80, expect: Allow}
+    - {name: same, from: web, to: api, port: 81, expect: Allow}
+    - {name: '  ', from: web, to: api, port: 82, expect: Allow}
+    - {name: \"<a> & \\\"b\\\" # \\e[31m ]]> \\u0000\", from: web, to: api, port: 83, expect: Allow}
+";
+    let files = shop_with(&spec(cases));
+    let junit = files.run(&["test", "tests.yaml", "-o", "junit"]).stdout;
+    for name in
+        ["same", "same at 9:7", "web -&gt; api, TCP 82", "&lt;a&gt; &amp; &quot;b&quot; # \\u{1b}[31m ]]&gt; \\u{0}"]
+    {
+        assert!(junit.contains(&format!("<testcase name=\"{name}\"")), "{name}\n{junit}");
+    }
+    let tap = files.run(&["test", "tests.yaml", "-o", "tap"]).stdout;
+    assert!(tap.contains("\nok 4 - <a> & \"b\" \\# \\\\u{1b}[31m ]]> \\\\u{0}\n"), "{tap}");
+}
+
+#[test]
+fn an_ip_version_that_nobody_has_is_no_pass() {
+    let text = "\
+apiVersion: dockgate.io/v1alpha1
+kind: PolicyTest
+metadata: {}
+spec:
+  world:
+    inline:
+      networks: [{name: n, subnets: [10.0.0.0/24]}]
+      containers: [{name: a, networks: [n]}, {name: b, networks: [n]}]
+  policies: [policies]
+  cases: [{from: a, to: b, port: 80, ipVersion: 6, expect: Deny}]
+  invariants: [{from: a, to: b, ipVersion: 6, expect: Deny}]
+";
+    let answer = shop_with(text).run(&["test", "tests.yaml"]);
+    let told = "expected Deny: asks about nothing: the two ends have no address of the same family\n";
+    assert_eq!((answer.code, answer.stdout.matches(told).count()), (Some(1), 2), "{answer:?}");
 }
 
 #[test]
@@ -323,76 +571,6 @@ fn a_test_among_policies_is_no_policy_and_no_trouble() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let schema = files.run(&["schema", "policytest"]);
     assert_eq!(schema.json()["properties"]["kind"]["const"], "PolicyTest");
-}
-
-/// A command that goes on until it is told to end, and is killed with the test or after a minute: a test that waits for what
-/// never comes would hold up all others.
-struct Watching {
-    child: Arc<Mutex<Child>>,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Watching {
-    fn start(directory: &Path) -> Watching {
-        let mut child = command(&["test", "tests.yaml", "--watch"])
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let child = Arc::new(Mutex::new(child));
-        let watched = Arc::clone(&child);
-        thread::spawn(move || {
-            thread::sleep(Duration::from_mins(1));
-            watched.lock().unwrap().kill()
-        });
-        Watching { child, lines }
-    }
-
-    fn until(&mut self, wanted: &str) {
-        assert!(self.lines.by_ref().map(Result::unwrap).any(|line| line == wanted), "it ended without `{wanted}`");
-    }
-
-    /// The exit code after Ctrl-C.
-    fn interrupt(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.lock().unwrap().id().try_into().unwrap());
-        kill(pid, Signal::SIGINT).unwrap();
-        // The end of its output is its own, or that of the minute.
-        self.lines.by_ref().for_each(drop);
-        self.child.lock().unwrap().wait().unwrap().code()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-#[test]
-fn watching_judges_again_after_a_change() {
-    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
-    let mut watching = Watching::start(files.path());
-    watching.until("1 passed");
-    watching.until("waiting for a change; Ctrl-C ends");
-    fs::write(files.path().join("policies/web.yaml"), POLICY.replace("app == 'web'", "all()")).unwrap();
-    watching.until("1 failed, 0 passed");
-    watching.until("waiting for a change; Ctrl-C ends");
-    assert_eq!(watching.interrupt(), Some(1));
-}
-
-#[test]
-fn watching_ends_by_an_interrupt_that_comes_while_it_judges() {
-    let files = shop_with(&one_case("{from: batch, to: api, port: 80, expect: Deny}"));
-    let mut watching = Watching::start(files.path());
-    watching.until("waiting for a change; Ctrl-C ends");
-    fs::write(files.path().join("policies/web.yaml"), POLICY.replace("app == 'web'", "all()")).unwrap();
-    // The line before the one that says that it waits.
-    watching.until("1 failed, 0 passed");
-    assert_eq!(watching.interrupt(), Some(1));
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -205,13 +204,6 @@ impl Report {
         };
         let file = |file: &PathBuf| format!("{}: only the text differs, every resource means the same", file.display());
         self.resources.iter().map(resource).chain(self.rewritten.iter().map(file)).collect()
-    }
-
-    /// The report without colours.
-    pub(super) fn to_text(&self, format: Format) -> anyhow::Result<String> {
-        let mut plain = anstream::StripStream::new(Vec::new());
-        self.write(format, &mut plain)?;
-        String::from_utf8(plain.into_inner()).context("the report is not text")
     }
 
     /// Writes the report.

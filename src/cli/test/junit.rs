@@ -2,7 +2,7 @@
 //!
 //! Input: a report. Output: a suite for each file and a case for each expectation in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use crate::cli::validate::escaped_for_xml as escaped;
@@ -34,20 +34,32 @@ fn counts(tests: usize, failures: usize) -> String {
 fn suite(file: &str, entries: &[&Entry], output: &mut dyn Write) -> io::Result<()> {
     let failed = entries.iter().filter(|entry| !entry.outcome.is_met()).count();
     writeln!(output, "  <testsuite name=\"{file}\" {}>", counts(entries.len(), failed))?;
+    let mut known = BTreeSet::new();
     for entry in entries {
-        let (name, line) = (escaped(&entry.title()), entry.outcome.location.line);
+        // Pipelines take two cases of one name for one.
+        let mut title = entry.title();
+        if !known.insert(title.clone()) {
+            let location = &entry.outcome.location;
+            title = format!("{title} at {}:{}", location.line, location.column);
+        }
+        let (name, line) = (escaped(&title), entry.outcome.location.line);
         let case = format!("<testcase name=\"{name}\" classname=\"{file}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
-        let failures = entry.failures();
-        if failures.is_empty() {
+        let (failures, notes) = (entry.failures(), entry.notes());
+        if failures.is_empty() && notes.is_empty() {
             writeln!(output, "    {case}/>")?;
             continue;
         }
         writeln!(output, "    {case}>")?;
-        let place = escaped(&entry.place());
-        let lines = failures.iter().cloned().chain(entry.trace_lines()).map(|line| escaped(&line));
-        let text = lines.collect::<Vec<_>>().join("\n");
-        let summary = escaped(&failures[0]);
-        writeln!(output, "      <failure type=\"expectation\" message=\"{summary}\">{place}\n{text}</failure>")?;
+        if let Some(first) = failures.first() {
+            let (summary, place) = (escaped(first), escaped(&entry.place()));
+            let lines = failures.iter().cloned().chain(entry.trace_lines()).map(|line| escaped(&line));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            writeln!(output, "      <failure type=\"expectation\" message=\"{summary}\">{place}\n{text}</failure>")?;
+        }
+        if !notes.is_empty() {
+            let text = notes.iter().map(|note| format!("note: {}", escaped(note))).collect::<Vec<_>>().join("\n");
+            writeln!(output, "      <system-out>{text}</system-out>")?;
+        }
         writeln!(output, "    </testcase>")?;
     }
     writeln!(output, "  </testsuite>")

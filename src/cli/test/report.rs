@@ -6,7 +6,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,18 +27,6 @@ pub(super) enum Format {
     Junit,
     /// Test Anything Protocol, version 14
     Tap,
-}
-
-impl Format {
-    /// Its name on the command line.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Format::Human => "human",
-            Format::Json => "json",
-            Format::Junit => "junit",
-            Format::Tap => "tap",
-        }
-    }
 }
 
 /// How a connection is judged, as `explain` tells it.
@@ -80,6 +67,11 @@ impl Entry {
         failures.map(|failure| format!("{expected}: {}", printable(failure))).collect()
     }
 
+    /// What else is worth knowing, a line for each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.outcome.notes.iter().map(|note| printable(note).into_owned()).collect()
+    }
+
     /// The trace without colours, line by line.
     pub(super) fn trace_lines(&self) -> Vec<String> {
         let text = self.trace.as_ref().map_or("", |trace| trace.text.as_str());
@@ -91,7 +83,7 @@ impl Entry {
 pub(super) struct Report {
     /// The outcomes, by test and place.
     pub(super) entries: Vec<Entry>,
-    /// What cases have exercised, if that was asked for.
+    /// What was exercised, if that was asked for.
     pub(super) coverage: Option<Coverage>,
 }
 
@@ -130,12 +122,14 @@ struct CoverageAnswer<'a> {
     rules: usize,
     exercised: usize,
     percent: usize,
-    /// The rules that no case exercises.
-    missed: Vec<Missed<'a>>,
+    /// The rules that nothing exercises.
+    missed: Vec<RuleAnswer<'a>>,
+    /// Those of the exercised rules that invariants alone exercise.
+    only_by_invariants: Vec<RuleAnswer<'a>>,
 }
 
 #[derive(Serialize)]
-struct Missed<'a> {
+struct RuleAnswer<'a> {
     policy: String,
     kind: &'static str,
     direction: String,
@@ -169,13 +163,6 @@ impl Report {
         text
     }
 
-    /// The report without colours.
-    pub(super) fn to_text(&self, format: Format) -> anyhow::Result<String> {
-        let mut plain = anstream::StripStream::new(Vec::new());
-        self.write(format, &mut plain)?;
-        String::from_utf8(plain.into_inner()).context("the report is not text")
-    }
-
     /// Writes the report.
     pub(super) fn write(&self, format: Format, output: &mut dyn Write) -> anyhow::Result<()> {
         match format {
@@ -197,8 +184,8 @@ impl Report {
             for failure in entry.failures() {
                 writeln!(output, "      {failure}")?;
             }
-            for note in &entry.outcome.notes {
-                writeln!(output, "      {REMARK}note{REMARK:#}: {}", printable(note))?;
+            for note in entry.notes() {
+                writeln!(output, "      {REMARK}note{REMARK:#}: {note}")?;
             }
             if let Some(trace) = &entry.trace {
                 writeln!(output)?;
@@ -209,10 +196,13 @@ impl Report {
             }
         }
         writeln!(output, "{}", self.summary())?;
-        for missed in self.coverage.iter().flat_map(Coverage::missed) {
-            let CoveredRule { location, policy, direction, index } = missed;
-            let line = format!("not exercised: {policy} {direction}[{index}] ({location})");
-            writeln!(output, "  {}", printable(&line))?;
+        if let Some(coverage) = &self.coverage {
+            let missed = coverage.missed().map(|rule| ("not exercised", rule));
+            let barely = coverage.only_by_invariants().map(|rule| ("exercised by invariants alone", rule));
+            for (what, CoveredRule { location, policy, direction, index }) in missed.chain(barely) {
+                let line = format!("{what}: {policy} {direction}[{index}] ({location})");
+                writeln!(output, "  {}", printable(&line))?;
+            }
         }
         Ok(())
     }
@@ -233,16 +223,17 @@ impl Report {
             trace: trace.as_ref().map(|trace| &trace.answer),
         });
         let coverage = self.coverage.as_ref().map(|coverage| {
-            let missed: Vec<_> = coverage.missed().map(missed).collect();
+            let missed: Vec<_> = coverage.missed().map(rule).collect();
+            let only_by_invariants = coverage.only_by_invariants().map(rule).collect();
             let (rules, percent) = (coverage.total(), coverage.percent());
-            CoverageAnswer { rules, exercised: rules - missed.len(), percent, missed }
+            CoverageAnswer { rules, exercised: rules - missed.len(), percent, missed, only_by_invariants }
         });
         Answer { passed, failed, results: told.collect(), coverage }
     }
 }
 
-fn missed(rule: &CoveredRule) -> Missed<'_> {
-    Missed {
+fn rule(rule: &CoveredRule) -> RuleAnswer<'_> {
+    RuleAnswer {
         policy: rule.policy.to_string(),
         kind: rule.policy.kind.name(),
         direction: rule.direction.to_string(),
@@ -256,5 +247,10 @@ fn missed(rule: &CoveredRule) -> Missed<'_> {
 /// How much of the rules is exercised, in words.
 pub(super) fn covered(coverage: &Coverage) -> String {
     let exercised = coverage.total() - coverage.missed().count();
-    format!("{exercised} of {} exercised ({} %)", count(coverage.total(), "rule", "rules"), coverage.percent())
+    let total = count(coverage.total(), "rule", "rules");
+    let text = format!("{exercised} of {total} exercised ({} %)", coverage.percent());
+    match coverage.only_by_invariants().count() {
+        0 => text,
+        barely => format!("{text}, {barely} by invariants alone"),
+    }
 }

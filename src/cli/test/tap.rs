@@ -1,7 +1,7 @@
 //! Outcomes in the Test Anything Protocol, version 14.
 //!
-//! Input: a report. Output: a line for each outcome, and below one that is not as expected a YAML block that says why. Texts
-//! in it are written as JSON, which is YAML without any doubt.
+//! Input: a report. Output: a line for each outcome, and a YAML block below one that is not as expected or has notes. Texts in it
+//! are written as JSON, which is YAML without any doubt.
 
 use std::io::{self, Write};
 
@@ -12,24 +12,30 @@ pub(super) fn write(report: &Report, output: &mut dyn Write) -> io::Result<()> {
     for (number, entry) in (1..).zip(&report.entries) {
         let result = if entry.outcome.is_met() { "ok" } else { "not ok" };
         writeln!(output, "{result} {number} - {}", described(&entry.title()))?;
-        let failures = entry.failures();
-        if failures.is_empty() {
+        let (failures, notes) = (entry.failures(), entry.notes());
+        if failures.is_empty() && notes.is_empty() {
             continue;
         }
-        writeln!(output, "  ---\n  message: {}", quoted(&failures.join("; ")))?;
-        writeln!(output, "  at: {}", quoted(&entry.place()))?;
-        for (index, line) in entry.trace_lines().iter().enumerate() {
-            if index == 0 {
-                writeln!(output, "  trace:")?;
-            }
-            writeln!(output, "    - {}", quoted(line))?;
+        writeln!(output, "  ---")?;
+        if !failures.is_empty() {
+            writeln!(output, "  message: {}", quoted(&failures.join("; ")))?;
+            writeln!(output, "  at: {}", quoted(&entry.place()))?;
         }
+        list("notes", &notes, output)?;
+        list("trace", &entry.trace_lines(), output)?;
         writeln!(output, "  ...")?;
     }
     if let Some(coverage) = &report.coverage {
         writeln!(output, "# {}", covered(coverage))?;
     }
     Ok(())
+}
+
+fn list(key: &str, lines: &[String], output: &mut dyn Write) -> io::Result<()> {
+    if !lines.is_empty() {
+        writeln!(output, "  {key}:")?;
+    }
+    lines.iter().try_for_each(|line| writeln!(output, "    - {}", quoted(line)))
 }
 
 /// A description: `#` would begin a directive.

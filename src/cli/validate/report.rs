@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -34,20 +33,6 @@ pub(super) enum Format {
     Github,
     /// GitLab's Code Quality report
     Gitlab,
-}
-
-impl Format {
-    /// Its name on the command line.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Format::Human => "human",
-            Format::Json => "json",
-            Format::Sarif => "sarif",
-            Format::Junit => "junit",
-            Format::Github => "github",
-            Format::Gitlab => "gitlab",
-        }
-    }
 }
 
 /// What there is to report.
@@ -129,13 +114,6 @@ impl Report<'_> {
             }
         }
         text
-    }
-
-    /// The report without colours.
-    pub(super) fn to_text(&self, format: Format) -> anyhow::Result<String> {
-        let mut plain = anstream::StripStream::new(Vec::new());
-        self.write(format, &mut plain)?;
-        String::from_utf8(plain.into_inner()).context("the report is not text")
     }
 
     /// Writes the report.

@@ -110,7 +110,9 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
             found.ok_or_else(|| {
                 Failure {
                     message: format!("there is no file {}", path.display()),
-                    help: "a relative path begins in the current directory".to_owned(),
+                    help:
+                        "a relative path begins in the current directory, and one in a test beside the file of the test"
+                            .to_owned(),
                 }
                 .into()
             })
