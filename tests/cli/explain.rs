@@ -463,7 +463,10 @@ fn what_the_gate_refuses_is_told_with_the_address_and_what_to_do() {
         assert_eq!(answer.code, Some(1), "{answer:?}");
         let said = "  denied by dockgate's gate: 172.30.0.77 is an address on network front that no container is known to have\n";
         assert!(answer.stdout.contains(said) && !answer.stdout.contains("gate: address"), "{answer:?}");
-        assert!(answer.stdout.contains("  help: where policy is in force, nobody passes"), "{answer:?}");
+        assert!(
+            answer.stdout.contains("  help: where policy is in force, only addresses of known containers pass"),
+            "{answer:?}"
+        );
         let json = ask(&files, from, to, &["--port", "8080", "-o", "json"]).json();
         let path = &json["paths"][0];
         assert!(path["fixed"].as_str().unwrap().starts_with("gate: ") && path["gate"]["help"].is_string(), "{json:#}");

@@ -40,8 +40,9 @@ impl Refusal {
             network.map_or_else(|| "a Docker network".to_owned(), |network| format!("network {}", network.name));
         Refusal {
             reason: format!("{address} is an address on {place} that no container is known to have"),
-            help: "where policy is in force, nobody passes whom no policy can be asked about: ask about a container, or start \
-                   the one that is to have this address; `dockgate get endpoints` lists those that are known"
+            help: "where policy is in force, only addresses of known containers pass, since no policy could be asked about \
+                   another: ask about a container, or start the one that is to have this address; `dockgate get endpoints` \
+                   lists those that are known"
                 .to_owned(),
         }
     }
