@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
-use crate::inventory::{Endpoint, Inventory, Network, Unenforceable};
+use crate::inventory::{ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Family, InterfaceName, Protocol};
 use crate::ruleset::Hook;
 
@@ -37,6 +37,19 @@ pub enum Traffic {
     },
     /// An ICMP or ICMPv6 echo request, as the family has it.
     EchoRequest,
+}
+
+/// Protocol, source port, destination port, and ICMP type and code.
+type Header = (Protocol, Option<u16>, Option<u16>, Option<(u8, u8)>);
+
+impl Traffic {
+    /// What a packet of it says in a family.
+    fn in_family(self, family: Family) -> Header {
+        match self {
+            Traffic::Ports { protocol, source, destination } => (protocol, Some(source), Some(destination), None),
+            Traffic::EchoRequest => (family.icmp(), None, None, Some((echo_request(family), 0))),
+        }
+    }
 }
 
 /// How a flow goes.
@@ -141,6 +154,12 @@ impl Path<'_> {
     pub fn family(&self) -> Family {
         Family::of(self.packet.source)
     }
+
+    /// The first packet of other traffic that goes the same way.
+    pub fn packet_of(&self, traffic: Traffic) -> Packet {
+        let (protocol, source_port, destination_port, icmp) = traffic.in_family(self.family());
+        Packet { protocol, source_port, destination_port, icmp, ..self.packet.clone() }
+    }
 }
 
 /// All ways of a flow.
@@ -202,17 +221,39 @@ struct Point<'a> {
 pub struct Finder<'a> {
     inventory: &'a Inventory,
     endpoints: Vec<Endpoint<'a>>,
+    /// Where each container's are among them.
+    of_container: BTreeMap<&'a ContainerId, Vec<usize>>,
 }
 
 impl<'a> Finder<'a> {
     /// A finder for one inventory.
     pub fn new(inventory: &'a Inventory) -> Finder<'a> {
-        Finder { inventory, endpoints: inventory.endpoints() }
+        let endpoints = inventory.endpoints();
+        let mut of_container: BTreeMap<&ContainerId, Vec<usize>> = BTreeMap::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            of_container.entry(&endpoint.container.id).or_default().push(index);
+        }
+        Finder { inventory, endpoints, of_container }
     }
 
     /// The endpoints of the inventory, as [`Inventory::endpoints`] has them.
     pub fn endpoints(&self) -> &[Endpoint<'a>] {
         &self.endpoints
+    }
+
+    /// Those of one container, in the same order.
+    pub fn endpoints_of(&self, container: &ContainerId) -> impl Iterator<Item = &Endpoint<'a>> {
+        self.of_container.get(container).into_iter().flatten().map(|index| &self.endpoints[*index])
+    }
+
+    /// Those that an end means.
+    fn endpoints_at(&self, end: &End) -> Vec<&Endpoint<'a>> {
+        match end {
+            End::Container { container, .. } => {
+                self.endpoints_of(container).filter(|endpoint| end.includes(endpoint)).collect()
+            }
+            End::Address(_) | End::Host(_) => Vec::new(),
+        }
     }
 
     /// All ways of a flow, in the families asked for in which both ends have an address.
@@ -225,16 +266,19 @@ impl<'a> Finder<'a> {
             return Err(Error::Itself(name));
         }
         let mut judged = Vec::new();
+        let (sending, receiving) = (self.endpoints_at(from), self.endpoints_at(to));
         for &family in families {
-            let sources = points(inventory, &self.endpoints, from, family);
-            let destinations = points(inventory, &self.endpoints, to, family);
+            let sources = points(inventory, &sending, from, family);
+            let destinations = points(inventory, &receiving, to, family);
             let both = Ends { from, to, traffic, family };
             judged.extend(both.ways(&sources, &destinations));
-            judged.extend(both.through_published_ports(&self.endpoints, &sources));
+            judged.extend(both.through_published_ports(&receiving, &sources));
         }
-        let ends = self.endpoints.iter().filter(|endpoint| from.includes(endpoint) || to.includes(endpoint));
+        let ends = sending.into_iter().chain(receiving);
+        let mut ends: Vec<_> = ends.filter(|endpoint| endpoint.unenforceable.is_some()).collect();
+        ends.sort_by(|one, other| one.order().cmp(&other.order()));
         let out_of_reach: Vec<_> =
-            ends.filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?))).collect();
+            ends.into_iter().filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?))).collect();
         if !judged.is_empty() {
             return Ok(Paths { judged, out_of_reach });
         }
@@ -260,15 +304,15 @@ fn network_of(inventory: &Inventory, address: IpAddr) -> Option<(&Network, &Inte
     inventory.networks.values().filter(holds).find_map(|network| Some((network, network.bridge.as_ref()?)))
 }
 
-fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, family: Family) -> Vec<Point<'a>> {
+fn points<'a>(inventory: &'a Inventory, endpoints: &[&Endpoint<'a>], end: &End, family: Family) -> Vec<Point<'a>> {
     match end {
         End::Container { .. } => endpoints
             .iter()
-            .filter(|endpoint| end.includes(endpoint) && endpoint.unenforceable.is_none())
+            .filter(|endpoint| endpoint.unenforceable.is_none())
             .filter_map(|endpoint| {
                 let network = endpoint.network?;
                 let bridge = Some((network, network.bridge.as_ref()?));
-                Some(Point { endpoint: Some(endpoint.clone()), bridge, address: endpoint.address(family)? })
+                Some(Point { endpoint: Some((*endpoint).clone()), bridge, address: endpoint.address(family)? })
             })
             .collect(),
         End::Address(address) if Family::of(*address) == family => {
@@ -338,12 +382,9 @@ impl Ends<'_> {
     /// The ways through `docker-proxy`. Containers always take it when they use an address of the host; clients from
     /// outside take it where Docker has no DNAT: in a family that the container does not have, and in IPv6 on engines
     /// that leave ip6tables alone, which is their default up to version 26.
-    fn through_published_ports<'a>(&self, endpoints: &[Endpoint<'a>], sources: &[Point<'a>]) -> Vec<Path<'a>> {
+    fn through_published_ports<'a>(&self, endpoints: &[&Endpoint<'a>], sources: &[Point<'a>]) -> Vec<Path<'a>> {
         let Traffic::Ports { protocol, destination: wanted, .. } = self.traffic else { return vec![] };
-        let reached: Vec<_> = endpoints
-            .iter()
-            .filter(|endpoint| self.to.includes(endpoint) && endpoint.unenforceable.is_none())
-            .collect();
+        let reached: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none()).collect();
         // The published ports are the container's, so one of its endpoints stands for all.
         let Some(endpoint) = reached.first() else { return vec![] };
         let has_family = reached.iter().any(|endpoint| endpoint.address(self.family).is_some());
@@ -363,7 +404,7 @@ impl Ends<'_> {
                     None => Some(bound_to.unwrap_or(unspecified(self.family))),
                 };
                 let (true, Some(address)) = (proxied, address) else { continue };
-                let host = Point { endpoint: Some((*endpoint).clone()), bridge: None, address };
+                let host = Point { endpoint: Some((**endpoint).clone()), bridge: None, address };
                 let from = source.bridge.map(|(network, _)| network.name.clone());
                 let mut way = self.path(Hook::Input, Route::ThroughPublishedPort { from, port }, source, &host);
                 way.packet.destination_port = Some(port);
@@ -382,10 +423,7 @@ impl Ends<'_> {
 
     fn path<'a>(&self, hook: Hook, route: Route, source: &Point<'a>, destination: &Point<'a>) -> Path<'a> {
         let interface = |point: &Point<'a>| point.bridge.map(|(_, bridge)| bridge.clone());
-        let (protocol, source_port, destination_port, icmp) = match self.traffic {
-            Traffic::Ports { protocol, source, destination } => (protocol, Some(source), Some(destination), None),
-            Traffic::EchoRequest => (self.family.icmp(), None, None, Some((echo_request(self.family), 0))),
-        };
+        let (protocol, source_port, destination_port, icmp) = self.traffic.in_family(self.family);
         Path {
             packet: Packet {
                 hook,
