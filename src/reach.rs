@@ -16,7 +16,10 @@ pub mod table;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -106,7 +109,51 @@ pub struct Way {
     pub network: Option<String>,
     /// What becomes of it, by destination port: the container's own where it is published under another. For a ping one
     /// part of all ports.
-    pub parts: Vec<Part>,
+    pub parts: Parts,
+}
+
+/// Parts in the order of their ports. Most pairs have some in common with others, so that they are kept once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// A hash of them, the same for equal ones.
+    digest: u64,
+    parts: Arc<[Part]>,
+}
+
+impl Parts {
+    fn new(parts: Vec<Part>) -> Parts {
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Parts { digest: hasher.finish(), parts: parts.into() }
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Part> {
+        self.parts.iter()
+    }
+}
+
+impl Hash for Parts {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.digest);
+    }
+}
+
+impl Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        &self.parts
+    }
+}
+
+impl<'p> IntoIterator for &'p Parts {
+    type Item = &'p Part;
+    type IntoIter = std::slice::Iter<'p, Part>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// Ports that the same rules decide about.
@@ -142,7 +189,7 @@ pub struct Reach<'a> {
     /// The answer for the classes of both ends, as an index; see [`Class`].
     answer_of: BTreeMap<(Class, Class), usize>,
     /// The different answers. There are far fewer than pairs: what closes a container closes it to nearly everyone.
-    answers: Vec<Vec<Way>>,
+    answers: Vec<Arc<[Way]>>,
 }
 
 /// Parties that no rule can tell apart.
@@ -235,17 +282,18 @@ impl<'a> Reach<'a> {
 #[derive(Default)]
 struct Found {
     answer_of: BTreeMap<(Class, Class), usize>,
-    answers: Vec<Vec<Way>>,
-    numbers: HashMap<Vec<Way>, usize>,
+    answers: Vec<Arc<[Way]>>,
+    numbers: HashMap<Arc<[Way]>, usize>,
 }
 
 impl Found {
     fn insert(&mut self, pair: (Class, Class), ways: Vec<Way>) {
-        let number = if let Some(number) = self.numbers.get(&ways) {
+        let number = if let Some(number) = self.numbers.get(ways.as_slice()) {
             *number
         } else {
             let number = self.answers.len();
-            self.answers.push(ways.clone());
+            let ways: Arc<[Way]> = ways.into();
+            self.answers.push(Arc::clone(&ways));
             self.numbers.insert(ways, number);
             number
         };

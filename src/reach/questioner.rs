@@ -4,7 +4,7 @@
 //! is found once for each, because it takes part in as many pairs as there are others.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::verdict::path::{End, Finder, Path, Route, Traffic};
 use crate::verdict::ports::{Ends, Evaluator, Memberships, View};
 use crate::verdict::{Decision, Packet};
 
-use super::{CLIENT_PORT, Part, Service, Via, Way, is_bound_to, is_reached_from_outside};
+use super::{CLIENT_PORT, Part, Parts, Service, Via, Way, is_bound_to, is_reached_from_outside};
 
 /// Asks about two ends.
 pub(super) struct Questioner<'a> {
@@ -26,7 +26,12 @@ pub(super) struct Questioner<'a> {
     /// Ports of this host behind which there is a container.
     published: Vec<&'a PublishedPort>,
     views: RefCell<BTreeMap<(Side, IpAddr), Vec<Seen>>>,
+    /// Parts that were found before.
+    found: RefCell<HashMap<Vec<Divided<'a>>, Parts>>,
 }
+
+/// Ports, what becomes of them, and the comments of the rules that say so.
+type Divided<'a> = (PortSet, Decision, Vec<&'a str>);
 
 /// How rules see an address, by the interface of its packets.
 type Seen = (Option<InterfaceName>, Rc<View>);
@@ -45,6 +50,7 @@ impl<'a> Questioner<'a> {
             evaluator: Evaluator::new(&compiled.ruleset),
             published: containers.into_values().flat_map(|container| &container.published).collect(),
             views: RefCell::default(),
+            found: RefCell::default(),
         }
     }
 
@@ -116,7 +122,7 @@ impl<'a> Questioner<'a> {
                 _ => vec![(Via::Direct, PortSet::all())],
             };
             for (via, ports) in questions {
-                let parts = self.parts(&path.packet_of(traffic), ends, ports);
+                let parts = self.parts(self.divided(&path.packet_of(traffic), ends, ports));
                 if !parts.is_empty() {
                     let (family, network) = (path.family(), network_of(&path.route));
                     ways.push(Way { via, family, service, network, parts });
@@ -174,10 +180,11 @@ impl<'a> Questioner<'a> {
             let seen = [Side::Source, Side::Destination].map(|side| self.view(&path.packet, side));
             let ends = Ends { source: &seen[0], destination: &seen[1] };
             // It is judged by the port of the host, and told by the container's.
-            let mut parts = self.parts(&path.packet, ends, PortRange::single(host_port).into_iter().collect());
-            for part in &mut parts {
-                part.ports = [range].into_iter().collect();
+            let mut divided = self.divided(&path.packet, ends, PortRange::single(host_port).into_iter().collect());
+            for (ports, ..) in &mut divided {
+                *ports = [range].into_iter().collect();
             }
+            let parts = self.parts(divided);
             let (via, service) = (Via::Proxy { host_port }, Service::Ports(protocol));
             Some(Way { via, family: path.family(), service, network: network_of(&path.route), parts })
         };
@@ -185,25 +192,38 @@ impl<'a> Questioner<'a> {
     }
 
     /// Divides ports by what becomes of them and why, in their order.
-    fn parts(&self, packet: &Packet, ends: Ends<'_>, ports: PortSet) -> Vec<Part> {
-        let mut by_reason: BTreeMap<(bool, Vec<&str>), PortSet> = BTreeMap::new();
+    fn divided(&self, packet: &Packet, ends: Ends<'_>, ports: PortSet) -> Vec<Divided<'a>> {
+        let mut divided: Vec<Divided<'a>> = Vec::new();
         for share in self.evaluator.divide(packet, ends, ports) {
             let decided = share.trace.iter().filter(|rule| {
                 matches!(rule.action, Action::Return | Action::Drop | Action::Reject)
                     && self.compiled.origins.contains_key(&rule.comment)
             });
-            let rules = decided.map(|rule| rule.comment.as_str()).collect();
-            let so_far = by_reason.entry((share.decision == Decision::Allow, rules)).or_default();
-            *so_far = if so_far.is_empty() { share.ports } else { so_far.union(&share.ports) };
+            let rules: Vec<&str> = decided.map(|rule| rule.comment.as_str()).collect();
+            let same = |other: &&mut Divided<'a>| (other.1, &other.2) == (share.decision, &rules);
+            match divided.iter_mut().find(same) {
+                Some((so_far, ..)) => *so_far = so_far.union(&share.ports),
+                None => divided.push((share.ports, share.decision, rules)),
+            }
         }
-        let part_of = |((allowed, rules), ports): ((bool, Vec<&str>), PortSet)| Part {
-            ports,
-            decision: if allowed { Decision::Allow } else { Decision::Deny },
-            rules: rules.into_iter().map(str::to_owned).collect(),
-        };
-        let mut divided: Vec<Part> = by_reason.into_iter().map(part_of).collect();
         divided.sort();
         divided
+    }
+
+    /// The same in a form that lasts, once for all that are equal.
+    fn parts(&self, divided: Vec<Divided<'a>>) -> Parts {
+        let mut found = self.found.borrow_mut();
+        if let Some(parts) = found.get(&divided) {
+            return parts.clone();
+        }
+        let part = |(ports, decision, rules): &Divided<'a>| Part {
+            ports: ports.clone(),
+            decision: *decision,
+            rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
+        };
+        let parts = Parts::new(divided.iter().map(part).collect());
+        found.insert(divided, parts.clone());
+        parts
     }
 }
 
