@@ -13,6 +13,7 @@ pub mod file;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -283,7 +284,7 @@ fn parse_named_port(text: &str) -> Option<NamedPort> {
 }
 
 /// One container's attachment to one network, with everything that policy asks about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint<'a> {
     /// The container.
     pub container: &'a Container,
@@ -292,7 +293,7 @@ pub struct Endpoint<'a> {
     /// The attachment; `None` for a container without any.
     pub attachment: Option<&'a Attachment>,
     /// Labels as selectors see them: Docker's, Calico's convention, the implicit ones and the namespace's.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Why policy does not reach it, if so.
     pub unenforceable: Option<Unenforceable>,
 }
@@ -308,7 +309,7 @@ impl Endpoint<'_> {
     }
 
     /// What endpoints are sorted by; ids come last, for names that occur twice.
-    fn order(&self) -> (&str, Option<&str>, &ContainerId, Option<&NetworkId>) {
+    pub(crate) fn order(&self) -> (&str, Option<&str>, &ContainerId, Option<&NetworkId>) {
         let network = self.network;
         (&self.container.name, network.map(|n| n.name.as_str()), &self.container.id, network.map(|n| &n.id))
     }
@@ -368,12 +369,13 @@ impl Inventory {
                     container,
                     network: Some(network),
                     attachment: Some(attachment),
-                    labels,
+                    labels: Arc::new(labels),
                     unenforceable: container.unenforceable.clone().or(by_network),
                 });
             }
             if container.attachments.is_empty() && container.unenforceable.is_some() {
                 let unenforceable = container.unenforceable.clone();
+                let labels = Arc::new(labels);
                 endpoints.push(Endpoint { container, network: None, attachment: None, labels, unenforceable });
             }
         }

@@ -46,7 +46,7 @@ pub struct Packet {
 }
 
 /// Whether the packet goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Decision {
     /// dockgate lets it pass; Docker's own rules may still drop it.
     Allow,
@@ -158,12 +158,7 @@ fn in_set(ruleset: &Ruleset, packet: &Packet, side: Side, set: &SetName, kind: S
 
 /// Whether a set holds an address, in a set of two dimensions with the number of a protocol and a port, or with the
 /// interface by which it comes or goes.
-pub(crate) fn holds(
-    set: &AddressSet,
-    address: IpAddr,
-    service: Option<(u8, u16)>,
-    interface: Option<&InterfaceName>,
-) -> bool {
+fn holds(set: &AddressSet, address: IpAddr, service: Option<(u8, u16)>, interface: Option<&InterfaceName>) -> bool {
     if Family::of(address) != set.family {
         return false;
     }
@@ -181,6 +176,11 @@ pub(crate) fn holds(
 }
 
 impl Packet {
+    /// The address of one end, and the interface on its side.
+    pub(crate) fn end(&self, side: Side) -> (IpAddr, Option<&InterfaceName>) {
+        (self.address(side), self.interface(side))
+    }
+
     fn address(&self, side: Side) -> IpAddr {
         match side {
             Side::Source => self.source,

@@ -4,7 +4,7 @@
 //! forms share one [`View`], so that none of them knows more than another.
 
 mod choice;
-mod csv;
+pub(super) mod csv;
 mod dot;
 mod html;
 mod json;
@@ -54,11 +54,11 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = ByArgument::Service, value_name = "WHAT")]
     by: ByArgument,
 
-    /// Only who connects: name of a service or container, selector, address, `host` or `outside`; can be repeated
+    /// Only who connects: name of a container, service or network, selector, address, `host` or `outside`; can be repeated
     #[arg(long, value_name = "PARTY")]
     from: Vec<String>,
 
-    /// Only to whom: name of a service or container, selector, address, `host` or `outside`; can be repeated
+    /// Only to whom: name of a container, service or network, selector, address, `host` or `outside`; can be repeated
     #[arg(long, value_name = "PARTY")]
     to: Vec<String>,
 
@@ -107,6 +107,8 @@ enum ByArgument {
     Container,
     /// The replicas of a service
     Service,
+    /// A network: what holds between all containers of two networks, and what between some
+    Network,
 }
 
 impl Arguments {
@@ -118,6 +120,7 @@ impl Arguments {
         let by = match self.by {
             ByArgument::Container => By::Container,
             ByArgument::Service => By::Service,
+            ByArgument::Network => By::Network,
         };
         let table = Table::new(&reach, &inventory, by);
         let asked = Choice { from: &self.from, to: &self.to, network: self.network.as_deref(), port: self.port };

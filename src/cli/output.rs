@@ -103,13 +103,21 @@ pub(super) fn table(output: &mut dyn Write, header: &[&str], rows: &[Vec<String>
     writeln!(output, "{}", table.trim_fmt())
 }
 
-/// The text with control characters escaped, so that a label or a file name cannot write to the terminal.
+/// The text with control characters escaped, so that a label or a file name cannot write to the terminal, nor be read
+/// backwards there.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(has_effect) {
         return Cow::Borrowed(text);
     }
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    // The marks are escaped as control characters are: `\u{202e}`.
+    let escape = |c: char| if has_effect(c) { c.escape_default().to_string() } else { c.to_string() };
     Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// Whether a character does something to those around it: control characters, marks of direction, separators of lines.
+fn has_effect(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || directs || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// `1 policy`, `2 policies`.
@@ -139,5 +147,6 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("plain ü"), "plain ü");
         assert_eq!(printable("\u{1b}[31mred\n"), "\\u{1b}[31mred\\n");
+        assert_eq!(printable("ü\u{202e}txt.exe"), "ü\\u{202e}txt.exe");
     }
 }

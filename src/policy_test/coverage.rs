@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use crate::compile::Compiled;
 use crate::policy::{Direction, Location, PolicyKey, PolicySet};
-use crate::verdict::Verdict;
 
 /// A rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +54,9 @@ impl Coverage {
         }
     }
 
-    /// Takes the rules that a packet has matched for exercised.
-    pub(super) fn exercise(&mut self, compiled: &Compiled, verdict: &Verdict, by: Exercise) {
-        let origins = verdict.trace.iter().filter_map(|hit| compiled.origins.get(&hit.comment));
+    /// Takes the rules that a packet has matched, given by their comments, for exercised.
+    pub(super) fn exercise<'c>(&mut self, compiled: &Compiled, matched: impl Iterator<Item = &'c str>, by: Exercise) {
+        let origins = matched.filter_map(|comment| compiled.origins.get(comment));
         for origin in origins {
             let Some(index) = origin.rule else { continue };
             let (location, policy) = (origin.location.clone(), origin.policy.clone());

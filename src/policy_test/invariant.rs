@@ -10,7 +10,6 @@ use crate::net::{Family, PortSet};
 use crate::reach::{self, Part, Party, Service, Way};
 use crate::verdict::Decision;
 use crate::verdict::path::{End, Error, Traffic};
-use crate::verdict::ports::evaluate_ports;
 
 use super::coverage::Exercise;
 use super::exception::{Excepted, Use};
@@ -188,9 +187,7 @@ impl Judge<'_> {
                     self.exercise(&found.verdict, Exercise::Invariant);
                     continue;
                 }
-                for share in evaluate_ports(&self.compiled.ruleset, &found.path.packet, ports.clone()) {
-                    self.exercise(&share.verdict, Exercise::Invariant);
-                }
+                self.exercise_ports(&found.path.packet, ports.clone(), Exercise::Invariant);
             }
         }
     }

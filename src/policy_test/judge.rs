@@ -10,13 +10,14 @@ use std::fmt::Write as _;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
-use crate::net::{Cidr, Family};
+use crate::net::{Cidr, Family, PortSet};
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
 use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
-use crate::ruleset::Action;
+use crate::ruleset::{Action, Side};
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
-use crate::verdict::{Decision, Hit, Verdict, evaluate};
+use crate::verdict::ports::{self, Evaluator};
+use crate::verdict::{Decision, Hit, Packet, Verdict, evaluate};
 
 use super::coverage::Exercise;
 use super::{By, Case, Coverage, Ends, Evidence, Form, Outcome, PolicyTest, Via, describe, ends, exception};
@@ -31,6 +32,7 @@ pub struct Judge<'a> {
     pub(super) compiled: &'a Compiled,
     pub(super) finder: Finder<'a>,
     reach: OnceCell<Reach<'a>>,
+    evaluator: OnceCell<Evaluator<'a>>,
     /// What divides the outside beyond what rules do.
     boundaries: BTreeSet<Cidr>,
     coverage: RefCell<Coverage>,
@@ -77,8 +79,9 @@ impl<'a> Judge<'a> {
     /// A judge of what `compiled`, made of `policies` and `inventory`, does.
     pub fn new(inventory: &'a Inventory, policies: &'a PolicySet, compiled: &'a Compiled) -> Judge<'a> {
         let finder = Finder::new(inventory);
-        let (reach, boundaries, coverage) = (OnceCell::new(), BTreeSet::new(), RefCell::default());
-        Judge { inventory, policies, compiled, finder, reach, boundaries, coverage }
+        let (reach, evaluator, boundaries) = (OnceCell::new(), OnceCell::new(), BTreeSet::new());
+        let coverage = RefCell::default();
+        Judge { inventory, policies, compiled, finder, reach, evaluator, boundaries, coverage }
     }
 
     /// The outcomes of a test, in the order of the file. What it exercises is added to `coverage`.
@@ -223,7 +226,19 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn exercise(&self, verdict: &Verdict, by: Exercise) {
-        self.coverage.borrow_mut().exercise(self.compiled, verdict, by);
+        let matched = verdict.trace.iter().map(|hit| hit.comment.as_str());
+        self.coverage.borrow_mut().exercise(self.compiled, matched, by);
+    }
+
+    /// Takes the rules for exercised that match a packet to any of these ports.
+    pub(super) fn exercise_ports(&self, packet: &Packet, ports: PortSet, by: Exercise) {
+        let evaluator = self.evaluator.get_or_init(|| Evaluator::new(&self.compiled.ruleset));
+        let [source, destination] = [Side::Source, Side::Destination].map(|side| evaluator.view(packet, side));
+        let ends = ports::Ends { source: &source, destination: &destination };
+        for share in evaluator.divide(packet, ends, ports) {
+            let matched = share.trace.iter().map(|rule| rule.comment.as_str());
+            self.coverage.borrow_mut().exercise(self.compiled, matched, by);
+        }
     }
 
     fn judge(&self, case: &Case, pairs: &[Pair<'_>], outcome: &mut Outcome) {

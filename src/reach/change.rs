@@ -16,7 +16,7 @@ use crate::net::{Cidr, Family, PortSet};
 use crate::ruleset::Action;
 use crate::verdict::Decision;
 
-use super::{Block, Class, Party, Reach, Service, Via, Way};
+use super::{Block, Party, Reach, Service, Via, Way};
 
 /// One of the two that are compared.
 #[derive(Clone, Copy, Debug)]
@@ -202,8 +202,8 @@ fn denying(compiled: &Compiled) -> BTreeSet<&str> {
     denying.map(|rule| rule.comment.as_str()).filter(|comment| compiled.origins.contains_key(*comment)).collect()
 }
 
-/// The classes of two parties in both worlds, and whether one is outside: all that an answer depends on.
-type Question = ([Option<(Class, Class)>; 2], bool);
+/// The answers about two parties in both worlds, by their numbers, and whether one is outside: all that is compared.
+type Question = ([Option<usize>; 2], bool);
 
 struct Comparison<'a> {
     old: Side<'a>,
@@ -223,11 +223,9 @@ type Difference = (Effect, Reason, Reason);
 impl Comparison<'_> {
     /// The numbers of the facts about two parties.
     fn pair(&mut self, from: &Known<'_>, to: &Known<'_>) -> &[usize] {
-        let classes =
-            |reach: &Reach<'_>, from: Option<Party>, to: Option<Party>| Some((reach.class(from?), reach.class(to?)));
+        let answer = |reach: &Reach<'_>, from: Option<Party>, to: Option<Party>| reach.answer(from?, to?);
         let outside = [from.who, to.who].iter().any(|who| matches!(who, Who::Outside(_)));
-        let question =
-            ([classes(self.old.reach, from.old, to.old), classes(self.new.reach, from.new, to.new)], outside);
+        let question = ([answer(self.old.reach, from.old, to.old), answer(self.new.reach, from.new, to.new)], outside);
         if !self.answers.contains_key(&question) {
             let before = ways(self.old.reach, from.old, to.old);
             let now = ways(self.new.reach, from.new, to.new);
@@ -243,6 +241,9 @@ impl Comparison<'_> {
 
     /// What differs between the ways of two parties.
     fn compared(&self, before: &[Way], now: &[Way], outside: bool) -> Vec<Fact> {
+        if before == now {
+            return Vec::new();
+        }
         let is_open = |ways: &[Way]| ways.iter().any(|way| !way.open().is_empty());
         let kind = match (is_open(before), is_open(now)) {
             (false, _) => Kind::Added,

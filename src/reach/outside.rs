@@ -4,12 +4,12 @@
 //! outside can have. A rule tells addresses apart only by the blocks and the single addresses that it names, so that between
 //! two neighbouring boundaries of those all addresses are the same to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::inventory::Inventory;
 use crate::net::{Cidr, Family};
-use crate::ruleset::{Member, Ruleset};
+use crate::ruleset::{Match, Member, Ruleset};
 
 /// Addresses that nobody outside has: this host's own, those of links, of groups, and of nobody.
 const NOBODYS: [&str; 9] = [
@@ -78,7 +78,17 @@ pub fn boundaries(ruleset: &Ruleset) -> BTreeSet<Cidr> {
         // Nobody outside comes by the bridge of a network.
         Member::NetInterface { .. } => None,
     });
-    of_sets.chain(super::nets(ruleset)).collect()
+    of_sets.chain(nets(ruleset)).collect()
+}
+
+/// The blocks for which rules ask without a set.
+fn nets(ruleset: &Ruleset) -> BTreeSet<Cidr> {
+    let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    let net_of = |condition: &Match| match condition {
+        Match::Net { net, .. } => Some(*net),
+        _ => None,
+    };
+    rules.flat_map(|rule| &rule.matches).filter_map(net_of).collect()
 }
 
 /// The blocks, in ascending order, IPv4 first.

@@ -3,9 +3,11 @@
 //! Input: a [`Reach`]. Output: a [`Table`]: groups of parties, and for every two of them what may pass and what may not.
 //! Nothing is averaged: containers are one service only where every answer about their own addresses is the same, so
 //! that each row holds for every container of its groups. Only a port of this host leads to one of them: a row that goes
-//! by such a port is there for each.
+//! by such a port is there for each. Of networks a row says whether it holds for all of their containers: see
+//! [`networks`].
 
 mod groups;
+mod networks;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,8 @@ pub enum By {
     /// The replicas of a service: containers of one Compose service, or with the same name up to a number, in one
     /// namespace and on the same networks, whose answers are the same.
     Service,
+    /// A network: the endpoints of its containers. Networks of one name are one.
+    Network,
 }
 
 /// What a group is of.
@@ -32,6 +36,8 @@ pub enum By {
 pub enum GroupKind {
     /// Containers.
     Containers,
+    /// The containers of a network, with their endpoints there.
+    Network,
     /// This host.
     Host,
     /// Addresses outside.
@@ -45,7 +51,7 @@ pub struct Group {
     pub name: String,
     /// What it is of.
     pub kind: GroupKind,
-    /// Its parties, never none.
+    /// Its parties, never none. A container on several networks is of each.
     pub members: Vec<Party>,
     /// Namespace of its containers; `None` for all others.
     pub namespace: Option<String>,
@@ -53,6 +59,15 @@ pub struct Group {
     pub networks: Vec<String>,
     /// Its addresses outside; none for all others.
     pub nets: Vec<Cidr>,
+}
+
+/// For which pairs of two groups a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pairs {
+    /// For each of the one group with each of the other.
+    All,
+    /// For some, and not for others.
+    Some,
 }
 
 /// Ports of one service that may be reached from one group to another, or may not, for the same reason.
@@ -68,11 +83,13 @@ pub struct Row {
     pub via: Via,
     /// Whether policy lets it pass. What one of several networks lets pass is not in a row that denies.
     pub decision: Decision,
+    /// Between whom: of other groups than networks always between all.
+    pub pairs: Pairs,
     /// The ports, never none; all of them for a ping.
     pub ports: PortSet,
     /// The families for which this holds.
     pub families: BTreeSet<Family>,
-    /// Comments of the policy rules that say so, as in [`super::Part`].
+    /// Comments of the policy rules that say so, as in [`super::Part`]; of networks those that say so for any pair.
     pub rules: Vec<String>,
 }
 
@@ -93,7 +110,13 @@ impl Table {
         let mut rows = Vec::new();
         for (from, senders) in classes.iter().enumerate() {
             for (to, receivers) in classes.iter().enumerate() {
-                rows.extend(between(reach, (from, senders), (to, receivers)));
+                rows.extend(match by {
+                    By::Container | By::Service => between(reach, (from, senders), (to, receivers)),
+                    By::Network => {
+                        let (from, to) = ((from, &groups[from], senders), (to, &groups[to], receivers));
+                        networks::between(reach, &networks::Two { from, to })
+                    }
+                });
             }
         }
         Table { groups, rows }
@@ -130,6 +153,7 @@ fn between(reach: &Reach<'_>, from: (usize, &Classes), to: (usize, &Classes)) ->
             service,
             via: via.clone(),
             decision,
+            pairs: Pairs::All,
             ports,
             families,
             rules: rules.to_vec(),

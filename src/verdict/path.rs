@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
-use crate::inventory::{Endpoint, Inventory, Network, Unenforceable};
+use crate::inventory::{ContainerId, Endpoint, Inventory, Network, Unenforceable};
 use crate::net::{Family, InterfaceName, Protocol};
 use crate::ruleset::Hook;
 
@@ -38,6 +38,19 @@ pub enum Traffic {
     },
     /// An ICMP or ICMPv6 echo request, as the family has it.
     EchoRequest,
+}
+
+/// Protocol, source port, destination port, and ICMP type and code.
+type Header = (Protocol, Option<u16>, Option<u16>, Option<(u8, u8)>);
+
+impl Traffic {
+    /// What a packet of it says in a family.
+    fn in_family(self, family: Family) -> Header {
+        match self {
+            Traffic::Ports { protocol, source, destination } => (protocol, Some(source), Some(destination), None),
+            Traffic::EchoRequest => (family.icmp(), None, None, Some((echo_request(family), 0))),
+        }
+    }
 }
 
 /// How a flow goes.
@@ -144,6 +157,12 @@ impl Path<'_> {
     pub fn family(&self) -> Family {
         Family::of(self.packet.source)
     }
+
+    /// The first packet of other traffic that goes the same way.
+    pub fn packet_of(&self, traffic: Traffic) -> Packet {
+        let (protocol, source_port, destination_port, icmp) = traffic.in_family(self.family());
+        Packet { protocol, source_port, destination_port, icmp, ..self.packet.clone() }
+    }
 }
 
 /// All ways of a flow.
@@ -232,17 +251,39 @@ struct Point<'a> {
 pub struct Finder<'a> {
     inventory: &'a Inventory,
     endpoints: Vec<Endpoint<'a>>,
+    /// Where each container's are among them.
+    of_container: BTreeMap<&'a ContainerId, Vec<usize>>,
 }
 
 impl<'a> Finder<'a> {
     /// A finder for one inventory.
     pub fn new(inventory: &'a Inventory) -> Finder<'a> {
-        Finder { inventory, endpoints: inventory.endpoints() }
+        let endpoints = inventory.endpoints();
+        let mut of_container: BTreeMap<&ContainerId, Vec<usize>> = BTreeMap::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            of_container.entry(&endpoint.container.id).or_default().push(index);
+        }
+        Finder { inventory, endpoints, of_container }
     }
 
     /// The endpoints of the inventory, as [`Inventory::endpoints`] has them.
     pub fn endpoints(&self) -> &[Endpoint<'a>] {
         &self.endpoints
+    }
+
+    /// Those of one container, in the same order.
+    pub fn endpoints_of(&self, container: &ContainerId) -> impl Iterator<Item = &Endpoint<'a>> {
+        self.of_container.get(container).into_iter().flatten().map(|index| &self.endpoints[*index])
+    }
+
+    /// Those that an end means.
+    fn endpoints_at(&self, end: &End) -> Vec<&Endpoint<'a>> {
+        match end {
+            End::Container { container, .. } => {
+                self.endpoints_of(container).filter(|endpoint| end.includes(endpoint)).collect()
+            }
+            End::Address(_) | End::Host(_) => Vec::new(),
+        }
     }
 
     /// All ways of a flow, in the families asked for in which both ends have an address. What is sent to this host ends
@@ -261,16 +302,19 @@ impl<'a> Finder<'a> {
             return Err(Error::Loopback(*address));
         }
         let mut judged = Vec::new();
+        let (sending, receiving) = (self.endpoints_at(from), self.endpoints_at(to));
         for &family in families {
-            let sources = points(inventory, &self.endpoints, from, family);
-            let destinations = points(inventory, &self.endpoints, to, family);
+            let sources = self.points(from, &sending, family);
+            let destinations = self.points(to, &receiving, family);
             let both = Ends { from, to, traffic, family };
             judged.extend(both.ways(&sources, &destinations));
-            judged.extend(both.through_published_ports(&self.endpoints, &sources));
+            judged.extend(both.through_published_ports(&receiving, &sources));
         }
-        let ends = self.endpoints.iter().filter(|endpoint| from.includes(endpoint) || to.includes(endpoint));
+        let ends = sending.into_iter().chain(receiving);
+        let mut ends: Vec<_> = ends.filter(|endpoint| endpoint.unenforceable.is_some()).collect();
+        ends.sort_by(|one, other| one.order().cmp(&other.order()));
         let out_of_reach: Vec<_> =
-            ends.filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?))).collect();
+            ends.into_iter().filter_map(|endpoint| Some((endpoint.name(), endpoint.unenforceable.clone()?))).collect();
         if !judged.is_empty() {
             return Ok(Paths { judged, out_of_reach });
         }
@@ -279,6 +323,30 @@ impl<'a> Finder<'a> {
             None if is_on_a_network(inventory, from) || is_on_a_network(inventory, to) => Error::NoCommonFamily,
             None => Error::NoContainer,
         })
+    }
+
+    /// The places of an end in a family, given its endpoints.
+    fn points(&self, end: &End, endpoints: &[&Endpoint<'a>], family: Family) -> Vec<Point<'a>> {
+        match end {
+            End::Container { .. } => endpoints
+                .iter()
+                .filter(|endpoint| endpoint.unenforceable.is_none())
+                .filter_map(|endpoint| {
+                    let network = endpoint.network?;
+                    let bridge = Some((network, network.bridge.as_ref()?));
+                    Some(Point { endpoint: Some((*endpoint).clone()), bridge, address: endpoint.address(family)? })
+                })
+                .collect(),
+            End::Address(address) if Family::of(*address) == family => {
+                // No subnet says on which bridge a link-local address is.
+                let endpoint = on_link(&self.endpoints, *address).cloned();
+                let of_endpoint =
+                    || endpoint.as_ref().and_then(|found| Some((found.network?, found.network?.bridge.as_ref()?)));
+                let bridge = network_of(self.inventory, *address).or_else(of_endpoint);
+                vec![Point { endpoint, bridge, address: *address }]
+            }
+            End::Address(_) | End::Host(_) => vec![],
+        }
     }
 }
 
@@ -301,29 +369,6 @@ fn on_link<'e, 'a>(endpoints: &'e [Endpoint<'a>], address: IpAddr) -> Option<&'e
     let mut reached = endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none());
     let link_local = |endpoint: &Endpoint<'_>| Some(IpAddr::from(endpoint.attachment?.mac?.link_local()));
     reached.find(|endpoint| link_local(endpoint) == Some(address))
-}
-
-fn points<'a>(inventory: &'a Inventory, endpoints: &[Endpoint<'a>], end: &End, family: Family) -> Vec<Point<'a>> {
-    match end {
-        End::Container { .. } => endpoints
-            .iter()
-            .filter(|endpoint| end.includes(endpoint) && endpoint.unenforceable.is_none())
-            .filter_map(|endpoint| {
-                let network = endpoint.network?;
-                let bridge = Some((network, network.bridge.as_ref()?));
-                Some(Point { endpoint: Some(endpoint.clone()), bridge, address: endpoint.address(family)? })
-            })
-            .collect(),
-        End::Address(address) if Family::of(*address) == family => {
-            // No subnet says on which bridge a link-local address is.
-            let endpoint = on_link(endpoints, *address).cloned();
-            let of_endpoint =
-                || endpoint.as_ref().and_then(|found| Some((found.network?, found.network?.bridge.as_ref()?)));
-            let bridge = network_of(inventory, *address).or_else(of_endpoint);
-            vec![Point { endpoint, bridge, address: *address }]
-        }
-        End::Address(_) | End::Host(_) => vec![],
-    }
 }
 
 /// Two ends in one family.
@@ -392,10 +437,7 @@ impl Ends<'_> {
 
     fn path<'a>(&self, hook: Hook, route: Route, source: &Point<'a>, destination: &Point<'a>) -> Path<'a> {
         let interface = |point: &Point<'a>| point.bridge.map(|(_, bridge)| bridge.clone());
-        let (protocol, source_port, destination_port, icmp) = match self.traffic {
-            Traffic::Ports { protocol, source, destination } => (protocol, Some(source), Some(destination), None),
-            Traffic::EchoRequest => (self.family.icmp(), None, None, Some((echo_request(self.family), 0))),
-        };
+        let (protocol, source_port, destination_port, icmp) = self.traffic.in_family(self.family);
         Path {
             packet: Packet {
                 hook,

@@ -76,7 +76,7 @@ fn json_has_the_documented_fields() {
     });
     let connection = |via: &str, family: u8| {
         json!({
-            "from": "outside", "to": "shop-web", "decision": "allow", "protocol": "TCP", "ports": ["80"],
+            "from": "outside", "to": "shop-web", "decision": "allow", "pairs": "all", "protocol": "TCP", "ports": ["80"],
             "via": via, "host_port": 8080, "ip_versions": [family.to_string()], "rules": [rule],
         })
     };
@@ -98,10 +98,10 @@ fn json_has_the_documented_fields() {
 fn csv_is_as_the_rfc_says() {
     let answer = shop(&["-o", "csv", "--to", "shop-db", "--all"]);
     let lines: Vec<&str> = answer.stdout.split("\r\n").collect();
-    assert_eq!(lines[0], "from,to,decision,protocol,ports,via,host_port,ip_versions,rules");
-    assert_eq!(lines[1], format!("shop-api,shop-db,allow,TCP,5432,direct,,4,{API}"));
+    assert_eq!(lines[0], "from,to,decision,protocol,ports,via,host_port,ip_versions,rules,pairs");
+    assert_eq!(lines[1], format!("shop-api,shop-db,allow,TCP,5432,direct,,4,\"{API}\",all"));
     assert!(lines[2].starts_with("shop-api,shop-db,deny,TCP,\"1:5431,5433:65535\",direct,,4,"), "{}", lines[2]);
-    assert!(lines.contains(&"host,shop-db,allow,ping,,direct,,4,"), "{lines:#?}");
+    assert!(lines.contains(&"host,shop-db,allow,ping,,direct,,4,,all"), "{lines:#?}");
     assert_eq!(answer.stdout.matches('\n').count(), lines.len() - 1, "no line ends in LF alone");
 }
 
@@ -203,6 +203,104 @@ spec:
     };
     assert_eq!(names("service"), ["api", "web", "host", "outside"]);
     assert_eq!(names("container"), ["api", "web-1", "web-2", "host", "outside"]);
+}
+
+/// Two networks, `gate` on both; only it may reach the database by TCP.
+const NETWORKS: &str = "\
+apiVersion: dockgate.io/v1alpha1
+kind: Inventory
+metadata: {name: shop}
+spec:
+  networks:
+    - {name: back, subnets: [172.30.1.0/24]}
+    - {name: front, subnets: [172.30.0.0/24]}
+  containers:
+    - {name: db, labels: {app: db}, networks: [back]}
+    - {name: gate, labels: {app: gate}, networks: [front, back], ports: ['8443:443']}
+    - {name: web, labels: {app: web}, networks: [front]}
+    - {name: jobs, labels: {app: jobs}, networks: [back]}
+";
+
+const DATABASE: &str = "\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: db}
+spec:
+  selector: app == 'db'
+  ingress:
+    - {action: Allow, protocol: TCP, source: {selector: app == 'gate'}, destination: {ports: [5432]}}
+    - {action: Allow, protocol: UDP, destination: {ports: [53]}}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: gate-and-jobs}
+spec:
+  selector: app in {'gate', 'jobs'}
+  ingress:
+    - {action: Allow, protocol: UDP, destination: {ports: [53]}}
+    - {action: Allow, protocol: TCP, destination: {ports: [443]}}
+";
+
+#[test]
+fn networks_say_what_all_of_their_containers_may_and_what_some() {
+    let files = Files::new(&[("policies.yaml", DATABASE), ("inventory.yaml", NETWORKS)]);
+    let by_network = |more: &[&str]| {
+        let world = ["connectivity", "--policies", "policies.yaml", "--inventory", "inventory.yaml", "--by", "network"];
+        files.run(&[&world, more].concat())
+    };
+    let answer = by_network(&["-o", "json", "--all"]).json();
+    let parties: Vec<String> =
+        answer["parties"].as_array().unwrap().iter().map(|party| party["name"].to_string()).collect();
+    assert_eq!(parties, ["\"back\"", "\"front\"", "\"host\"", "\"outside\""]);
+    assert_eq!(answer["parties"][0]["kind"], "network");
+    assert_eq!(answer["parties"][0]["containers"], json!(["db", "gate", "jobs"]));
+    let told = |from: &str, to: &str| -> Vec<String> {
+        let connections = answer["connections"].as_array().unwrap().iter();
+        let of_two = connections.filter(|one| one["from"] == from && one["to"] == to);
+        let words = ["decision", "pairs", "protocol", "ports", "via"];
+        of_two.map(|one| words.map(|word| one[word].to_string()).join(" ").replace('"', "")).collect()
+    };
+    assert_eq!(
+        told("back", "back"),
+        [
+            // To the database and to the other two.
+            "allow some TCP [443,5432] direct",
+            "deny all TCP [1:442,444:5431,5433:65535] direct",
+            "allow some TCP [443] proxy",
+            "allow all UDP [53] direct",
+            "deny all UDP [1:52,54:65535] direct",
+            "deny all SCTP [1:65535] direct",
+            "deny all ping null direct",
+        ]
+        .map(|row| row.to_owned()),
+        "{answer:#}"
+    );
+    // The database has no port of this host, and `gate` none to itself.
+    assert_eq!(told("front", "back"), ["allow some TCP [443] proxy"]);
+    assert_eq!(told("back", "front"), ["allow some TCP [443] proxy"]);
+    assert_eq!(told("outside", "front"), ["allow some TCP [443] published", "allow some TCP [443] proxy"]);
+    assert_eq!(told("host", "back")[0], "allow all TCP [1:65535] direct");
+
+    for (form, expected) in [
+        ("csv", ",some\r\n"),
+        ("md", "| back | back | some | TCP | 443,5432 | direct | 4 |"),
+        ("dot", "label=\"some: TCP 443,5432\\nsome: TCP 443 via proxy 8443\\nUDP 53\""),
+        ("svg", "some: TCP 443,5432</text>"),
+        ("html", "\"pairs\":\"some\""),
+    ] {
+        let answer = by_network(&["-o", form]);
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{form}: {answer:?}");
+        assert!(answer.stdout.contains(expected), "{form}: {}", answer.stdout);
+    }
+    let table = by_network(&[]);
+    let row = ["back", "back", "some", "TCP", "443,5432", "direct", "4"];
+    assert!(cells(&table.stdout).iter().any(|cells| cells.starts_with(&row)), "{table:?}");
+    let one = by_network(&["-o", "json", "--network", "front"]).json();
+    let left: Vec<&Value> = one["parties"].as_array().unwrap().iter().map(|party| &party["name"]).collect();
+    assert_eq!(left, ["front", "host", "outside"]);
+    // A container stands for its networks.
+    let of_gate = by_network(&["--from", "gate", "--to", "db"]);
+    assert_eq!(of_gate.stdout.matches("direct").count(), 2, "{of_gate:?}");
 }
 
 #[test]

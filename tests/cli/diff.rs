@@ -304,6 +304,47 @@ fn revisions_of_git_are_read_as_directories_are() {
 }
 
 #[test]
+fn the_whole_of_a_revision_can_be_named() {
+    let files = repository();
+    for (old, new) in [("v1:", "main:"), ("v1:.", "main:."), ("v1:./", "main:./")] {
+        let answer = files.run(&["diff", old, new, "--inventory", "world.yaml", "-o", "json"]);
+        assert_eq!(changes(&answer).len(), 1, "{old} {new}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_name_is_a_name_in_every_form() {
+    let world = "\
+apiVersion: dockgate.io/v1alpha1
+kind: Inventory
+metadata: {name: odd}
+spec:
+  networks:
+    - {name: back, subnets: [172.31.0.0/24]}
+  containers:
+    - {name: \"=cmd|'/c calc'!A1\", labels: {app: api}, networks: [back]}
+    - {name: \"<script>`x`\\u202e\\n\", labels: {app: db}, networks: [back]}
+";
+    let policy = DB.replace("  namespace: shop\n", "");
+    let wider = policy.replace("5432:5440", "5432:5441");
+    let files = files(&[("a.yaml", &policy)], &[("a.yaml", &wider)]);
+    fs::write(files.path().join("world.yaml"), world).unwrap();
+    for (form, sender, receiver) in [
+        ("human", "=cmd|'/c calc'!A1 ->", "-> <script>`x`\\u{202e}\\n  TCP 5441"),
+        ("md", "| `=cmd\\|'/c calc'!A1` |", "| `<script>'x'\\u{202e}\\n` |"),
+        ("md", "- **widened** `=cmd|'/c calc'!A1` →", "→ `<script>'x'\\u{202e}\\n` `TCP 5441"),
+        ("csv", ",'=cmd|'/c calc'!A1,", ",<script>`x`\\u{202e}\\n,"),
+        ("html", "<td>=cmd|'/c calc'!A1</td>", "<td>&lt;script&gt;`x`\\u{202e}\\n</td>"),
+    ] {
+        let answer = diff(&files, &["-o", form]);
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{form}: {answer:?}");
+        assert!(answer.stdout.contains(sender) && answer.stdout.contains(receiver), "{form}: {}", answer.stdout);
+    }
+    // Twice the same, byte for byte.
+    assert_eq!(diff(&files, &["-o", "json"]).stdout, diff(&files, &["-o", "json"]).stdout);
+}
+
+#[test]
 fn what_git_cannot_give_is_said() {
     let files = repository();
     std::os::unix::fs::symlink("../elsewhere", files.path().join("deploy/policies/link")).unwrap();

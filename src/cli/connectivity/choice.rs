@@ -67,8 +67,10 @@ impl<'a> Choice<'a> {
                 help: format!("the networks are {}", listed(&known)),
             });
         }
-        let is_on_it =
-            |group: &Group| group.kind != GroupKind::Containers || group.networks.iter().any(|name| name == network);
+        let is_on_it = |group: &Group| {
+            matches!(group.kind, GroupKind::Host | GroupKind::Outside)
+                || group.networks.iter().any(|name| name == network)
+        };
         Ok(all.filter(|(_, group)| is_on_it(group)).map(|(index, _)| index).collect())
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::view::{View, word};
+use super::view::{View, between, word};
 use crate::cli::output::printable;
 use crate::reach::{Service, Via};
 
 /// The columns.
-const HEADER: &str = "from,to,decision,protocol,ports,via,host_port,ip_versions,rules";
+const HEADER: &str = "from,to,decision,protocol,ports,via,host_port,ip_versions,rules,pairs";
 
 /// Writes it.
 pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
@@ -31,6 +31,7 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
             host_port.map(u16::to_string).unwrap_or_default(),
             families.join(","),
             rules.join("; "),
+            between(row.pairs).to_owned(),
         ];
         let fields: Vec<Cow<'_, str>> = fields.iter().map(|field| quoted(field)).collect();
         write!(output, "{}\r\n", fields.join(","))?;
@@ -38,8 +39,12 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A field. Names come from users and containers, so that control characters are written as escapes.
-pub(super) fn quoted(field: &str) -> Cow<'_, str> {
-    let field = printable(field);
-    if field.contains(['"', ',']) { Cow::Owned(format!("\"{}\"", field.replace('"', "\"\""))) } else { field }
+/// A field. Names come from users and containers, so that control characters are written as escapes, and what a spreadsheet
+/// would take for a formula is a text to it.
+pub(in crate::cli) fn quoted(field: &str) -> Cow<'_, str> {
+    let mut field = printable(field);
+    if field.starts_with(['=', '+', '-', '@']) {
+        field.to_mut().insert(0, '\'');
+    }
+    if field.contains(['"', ',', ';']) { Cow::Owned(format!("\"{}\"", field.replace('"', "\"\""))) } else { field }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::matrix::cells;
 use super::svg::{MOST_IN_WORDS, escaped};
-use super::view::{ViaText, View, word};
+use super::view::{ViaText, View, between, word};
 use crate::cli::output::printable;
 
 const PAGE: &str = include_str!("html/page.html");
@@ -54,6 +54,8 @@ struct Entry {
 #[derive(Serialize)]
 struct Line {
     decision: &'static str,
+    /// Between whom of two networks; empty for other parties.
+    pairs: &'static str,
     protocols: String,
     ports: String,
     via: String,
@@ -99,6 +101,7 @@ fn data(view: &View<'_>) -> Data {
             });
             Line {
                 decision: word(line.decision),
+                pairs: if view.by_network { between(line.pairs) } else { "" },
                 protocols: line.protocols(),
                 ports: line.port_text(),
                 via: ViaText(line.via).to_string(),

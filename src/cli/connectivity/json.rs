@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::view::{OutOfReach, Shown, View, word};
+use super::view::{OutOfReach, Shown, View, between, word};
 use crate::cli::explain::Decider;
 use crate::cli::output::json;
 use crate::net::{Family, PortSet};
@@ -22,6 +22,7 @@ struct Connection<'a> {
     from: &'a str,
     to: &'a str,
     decision: &'static str,
+    pairs: &'static str,
     protocol: Service,
     /// `null` for a ping.
     ports: Option<&'a PortSet>,
@@ -37,6 +38,7 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> anyhow::Result<(
         from: view.party(row.from).name,
         to: view.party(row.to).name,
         decision: word(row.decision),
+        pairs: between(row.pairs),
         protocol: row.service,
         ports: (row.service != Service::Ping).then_some(&row.ports),
         via: &row.via,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::view::{ViaText, View, word};
+use super::view::{ViaText, View, between, word};
 use crate::cli::output::printable;
 
 /// Writes it, and the notes as a list.
@@ -11,9 +11,14 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
     if lines.is_empty() {
         writeln!(output, "No connection is allowed.")?;
     } else {
-        let decision = |text: &'static str| if view.all { text } else { "" };
-        writeln!(output, "| from | to |{} protocol | ports | via | IP | rules |", decision(" decision |"))?;
-        writeln!(output, "|---|---|{}---|---|---|---|---|", decision("---|"))?;
+        let mut header = vec!["from", "to", "protocol", "ports", "via", "IP", "rules"];
+        if view.by_network {
+            header.insert(2, "pairs");
+        }
+        if view.all {
+            header.insert(2, "decision");
+        }
+        writeln!(output, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()))?;
         for line in lines {
             let mut cells = vec![
                 escaped(view.party(line.from).name),
@@ -24,6 +29,9 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
                 line.ip_versions(),
                 escaped(&view.reason(&line)),
             ];
+            if view.by_network {
+                cells.insert(2, between(line.pairs).to_owned());
+            }
             if view.all {
                 cells.insert(2, word(line.decision).to_owned());
             }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::view::{Line, View, word};
 use crate::net::Family;
 use crate::reach::Via;
+use crate::reach::table::Pairs;
 use crate::verdict::Decision;
 
 /// What a cell is at a glance.
@@ -70,7 +71,8 @@ pub(super) fn cells<'v>(view: &'v View<'_>) -> BTreeMap<(usize, usize), Cell<'v>
 
 fn state(lines: &[Line<'_>]) -> State {
     let is_open = |line: &&Line<'_>| line.decision == Decision::Allow;
-    let everything = lines.iter().filter(is_open).any(|line| line.is_any() && *line.via == Via::Direct);
+    let everything =
+        lines.iter().filter(is_open).any(|line| line.is_any() && line.pairs == Pairs::All && *line.via == Via::Direct);
     match lines.iter().filter(is_open).count() {
         0 => State::Denied,
         open if everything && open == lines.len() => State::Any,

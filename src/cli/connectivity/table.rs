@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::view::{ViaText, View, word};
+use super::view::{ViaText, View, between, word};
 use crate::cli::output;
 
 /// Writes it, and the notes below.
@@ -12,6 +12,9 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
         writeln!(output, "no connection is allowed")?;
     } else {
         let mut header = vec!["FROM", "TO", "PROTOCOL", "PORTS", "VIA", "IP", "RULES"];
+        if view.by_network {
+            header.insert(2, "PAIRS");
+        }
         if view.all {
             header.insert(2, "DECISION");
         }
@@ -27,6 +30,9 @@ pub(super) fn write(view: &View<'_>, output: &mut dyn Write) -> io::Result<()> {
                     line.ip_versions(),
                     view.reason(line),
                 ];
+                if view.by_network {
+                    row.insert(2, between(line.pairs).to_owned());
+                }
                 if view.all {
                     row.insert(2, word(line.decision).to_owned());
                 }

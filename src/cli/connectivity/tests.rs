@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::inventory::Inventory;
 use crate::policy::PolicySet;
-use crate::reach::table::{GroupKind, Row};
+use crate::reach::table::{GroupKind, Pairs, Row};
 use crate::reach::{Service, Via};
 use crate::verdict::Decision;
 
@@ -11,7 +11,16 @@ use crate::verdict::Decision;
 fn each_form_keeps_a_name_from_being_more_than_a_name() {
     let name = "a|b \"c\" <d> & 'e', \\n `f` \u{1b}[2J @g";
     assert_eq!(csv::quoted(name), "\"a|b \"\"c\"\" <d> & 'e', \\n `f` \\u{1b}[2J @g\"");
-    assert_eq!(csv::quoted("plain; words"), "plain; words");
+    for (field, expected) in [
+        ("plain words", "plain words"),
+        ("one; two", "\"one; two\""),
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("@SUM(1,2)", "\"'@SUM(1,2)\""),
+        ("-1+2", "'-1+2"),
+        ("+1", "'+1"),
+    ] {
+        assert_eq!(csv::quoted(field), expected);
+    }
     assert_eq!(markdown::escaped(name), "a\\|b \"c\" &lt;d&gt; &amp; 'e', \\\\n \\`f\\` \\\\u{1b}\\[2J &#64;g");
     assert_eq!(dot::quoted(name), "\"a|b \\\"c\\\" <d> &amp; 'e', \\\\n `f` \\\\u{1b}[2J @g\"");
     assert_eq!(svg::escaped(name), "a|b &quot;c&quot; &lt;d&gt; &amp; &#39;e&#39;, \\n `f` \\u{1b}[2J @g");
@@ -30,6 +39,7 @@ fn lines(rows: &[(Service, Decision, &str, &[crate::net::Family])]) -> Vec<Strin
         service: *service,
         via: Via::Published { host_port: 8080 },
         decision: *decision,
+        pairs: Pairs::All,
         ports: ports.split(',').map(|range| range.parse::<crate::net::PortRange>().unwrap()).collect(),
         families: families.iter().copied().collect(),
         rules: Vec::new(),

@@ -15,13 +15,18 @@ use crate::cli::output::{REMARK, count, printable};
 use crate::compile::{Compiled, Origin};
 use crate::inventory::{Inventory, Unenforceable};
 use crate::net::{Cidr, Family, PortRange, PortSet};
-use crate::reach::table::{Group, GroupKind, Row, Table};
+use crate::reach::table::{Group, GroupKind, Pairs, Row, Table};
 use crate::reach::{Party, Reach, Service, Via};
 use crate::verdict::Decision;
+
+/// Rules that a line for people names before it counts the others.
+const LISTED: usize = 4;
 
 /// The part that is shown.
 pub(super) struct View<'a> {
     parties: Vec<Shown<'a>>,
+    /// Whether rows can hold for some of a party only.
+    pub(super) by_network: bool,
     /// Parties that connect: a row of a matrix each.
     pub(super) from: BTreeSet<usize>,
     /// Parties to which they do: a column of a matrix each.
@@ -38,7 +43,7 @@ pub(super) struct View<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Shown<'a> {
     pub(super) name: &'a str,
-    /// `containers`, `host` or `outside`.
+    /// `containers`, `network`, `host` or `outside`.
     pub(super) kind: &'static str,
     pub(super) namespace: Option<&'a str>,
     pub(super) containers: Vec<&'a str>,
@@ -59,6 +64,7 @@ pub(super) struct Line<'v> {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) decision: Decision,
+    pub(super) pairs: Pairs,
     pub(super) via: &'v Via,
     pub(super) services: Vec<Service>,
     pub(super) families: &'v BTreeSet<Family>,
@@ -89,6 +95,7 @@ impl<'a> View<'a> {
         View {
             parties: table.groups.iter().map(|group| Shown::new(group, reach)).collect(),
             rows,
+            by_network: table.groups.iter().any(|group| group.kind == GroupKind::Network),
             all,
             origins: &compiled.origins,
             out_of_reach: out_of_reach.collect(),
@@ -143,7 +150,13 @@ impl<'a> View<'a> {
 
     /// The reason of a line in words.
     pub(super) fn reason(&self, line: &Line<'_>) -> String {
-        let rules: Vec<String> = self.rules(line.rules).map(|rule| rule.to_string()).collect();
+        let mut rules: Vec<String> = self.rules(line.rules).map(|rule| rule.to_string()).collect();
+        // Between networks there can be any number of them.
+        let more = rules.len().saturating_sub(LISTED);
+        if more > 0 {
+            rules.truncate(LISTED);
+            rules.push(format!("and {more} more"));
+        }
         match (rules.is_empty(), line.decision) {
             (false, _) => rules.join("; "),
             (true, Decision::Allow) => "no policy governs it".to_owned(),
@@ -191,6 +204,7 @@ impl<'a> Shown<'a> {
             name: &group.name,
             kind: match group.kind {
                 GroupKind::Containers => "containers",
+                GroupKind::Network => "network",
                 GroupKind::Host => "host",
                 GroupKind::Outside => "outside",
             },
@@ -211,6 +225,7 @@ impl<'a> Shown<'a> {
         match self.kind {
             "host" => "this host".to_owned(),
             "outside" if self.name == "outside" => "every address outside that no other party has".to_owned(),
+            "network" => format!("network of {}", self.containers.join(", ")),
             "outside" => self.nets.iter().map(Cidr::to_string).collect::<Vec<_>>().join(", "),
             _ => {
                 let namespace = self.namespace.unwrap_or_default();
@@ -223,14 +238,15 @@ impl<'a> Shown<'a> {
 
 impl<'v> Line<'v> {
     fn of(row: &'v Row) -> Line<'v> {
-        let Row { from, to, service, via, decision, ports, families, rules } = row;
-        Line { from: *from, to: *to, decision: *decision, via, services: vec![*service], families, ports, rules }
+        let Row { from, to, service, via, decision, pairs, ports, families, rules } = row;
+        let services = vec![*service];
+        Line { from: *from, to: *to, decision: *decision, pairs: *pairs, via, services, families, ports, rules }
     }
 
     /// Whether a row says the same of another protocol.
     fn is_like(&self, row: &Row) -> bool {
-        let Row { from, to, service: _, via, decision, ports, families, rules } = row;
-        (self.from, self.to, self.decision, self.via) == (*from, *to, *decision, via)
+        let Row { from, to, service: _, via, decision, pairs, ports, families, rules } = row;
+        (self.from, self.to, self.decision, self.pairs, self.via) == (*from, *to, *decision, *pairs, via)
             && (self.ports, self.families, self.rules) == (ports, families, rules.as_slice())
     }
 
@@ -259,10 +275,14 @@ impl<'v> Line<'v> {
         }
     }
 
-    /// Protocols and ports: `TCP 80,443`, `any`, `ping`.
+    /// Protocols and ports: `TCP 80,443`, `any`, `ping`; `some: ping` where it is only between some of two networks.
     pub(super) fn what(&self) -> String {
         let (protocols, ports) = (self.protocols(), self.port_text());
-        if self.is_any() || ports.is_empty() { protocols } else { format!("{protocols} {ports}") }
+        let what = if self.is_any() || ports.is_empty() { protocols } else { format!("{protocols} {ports}") };
+        match self.pairs {
+            Pairs::All => what,
+            Pairs::Some => format!("some: {what}"),
+        }
     }
 
     /// The families: `4,6`.
@@ -286,6 +306,14 @@ impl fmt::Display for ViaText<'_> {
             Via::Published { host_port } => write!(f, "published {host_port}"),
             Via::Proxy { host_port } => write!(f, "proxy {host_port}"),
         }
+    }
+}
+
+/// Between whom, in a word.
+pub(super) fn between(pairs: Pairs) -> &'static str {
+    match pairs {
+        Pairs::All => "all",
+        Pairs::Some => "some",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::cli::output::printable;
+use crate::cli::connectivity::csv::quoted;
 
 use super::report::{Report, Ruling};
 
@@ -33,7 +33,7 @@ pub(super) fn write(report: &Report, output: &mut dyn Write) -> io::Result<()> {
                         row.new.decision.to_owned(),
                         rules(&row.new),
                     ];
-                    let cells = cells.map(|cell| quoted(&cell));
+                    let cells: Vec<_> = cells.iter().map(|cell| quoted(cell)).collect();
                     write!(output, "{}\r\n", cells.join(","))?;
                 }
             }
@@ -48,21 +48,4 @@ fn rules(ruling: &Ruling) -> String {
         None => what,
     });
     told.collect::<Vec<_>>().join("; ")
-}
-
-fn quoted(cell: &str) -> String {
-    let cell = printable(cell);
-    if cell.contains([',', '"', ';']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.into_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_that_hold_separators_are_quoted() {
-        assert_eq!(quoted("80"), "80");
-        assert_eq!(quoted("80,443"), "\"80,443\"");
-        assert_eq!(quoted("a \"b\"\n"), "\"a \"\"b\"\"\\n\"");
-    }
 }

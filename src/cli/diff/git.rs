@@ -48,7 +48,9 @@ pub(super) fn read(revision: &str, path: &str) -> anyhow::Result<BTreeMap<PathBu
         }
         .into());
     }
-    let Some(object) = resolve(&name)? else {
+    // To git `.` alone is the name of a file.
+    let named_path = if matches!(path, "." | "..") { format!("{path}/") } else { path.to_owned() };
+    let Some(object) = resolve(&format!("{revision}:{named_path}"))? else {
         return Err(Failure {
             message: format!("there is no {path} in revision {revision}"),
             help: "a path in a revision begins at the top of the repository; ./PATH begins in the current directory"

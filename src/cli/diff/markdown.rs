@@ -28,7 +28,7 @@ pub(super) fn text(report: &Report) -> String {
         text.push_str("\n| | from | to | traffic | connection |\n|---|---|---|---|---|\n");
         let rows = report.changes.iter().map(|row| {
             let sign = if row.is_widened() { "⚠️ widened" } else { "narrowed" };
-            let (from, to, traffic) = (code(&list(&row.from)), code(&list(&row.to)), code(&row.traffic()));
+            let (from, to, traffic) = (cell(&list(&row.from)), cell(&list(&row.to)), cell(&row.traffic()));
             format!("| {sign} | {from} | {to} | {traffic} | {} |\n", row.connection)
         });
         let left_out = append(&mut text, rows, TABLE);
@@ -80,9 +80,14 @@ fn ruling(when: &str, ruling: &Ruling) -> String {
     format!("  - {when} {word}: {}\n", told.collect::<Vec<_>>().join("; "))
 }
 
-/// Text in which nothing is markup, also in a cell of a table, and nobody is mentioned.
+/// Text in which nothing is markup, and nobody is mentioned.
 fn code(text: &str) -> String {
-    format!("`{}`", printable(text).replace('`', "'").replace('|', "\\|"))
+    format!("`{}`", printable(text).replace('`', "'"))
+}
+
+/// The same in a table, where a bar would end the cell in spite of all. Elsewhere the backslash would be seen.
+fn cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -101,6 +106,7 @@ mod tests {
 
     #[test]
     fn no_text_is_markup() {
-        assert_eq!(code("a|b `c` @d <e>\n"), "`a\\|b 'c' @d <e>\\n`");
+        assert_eq!(code("a|b `c` @d <e>\n"), "`a|b 'c' @d <e>\\n`");
+        assert_eq!(cell("a|b `c`"), "`a\\|b 'c'`");
     }
 }

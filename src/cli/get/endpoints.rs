@@ -67,7 +67,7 @@ impl Row {
             namespace: endpoint.container.namespace().to_owned(),
             ipv4: endpoint.address(Family::V4),
             ipv6: endpoint.address(Family::V6),
-            labels: endpoint.labels.clone(),
+            labels: endpoint.labels.as_ref().clone(),
             enforced: endpoint.unenforceable.is_none(),
             reason: endpoint.unenforceable.as_ref().map(ToString::to_string),
             ingress_policies: names(Direction::Ingress),

@@ -22,7 +22,11 @@ const LISTED: usize = 3;
 
 /// All groups, in the order of the table.
 pub(super) fn groups(reach: &Reach<'_>, inventory: &Inventory, by: By) -> Vec<Group> {
-    let mut groups = containers(reach, inventory, by);
+    let mut groups = match by {
+        By::Container => containers(reach, inventory, |one| (CandidateKind::Single, one.name.clone())),
+        By::Service => containers(reach, inventory, service),
+        By::Network => of_networks(reach, inventory),
+    };
     groups.push(Group {
         name: RESERVED[0].to_owned(),
         kind: GroupKind::Host,
@@ -52,13 +56,37 @@ enum CandidateKind {
     Single,
 }
 
-fn containers(reach: &Reach<'_>, inventory: &Inventory, by: By) -> Vec<Group> {
+/// The networks on which policy can reach a container, by name.
+fn of_networks(reach: &Reach<'_>, inventory: &Inventory) -> Vec<Group> {
+    let mut members: BTreeMap<String, Vec<Party>> = BTreeMap::new();
+    for (index, container) in reach.containers.iter().enumerate() {
+        for network in networks(inventory, container) {
+            members.entry(network).or_default().push(Party::Container(index));
+        }
+    }
+    let group = |(network, members): (String, Vec<Party>)| Group {
+        name: if is_reserved(&network) { format!("network {network}") } else { network.clone() },
+        kind: GroupKind::Network,
+        members,
+        namespace: None,
+        networks: vec![network],
+        nets: Vec::new(),
+    };
+    members.into_iter().map(group).collect()
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || name.starts_with("outside ")
+}
+
+fn containers(
+    reach: &Reach<'_>,
+    inventory: &Inventory,
+    service_of: impl Fn(&Container) -> (CandidateKind, String),
+) -> Vec<Group> {
     let mut candidates: BTreeMap<Candidate<'_>, Vec<Party>> = BTreeMap::new();
     for (index, container) in reach.containers.iter().enumerate() {
-        let (kind, name) = match by {
-            By::Container => (CandidateKind::Single, container.name.clone()),
-            By::Service => service(container),
-        };
+        let (kind, name) = service_of(container);
         let networks = networks(inventory, container);
         let candidate = Candidate { namespace: container.namespace(), name, kind, networks };
         candidates.entry(candidate).or_default().push(Party::Container(index));
@@ -81,9 +109,8 @@ fn containers(reach: &Reach<'_>, inventory: &Inventory, by: By) -> Vec<Group> {
             let own = candidate.kind == CandidateKind::Numbered && members.len() == 1;
             let ambiguous = uses[&candidate.name] > 1 || !is_whole || own;
             let name = if ambiguous { listed(names) } else { candidate.name };
-            let is_reserved = RESERVED.iter().any(|reserved| name == *reserved || name.starts_with("outside "));
             Group {
-                name: if is_reserved { format!("container {name}") } else { name },
+                name: if is_reserved(&name) { format!("container {name}") } else { name },
                 kind: GroupKind::Containers,
                 members,
                 namespace: Some(candidate.namespace.to_owned()),

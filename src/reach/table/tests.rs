@@ -129,3 +129,33 @@ fn rows_say_ports_ways_families_and_rules() {
     // Docker isolates its networks: nothing is said of them.
     assert_eq!(told(&table, "cache", "db"), [""; 0]);
 }
+
+#[test]
+fn between_networks_a_row_says_whether_it_holds_for_all_of_their_containers() {
+    let table = table(By::Network);
+    let names: Vec<&str> = table.groups.iter().map(|group| group.name.as_str()).collect();
+    // Nobody on `lan` can be reached by policy.
+    assert_eq!(names, ["back", "front", "host", "outside", "outside 198.51.100.7/32, 203.0.113.0/24"]);
+    let in_short = |from: &str, to: &str| -> Vec<String> {
+        let index = |name: &str| table.groups.iter().position(|group| group.name == name).expect("a group");
+        let (from, to) = (index(from), index(to));
+        let rows = table.rows.iter().filter(|row| (row.from, row.to) == (from, to));
+        let tcp = rows.filter(|row| row.service == Service::Ports(crate::net::Protocol::TCP));
+        tcp.map(|Row { decision, pairs, ports, via, families, rules, .. }| {
+            format!("{decision:?} {pairs:?} {ports} {via:?} in {} by {}", families.len(), rules.join("; "))
+        })
+        .collect()
+    };
+    // What only `db` closes is open between some, and what it opens to `host` is among that.
+    assert_eq!(in_short("back", "back"), ["Allow Some all Direct in 1 by db ingress[0]"]);
+    // `web-3` has a policy, everyone else has none: of both families, because all of the network have both.
+    assert_eq!(in_short("front", "front")[0], "Allow Some all Direct in 2 by ");
+    // Docker keeps them apart, except by ports of this host.
+    for row in in_short("back", "front").iter().chain(&in_short("front", "back")) {
+        assert!(row.contains(" Proxy ") && row.starts_with("Allow Some 80") || row.starts_with("Deny All 80"), "{row}");
+    }
+    assert_eq!(in_short("back", "front").len(), 3);
+    assert_eq!(in_short("front", "back"), [""; 0]);
+    assert_eq!(in_short("host", "back"), ["Allow All all Direct in 1 by "]);
+    assert_eq!(in_short("back", "outside"), ["Allow All all Direct in 1 by "]);
+}

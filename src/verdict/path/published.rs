@@ -85,14 +85,11 @@ impl Ends<'_> {
     /// that leave ip6tables alone, which is their default up to version 26.
     pub(super) fn through_published_ports<'a>(
         &self,
-        endpoints: &[Endpoint<'a>],
+        endpoints: &[&Endpoint<'a>],
         sources: &[Point<'a>],
     ) -> Vec<Path<'a>> {
         let Traffic::Ports { protocol, destination: wanted, .. } = self.traffic else { return vec![] };
-        let reached: Vec<_> = endpoints
-            .iter()
-            .filter(|endpoint| self.to.includes(endpoint) && endpoint.unenforceable.is_none())
-            .collect();
+        let reached: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none()).collect();
         // The published ports are the container's, so one of its endpoints stands for all.
         let Some(endpoint) = reached.first() else { return vec![] };
         let has_family = reached.iter().any(|endpoint| endpoint.address(self.family).is_some());
@@ -112,7 +109,7 @@ impl Ends<'_> {
                     None => Some(bound_to.unwrap_or(unspecified(self.family))),
                 };
                 let (true, Some(address)) = (proxied, address) else { continue };
-                let host = Point { endpoint: Some((*endpoint).clone()), bridge: None, address };
+                let host = Point { endpoint: Some((**endpoint).clone()), bridge: None, address };
                 let from = source.bridge.map(|(network, _)| network.name.clone());
                 let route = Route::ThroughPublishedPort { from, port, container_port: wanted };
                 let mut way = self.path(Hook::Input, route, source, &host);

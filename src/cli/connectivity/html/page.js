@@ -11,11 +11,11 @@
   const key = (from, to) => from + ">" + to;
   const nameOf = (party) => data.parties[party].name;
   const cells = new Map(data.cells.map((cell) => [key(cell.from, cell.to), cell]));
-  const what = (line) => line.protocols + (line.protocols === "any" || !line.ports ? "" : " " + line.ports);
+  const what = (line) => (line.pairs === "some" ? "some: " : "") + line.protocols + (line.protocols === "any" || !line.ports ? "" : " " + line.ports);
 
   // Every line with the text that a filter looks through.
   const lines = data.cells.flatMap((cell) => cell.lines.map((line) => {
-    const columns = [nameOf(cell.from), nameOf(cell.to), line.decision, line.protocols, line.ports || "-",
+    const columns = [nameOf(cell.from), nameOf(cell.to), line.pairs === "some" ? line.decision + " some" : line.decision, line.protocols, line.ports || "-",
       line.via, line.ip, data.reasons[line.reason]];
     return { cell, line, columns, text: columns.join(" ").toLowerCase() };
   }));
