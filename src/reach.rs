@@ -10,6 +10,8 @@
 
 pub mod change;
 mod outside;
+#[cfg(test)]
+mod sample;
 pub mod table;
 #[cfg(test)]
 mod tests;
