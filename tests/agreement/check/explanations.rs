@@ -95,7 +95,15 @@ pub(super) fn answers(question: &Question, ways: &[Way<'_>], answer: &Value) -> 
 pub(super) fn named(way: &Value) -> BTreeSet<RuleName> {
     let sides = ["egress", "ingress"].map(|side| &way[side]);
     let decide = sides.into_iter().filter(|side| side["result"] == way["decision"]);
-    decide.map(|side| &side["decided_by"]).filter(|rule| !rule.is_null()).map(told_name).collect()
+    let named: BTreeSet<_> =
+        decide.map(|side| &side["decided_by"]).filter(|rule| !rule.is_null()).map(told_name).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    // To a port that a container has at another address of this host, no side is that container's: only the trace tells.
+    let end = if way["decision"] == "allow" { "-j RETURN" } else { "-j DROP" };
+    let ends = list(&way["trace"]).iter().filter(|hit| hit["action"] == end);
+    ends.map(|hit| &hit["origin"]).filter(|rule| !rule.is_null()).map(told_name).collect()
 }
 
 fn word(allowed: bool) -> &'static str {
