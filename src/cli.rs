@@ -129,14 +129,19 @@ impl Cli {
     /// Runs the command to its end.
     pub fn execute(self) -> anyhow::Result<Outcome> {
         self.global.log(&self.command, self.colour()).install().context("cannot set up the log")?;
+        let mut output = output::Output::new();
+        let outcome = self.execute_into(&mut output)?;
+        output.flush().context("cannot write to standard output")?;
+        Ok(outcome)
+    }
+
+    /// Runs the command to its end with its answer to `output`, and sets up no log: for a process that runs several.
+    pub fn execute_into(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        let mut output = output::Output::new();
-        let outcome = runtime.block_on(self.command.execute(&mut output))?;
-        output.flush().context("cannot write to standard output")?;
-        Ok(outcome)
+        runtime.block_on(self.command.execute(output))
     }
 }
 

@@ -11,6 +11,8 @@
 pub mod change;
 mod outside;
 mod questioner;
+#[cfg(test)]
+mod sample;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,6 @@
 
 #![expect(clippy::print_stdout, reason = "how much was compared belongs to the output of the test")]
 
-#[path = "reach/change.rs"]
-mod change;
 #[path = "support/policies.rs"]
 mod policies;
 #[path = "support/worlds.rs"]

@@ -1,26 +1,5 @@
-use std::path::PathBuf;
-
+use super::sample::{SHOP, compiled, inventory};
 use super::*;
-use crate::compile::{self, compile};
-use crate::inventory::file;
-use crate::policy::{SourceFile, load};
-
-const WORLD: &str = "
-apiVersion: dockgate.io/v1alpha1
-kind: Inventory
-metadata: {name: shop}
-spec:
-  networks:
-    - {name: front, subnets: [10.1.0.0/24], gateways: [10.1.0.1]}
-    - {name: back, subnets: [10.2.0.0/24], gateways: [10.2.0.1]}
-  containers:
-    - {name: web-1, labels: {app: web}, networks: [front], ports: ['8080:80']}
-    - {name: web-2, labels: {app: web}, networks: [front], ports: ['8081:80']}
-    - {name: api-1, labels: {app: api}, networks: [front, back]}
-    - {name: api-2, labels: {app: api}, networks: [front, back]}
-    - {name: db, labels: {app: db}, networks: [back]}
-    - {name: alone, labels: {app: agent}, networkMode: host}
-";
 
 const POLICIES: &str = "
 apiVersion: projectcalico.org/v3
@@ -42,11 +21,8 @@ spec:
 ";
 
 fn world() -> (Inventory, Compiled) {
-    let (mut inventory, findings) = file::load(&SourceFile::new(PathBuf::from("inventory.yaml"), WORLD));
-    assert!(findings.is_empty(), "{findings:#?}");
-    inventory.trust_ports();
-    let loaded = load(&[SourceFile::new(PathBuf::from("policies.yaml"), POLICIES)]);
-    let compiled = compile(&loaded.policies, &inventory, &compile::Options::default());
+    let inventory = inventory(SHOP);
+    let compiled = compiled(POLICIES, &inventory);
     (inventory, compiled)
 }
 

@@ -2,6 +2,14 @@
 //!
 //! Nine containers on three networks, the outside and the host itself; TCP, UDP and ICMP; IPv4 and IPv6. Docker's own
 //! isolation is switched off in the laboratory, so that the cells between networks say something too.
+//!
+//! It asks `verdict` alone, and no command. That `explain`, `connectivity`, `test` and `diff` say the same as the kernel
+//! follows in three steps. The kernel does what `evaluate` says of a packet: this test. The packets of a connection, as
+//! `verdict::path` makes them of two ends for every command, are those that are sent here: the tests beside it have a row
+//! for each hook. And every command says of a connection what `evaluate` says of these packets: `tests/agreement`, in other
+//! worlds with the same policies. What Docker's own rules close (between networks, from outside to what is not published)
+//! is switched off here; `tests/enforcement/published_ports.rs` and `main_job.rs` measure with it.
+//!
 //! `DOCKGATE_DIFFERENTIAL_CASES` (default 200) and `DOCKGATE_DIFFERENTIAL_SEED` (default 0) choose the policies.
 
 use std::collections::BTreeMap;

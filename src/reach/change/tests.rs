@@ -1,26 +1,6 @@
-use std::path::PathBuf;
-
 use super::*;
-use crate::compile::{self, compile};
-use crate::inventory::{Inventory, file};
-use crate::policy::{SourceFile, load};
 use crate::reach::boundaries;
-
-const WORLD: &str = "
-apiVersion: dockgate.io/v1alpha1
-kind: Inventory
-metadata: {name: shop}
-spec:
-  networks:
-    - {name: front, subnets: [10.1.0.0/24], gateways: [10.1.0.1]}
-    - {name: back, subnets: [10.2.0.0/24], gateways: [10.2.0.1]}
-  containers:
-    - {name: web-1, labels: {app: web}, networks: [front], ports: ['8080:80']}
-    - {name: web-2, labels: {app: web}, networks: [front], ports: ['8081:80']}
-    - {name: api-1, labels: {app: api}, networks: [front, back]}
-    - {name: api-2, labels: {app: api, special: 'yes'}, networks: [front, back]}
-    - {name: db, labels: {app: db}, networks: [back]}
-";
+use crate::reach::sample::{SHOP, compiled, inventory};
 
 /// The database for the api, and nothing else said.
 const DB: &str = "
@@ -32,13 +12,6 @@ spec:
   ingress:
     - {action: Allow, protocol: TCP, source: {selector: app == 'api'}, destination: {ports: ['5432:5440']}}
 ";
-
-fn world(text: &str) -> Inventory {
-    let (mut inventory, findings) = file::load(&SourceFile::new(PathBuf::from("inventory.yaml"), text));
-    assert!(findings.is_empty(), "{findings:#?}");
-    inventory.trust_ports();
-    inventory
-}
 
 fn name(units: &[Unit]) -> String {
     let join = |nets: &[Cidr]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -53,12 +26,8 @@ fn name(units: &[Unit]) -> String {
 
 /// The changes, one a line: `widened added api-* -> db TCP 80: old rules => new rules`.
 fn changes(old: (&str, &str), new: (&str, &str)) -> Vec<String> {
-    let (before, now) = (world(old.0), world(new.0));
-    let compiled = [(old.1, &before), (new.1, &now)].map(|(text, world)| {
-        let loaded = load(&[SourceFile::new(PathBuf::from("policies.yaml"), text)]);
-        assert!(loaded.diagnostics.iter().all(|found| found.severity != crate::policy::Severity::Error), "{loaded:#?}");
-        compile(&loaded.policies, world, &compile::Options::default())
-    });
+    let (before, now) = (inventory(old.0), inventory(new.0));
+    let compiled = [(old.1, &before), (new.1, &now)].map(|(text, world)| compiled(text, world));
     let both = compiled.iter().flat_map(|compiled| boundaries(&compiled.ruleset)).collect();
     let old = Reach::new(&before, &compiled[0], &both);
     let new = Reach::new(&now, &compiled[1], &both);
@@ -109,7 +78,7 @@ fn changes_are_exact_and_told_once_for_all_whom_they_are_about() {
             vec!["narrowed removed api-1 -> db TCP 5432:5440: db ingress[0] => end of tier default after db, ingress"],
         ),
     ] {
-        assert_eq!(changes((WORLD, old), (WORLD, &new)), expected, "{name}");
+        assert_eq!(changes((SHOP, old), (SHOP, &new)), expected, "{name}");
     }
 }
 
@@ -141,22 +110,22 @@ fn addresses_outside_are_told_as_nets_or_as_all_but_some() {
             "widened added db -> 0.0.0.0/0 but 203.0.113.0/24 TCP 443: end of tier default after out, egress => out egress[0]",
         ),
     ] {
-        let found = changes((WORLD, &policy(old)), (WORLD, &policy(new)));
+        let found = changes((SHOP, &policy(old)), (SHOP, &policy(new)));
         assert!(found.iter().any(|line| line == expected), "{name}: {found:#?}");
     }
 }
 
 #[test]
 fn a_label_or_a_container_that_comes_changes_what_may_be_reached() {
-    let relabelled = WORLD.replace("{name: web-1, labels: {app: web}", "{name: web-1, labels: {app: api}");
-    assert_eq!(changes((WORLD, DB), (&relabelled, DB)), Vec::<String>::new(), "web is not on the network of db");
-    let more = format!("{WORLD}    - {{name: batch, labels: {{app: api}}, networks: [back]}}\n");
-    let found = changes((WORLD, DB), (&more, DB));
+    let relabelled = SHOP.replace("{name: web-1, labels: {app: web}", "{name: web-1, labels: {app: api}");
+    assert_eq!(changes((SHOP, DB), (&relabelled, DB)), Vec::<String>::new(), "web is not on the network of db");
+    let more = format!("{SHOP}    - {{name: batch, labels: {{app: api}}, networks: [back]}}\n");
+    let found = changes((SHOP, DB), (&more, DB));
     assert!(
         found.iter().any(|line| line == "widened added batch -> db TCP 5432:5440: no way => db ingress[0]"),
         "{found:#?}"
     );
-    let back = changes((&more, DB), (WORLD, DB));
+    let back = changes((&more, DB), (SHOP, DB));
     assert!(
         back.iter().any(|line| line == "narrowed removed batch -> db TCP 5432:5440: db ingress[0] => no way"),
         "{back:#?}"
@@ -175,7 +144,7 @@ spec:
     - {action: Deny, source: {selector: app == 'api'}}
     - {action: Allow}
 ";
-    let found = changes((WORLD, ""), (WORLD, policy));
+    let found = changes((SHOP, ""), (SHOP, policy));
     assert_eq!(
         found,
         ["narrowed changed api-* -> api-* TCP all, UDP all, SCTP all, ping all on front: nobody => api ingress[0]"]

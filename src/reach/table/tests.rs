@@ -1,31 +1,5 @@
-use std::path::PathBuf;
-
 use super::*;
-use crate::compile::{self, compile};
-use crate::inventory::file;
-use crate::policy::{SourceFile, load};
-
-const WORLD: &str = "
-apiVersion: dockgate.io/v1alpha1
-kind: Inventory
-metadata: {name: shop}
-spec:
-  networks:
-    - {name: front, subnets: [10.1.0.0/24, 'fd00:1::/64']}
-    - {name: back, subnets: [10.2.0.0/24]}
-    - {name: lan, driver: macvlan, subnets: [192.0.2.0/24]}
-  containers:
-    - {name: web-1, labels: {app: web}, networks: [front], ports: ['8080:80']}
-    - {name: web-2, labels: {app: web}, networks: [front], ports: ['8081:80']}
-    - {name: web-3, labels: {app: web, canary: ''}, networks: [front], ports: ['8082:80']}
-    - {name: x-cache-9, labels: {app: cache, com.docker.compose.service: cache}, networks: [front]}
-    - {name: host, labels: {app: api}, networks: [front, back]}
-    - {name: db_1, labels: {app: db}, networks: [back]}
-    - {name: db_2, labels: {app: db}, networks: [back, lan]}
-    - {name: batch, labels: {app: batch}, networks: [back]}
-    - {name: batch-1, labels: {app: batch}, networks: [back]}
-    - {name: batch-2, labels: {app: batch}, networks: [back]}
-";
+use crate::reach::sample::{NAMES, compiled, inventory};
 
 const POLICIES: &str = "
 apiVersion: projectcalico.org/v3
@@ -46,11 +20,8 @@ spec:
 ";
 
 fn table(by: By) -> Table {
-    let (mut inventory, findings) = file::load(&SourceFile::new(PathBuf::from("inventory.yaml"), WORLD));
-    assert!(findings.is_empty(), "{findings:#?}");
-    inventory.trust_ports();
-    let loaded = load(&[SourceFile::new(PathBuf::from("policies.yaml"), POLICIES)]);
-    let compiled = compile(&loaded.policies, &inventory, &compile::Options::default());
+    let inventory = inventory(NAMES);
+    let compiled = compiled(POLICIES, &inventory);
     Table::new(&Reach::new(&inventory, &compiled, &BTreeSet::new()), &inventory, by)
 }
 
