@@ -7,7 +7,7 @@ use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::policy::{Direction, Peer, Policy, Port, Rule, RuleAction, codes};
 
 use super::cover::hold;
-use super::place::{Finding, Place};
+use super::place::{Finding, Place, is_kubernetes};
 use super::{Context, declared};
 
 /// Ports on which databases and stores listen by default, each with its name.
@@ -49,7 +49,8 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 };
                 let place = Place::port(policy, direction, rule, "destination.ports", (index, meant));
                 let message = format!("any address may connect to {name} ({number}/{protocol})");
-                let help = "name the clients under `source`: a selector, or blocks of addresses";
+                let field = if is_kubernetes(policy) { "from" } else { "source" };
+                let help = format!("name the clients under `{field}`: a selector, or blocks of addresses");
                 findings.push(Finding::new(&codes::OPEN_DATABASE, place, message).with_help(help));
             }
         }

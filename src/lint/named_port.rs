@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::inventory::Endpoint;
+use crate::net::Protocol;
 use crate::policy::{Direction, Port, codes};
 
 use super::place::{Finding, Place};
@@ -40,9 +41,12 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                         let of = rule.protocol.map_or_else(String::new, |protocol| format!(" of {protocol}"));
                         let message = format!("none of the containers that {who} declares a port{of} named `{name}`");
                         let help = match known.len() {
-                            0 => format!(
-                                "write the number, or label the containers: `dockgate.io/ports: {name}=8080/tcp`"
-                            ),
+                            0 => {
+                                let protocol = rule.protocol.unwrap_or(Protocol::TCP).to_string().to_lowercase();
+                                format!(
+                                    "write the number, or label the containers: `dockgate.io/ports: {name}=8080/{protocol}`"
+                                )
+                            }
                             _ => format!("they declare {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
                         };
                         findings.push(Finding::new(&codes::UNDECLARED_PORT, place, message).with_help(help));

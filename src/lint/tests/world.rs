@@ -137,7 +137,7 @@ fn policies_out_of_reach_are_told_once_for_each_container() {
 }
 
 #[test]
-fn whose_port_is_not_declared_is_told() {
+fn helps_are_about_the_rule_at_hand() {
     let message = |text: &str| {
         let found = findings(text, Some(&shop()));
         found.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
@@ -149,4 +149,13 @@ fn whose_port_is_not_declared_is_told() {
     );
     let port = "{action: Allow, destination: {ports: [https]}}";
     assert_eq!(message(&ingress(port)), "none of the containers that the policy selects declares a port named `https`");
+
+    let rule = "{action: Allow, protocol: UDP, destination: {ports: [dns]}}";
+    let found = findings(&ingress(rule), Some(&shop()));
+    let help = found[0].help.as_deref().unwrap_or_default();
+    assert!(help.ends_with("`dockgate.io/ports: dns=8080/udp`"), "{help}");
+
+    let help = |text: &str| findings(text, None)[0].help.clone().unwrap_or_default();
+    assert!(help(&kubernetes("podSelector: {}, ingress: [{ports: [{port: 5432}]}]")).contains("under `from`"));
+    assert!(help(&ingress("{action: Allow, protocol: TCP, destination: {ports: [5432]}}")).contains("under `source`"));
 }
