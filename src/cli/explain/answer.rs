@@ -256,10 +256,10 @@ impl<'a> Way<'a> {
         let Judged { path, explanation, suggestion, counters } = way;
         let (compiled, verdict, counters) = (world.compiled, &explanation.verdict, counters.as_ref());
         let judgement = |endpoint: &Option<Endpoint<'_>>, direction| {
-            let askings = explanation.askings.iter().filter(|asking| asking.direction == direction);
+            let mut askings = explanation.askings.iter().filter(|asking| asking.direction == direction);
             let asked = askings.clone().map(|asking| Asking::new(asking, counters)).collect();
             // Behind a published port each endpoint of the container is asked about: the last one decides.
-            let endpoint = askings.last().map(|asking| &asking.endpoint).or(endpoint.as_ref());
+            let endpoint = askings.next_back().map(|asking| &asking.endpoint).or(endpoint.as_ref());
             let found = |endpoint| Judgement::new(world, path, endpoint, direction, (&verdict.trace, asked));
             endpoint.map(found)
         };
