@@ -51,8 +51,8 @@ impl World {
             0 => documents(&policies(seed + 1_000_000)),
             1 => {
                 // Without its tier a policy is not valid.
-                let stays = |document: &String| document.contains("\"Tier\"") || random.random_ratio(2, 3);
-                old.iter().cloned().filter(stays).collect()
+                let mut stays = |document: &str| document.contains("\"Tier\"") || random.random_ratio(2, 3);
+                old.iter().filter(|text| stays(text)).cloned().collect()
             }
             2 => edited(&old, random),
             _ => {
