@@ -272,7 +272,7 @@ fn networks_say_what_all_of_their_containers_may_and_what_some() {
             "deny all SCTP [1:65535] direct",
             "deny all ping null direct",
         ]
-        .map(|row| row.to_owned()),
+        .map(ToOwned::to_owned),
         "{answer:#}"
     );
     // The database has no port of this host, and `gate` none to itself.

@@ -381,9 +381,20 @@ fn a_world_stands_in_compose_files_or_in_the_test_itself() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }
 
+/// Every file of tests cannot be used, and what is told of it has these parts.
+fn expect_refused<const N: usize>(rows: [(&str, String, Vec<&str>); N]) {
+    for (name, tests, told) in rows {
+        let answer = shop_with(&tests).run(&["test", "tests.yaml"]);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{name}: {answer:?}");
+        for part in told {
+            assert!(answer.stderr.contains(part), "{name}: {part}\n{}", answer.stderr);
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_test_is_told_at_its_place() {
-    for (name, tests, told) in [
+    expect_refused([
         (
             "a field",
             one_case("{from: web, to: api, prt: 80, expect: Deny}"),
@@ -449,7 +460,7 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
         (
             "a network of an excepted container",
             spec("  invariants:\n    - {from: web, to: api, expect: Deny, except: [{to: api@back}]}\n"),
-            vec!["DG3080", "tests.yaml:8:59"],
+            vec!["DG3080", "tests.yaml:8:56"],
         ),
         (
             "a kind",
@@ -458,6 +469,12 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
         ),
         ("a version", TESTS.replace("v1alpha1", "v1"), vec!["DG2002", "dockgate.io/v1alpha1"]),
         ("syntax", TESTS.replace("cases:\n", "cases: [\n"), vec!["DG1001"]),
+    ]);
+}
+
+#[test]
+fn what_a_test_names_must_be_there() {
+    expect_refused([
         (
             "no world",
             one_case("{from: web, to: api, port: 1, expect: Allow}")
@@ -485,13 +502,7 @@ fn what_is_wrong_with_a_test_is_told_at_its_place() {
             one_case("{from: web, to: api, protocol: tcp, port: 80, expect: Deny}"),
             vec!["`tcp` is not one of `TCP`, `UDP`, `SCTP`, `ICMP`\n", "did you mean `TCP`?"],
         ),
-    ] {
-        let answer = shop_with(&tests).run(&["test", "tests.yaml"]);
-        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{name}: {answer:?}");
-        for part in told {
-            assert!(answer.stderr.contains(part), "{name}: {part}\n{}", answer.stderr);
-        }
-    }
+    ]);
     let none = Files::shop().run(&["test", "policies"]);
     assert!(none.code == Some(2) && none.stderr.contains("there is no PolicyTest in policies"), "{none:?}");
 }

@@ -31,7 +31,7 @@ impl Watching {
         let child = Arc::new(Mutex::new(child));
         let watched = Arc::clone(&child);
         thread::spawn(move || {
-            thread::sleep(Duration::from_mins(1));
+            thread::sleep(Duration::from_secs(60));
             watched.lock().unwrap().kill()
         });
         Watching { child, lines }

@@ -529,6 +529,10 @@ impl Tracker {
                 self.ports_overtaken.insert(id.clone());
             }
             self.containers_to_ask.insert(id.clone());
+            // A listing that is under way may have looked before it was written.
+            if let Some(touched) = &mut self.touched {
+                touched.containers.insert(id.clone());
+            }
         }
     }
 

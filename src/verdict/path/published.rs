@@ -54,10 +54,13 @@ impl<'a> Finder<'a> {
         Ok(paths)
     }
 
-    /// The containers that publish a port of this host, each by one of its endpoints, which stands for all.
+    /// The containers that publish a port of this host, each by one of its endpoints, which stands for all: by one that
+    /// policy reaches, if there is any. The client's policy is asked about the others as well.
     fn holders(&self, protocol: Protocol, port: u16) -> Vec<Holder<'_, 'a>> {
         let mut holders: Vec<Holder<'_, 'a>> = Vec::new();
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.unenforceable.is_none()) {
+        let on_network = || self.endpoints.iter().filter(|endpoint| endpoint.network.is_some());
+        let reached = on_network().filter(|endpoint| endpoint.unenforceable.is_none());
+        for endpoint in reached.chain(on_network()) {
             if holders.iter().all(|(known, _)| known.container.id != endpoint.container.id) {
                 let published = endpoint.container.published.iter();
                 let held = published.filter(|held| held.protocol == protocol && held.host_port == Some(port));

@@ -296,6 +296,25 @@ fn a_list_that_lags_behind_an_event_is_asked_again() {
 }
 
 #[test]
+fn a_listing_from_before_an_inspection_says_nothing_of_ports() {
+    let mut scene = Scene::new(Engine::with(&["n", "m"], &[]));
+    scene.engine.create("a", &["n", "m"]);
+    scene.engine.start("a");
+    scene.settle();
+    scene.engine.detach("a", "n");
+    while scene.event() {}
+    scene.tracker.tick();
+    scene.tracker.tick();
+    scene.begin_listing();
+    assert!(scene.inspect());
+    scene.inspected(0, true);
+    scene.end_listing();
+    scene.expect_no_ports_of_another_run();
+    scene.settle();
+    scene.expect_engines_truth();
+}
+
+#[test]
 fn a_dying_container_is_not_attached_again_while_docker_still_shows_it() {
     let mut scene = Scene::new(Engine::with(&["n"], &["a"]));
     scene.engine.start("a");
