@@ -159,8 +159,7 @@ impl Arguments {
         let policies = world::policies_together(paths)?;
         // One by one: without policies everything is open, and half of all tests would pass.
         for path in paths {
-            let found = policy::load(&files::read(std::slice::from_ref(path))?).policies;
-            if found.policies.is_empty() && found.network_sets.is_empty() && found.tiers.is_empty() {
+            if policy::load(&files::read(std::slice::from_ref(path))?).resources.is_empty() {
                 return Err(Failure {
                     message: format!("there is no policy in {}", path.display()),
                     help: "a path in a test is relative to the file of the test, and one on the command line to the \
