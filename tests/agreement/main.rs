@@ -59,9 +59,9 @@ fn run(seeds: impl Iterator<Item = u64>) -> Tally {
         let world = World::generated(seed);
         match check::check(&world, &desk) {
             Ok(found) => tally += found,
-            Err(failure) => {
-                let (world, failure) = smallest(world, failure, &desk);
-                panic!("seed {seed}: {failure}\n\nThe smallest world in which this is so:\n{world}");
+            Err(first) => {
+                let (world, failure) = smallest(world, first.clone(), &desk);
+                panic!("seed {seed}: {first}\n\nThe smallest world that fails, too: {failure}\n{world}");
             }
         }
     }

@@ -82,8 +82,8 @@ impl World {
             for side in &mut world.policies {
                 side.retain(|other| other != document);
             }
-            // Of no policies at all `diff` has nothing to say, and says so.
-            if world.policies.iter().any(|side| !side.is_empty()) {
+            // Of no policies at all `diff` and `test` have nothing to say, and say so.
+            if world.policies.iter().all(|side| !side.is_empty()) {
                 smaller.push(world);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dockgate::net::Family;
+use dockgate::verdict::path::Route;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -10,7 +11,7 @@ use serde_json::{Value, to_value};
 
 use crate::commands::Desk;
 use crate::matrix::list;
-use crate::truth::{Question, RuleName, Truth, Way, told_name};
+use crate::truth::{Party, Question, RuleName, Truth, Way, told_name};
 
 use super::Tally;
 
@@ -55,14 +56,25 @@ pub(super) fn answers(question: &Question, ways: &[Way<'_>], answer: &Value) -> 
     if ways.iter().any(|way| way.word.is_none()) {
         return Ok(());
     }
-    let told = list(&answer["paths"]);
+    // Of this host as a whole, an address to which a container's port is bound is one more way.
+    let asked: BTreeSet<_> = ways.iter().map(|way| way.path.packet.destination.to_string()).collect();
+    let is_elsewhere = |way: &&Value| {
+        way["route"]["kind"] == "through-published-port"
+            && question.to == Party::Host
+            && !way["packet"]["destination"].as_str().is_some_and(|address| asked.contains(address))
+    };
+    let (elsewhere, told): (Vec<&Value>, Vec<&Value>) = list(&answer["paths"]).iter().partition(is_elsewhere);
     if told.len() != ways.len() {
         return wrong(&format!("{} ways instead of {}", told.len(), ways.len()));
     }
     for (told, way) in told.iter().zip(ways) {
-        let is_same = told["route"] == to_value(&way.path.route).expect("JSON")
-            && told["packet"] == to_value(&way.path.packet).expect("JSON");
-        if !is_same {
+        // A port that a container has in the other family is judged as if it had it in both, as the rules do: what
+        // `docker-proxy` listens on there, the engine does not say.
+        let leads = matches!(way.path.route, Route::ToHost { .. })
+            && told["route"]["kind"] == "through-published-port"
+            && told["route"]["port"] == question.port;
+        let is_same = leads || told["route"] == to_value(&way.path.route).expect("JSON");
+        if !is_same || told["packet"] != to_value(&way.path.packet).expect("JSON") {
             return wrong("another way");
         }
         if told["decision"] != word(way.is_allowed()) {
@@ -82,8 +94,9 @@ pub(super) fn answers(question: &Question, ways: &[Way<'_>], answer: &Value) -> 
         }
     }
     // An answer that tells what Docker's own rules close counts that as closed; otherwise it is about policy alone.
-    let allowed = ways.iter().any(Way::is_allowed);
-    let passes = ways.iter().any(|way| way.is_allowed() && !way.is_isolated());
+    let is_open_elsewhere = elsewhere.iter().any(|way| way["decision"] == "allow");
+    let allowed = ways.iter().any(Way::is_allowed) || is_open_elsewhere;
+    let passes = ways.iter().any(|way| way.is_allowed() && !way.is_isolated()) || is_open_elsewhere;
     let (expected, is_closed) = match answer["closed_by_docker"].as_bool() {
         Some(told) => (passes, told == (allowed && !passes)),
         None => (allowed, true),
@@ -95,15 +108,7 @@ pub(super) fn answers(question: &Question, ways: &[Way<'_>], answer: &Value) -> 
 pub(super) fn named(way: &Value) -> BTreeSet<RuleName> {
     let sides = ["egress", "ingress"].map(|side| &way[side]);
     let decide = sides.into_iter().filter(|side| side["result"] == way["decision"]);
-    let named: BTreeSet<_> =
-        decide.map(|side| &side["decided_by"]).filter(|rule| !rule.is_null()).map(told_name).collect();
-    if !named.is_empty() {
-        return named;
-    }
-    // To a port that a container has at another address of this host, no side is that container's: only the trace tells.
-    let end = if way["decision"] == "allow" { "-j RETURN" } else { "-j DROP" };
-    let ends = list(&way["trace"]).iter().filter(|hit| hit["action"] == end);
-    ends.map(|hit| &hit["origin"]).filter(|rule| !rule.is_null()).map(told_name).collect()
+    decide.map(|side| &side["decided_by"]).filter(|rule| !rule.is_null()).map(told_name).collect()
 }
 
 fn word(allowed: bool) -> &'static str {
