@@ -145,6 +145,11 @@ impl PublishedPort {
         self.host_address.filter(|address| !address.is_unspecified())
     }
 
+    /// Whether clients outside reach it in a family: one that is bound to the loopback is this host's alone.
+    pub fn is_reached_from_outside(&self, family: Family) -> bool {
+        self.host_address.is_none_or(|address| Family::of(address) == family && !address.is_loopback())
+    }
+
     /// Whether both would be the same port of the host, which only one container can hold.
     fn collides_with(&self, other: &PublishedPort) -> bool {
         let on_one = |one: Option<IpAddr>, other: Option<IpAddr>| match (one, other) {

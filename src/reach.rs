@@ -319,11 +319,6 @@ fn classes<I: Ord>(identities: impl Iterator<Item = I>) -> (Vec<usize>, Vec<Vec<
     (class_of, members)
 }
 
-/// Whether clients outside reach a published port in a family: one that is bound to the loopback is this host's alone.
-pub(crate) fn is_reached_from_outside(port: &PublishedPort, family: Family) -> bool {
-    port.host_address.is_none_or(|address| Family::of(address) == family && !address.is_loopback())
-}
-
 /// Whether a published port is one of this address of the host.
 pub(crate) fn is_bound_to(port: &PublishedPort, address: IpAddr) -> bool {
     port.host_address

@@ -49,7 +49,8 @@ const VERDICTS: &[(&str, &[Case])] = &[
             ("owner-api-1", "203.0.113.9", "443/tcp", DENY),
             ("owner-web-1", "owner-batch-1", "9000/tcp", ALLOW),
             ("owner-batch-1", "owner-web-1", "80/tcp", ALLOW),
-            ("203.0.113.9", "owner-web-1", "80/tcp", ALLOW),
+            // Policy allows it; it is not published.
+            ("203.0.113.9", "owner-web-1", "80/tcp", DENY),
             ("owner-batch-1", "203.0.113.9", "443/tcp", ALLOW),
         ],
     ),
@@ -99,7 +100,8 @@ const VERDICTS: &[(&str, &[Case])] = &[
             ("team-a-web-1", "team-a-queue-1", "9100/tcp", DENY),
             ("team-a-web-1", "team-a-metrics-1", "9090/tcp", DENY),
             ("team-a-metrics-1", "203.0.113.9", "443/tcp", ALLOW),
-            ("203.0.113.9", "team-a-metrics-1", "9090/tcp", ALLOW),
+            // Policy allows it; it is not published.
+            ("203.0.113.9", "team-a-metrics-1", "9090/tcp", DENY),
         ],
     ),
     (
@@ -114,7 +116,8 @@ const VERDICTS: &[(&str, &[Case])] = &[
             ("egress-importer-1", "egress-cache-1", "6379/tcp", DENY),
             ("egress-cache-1", "egress-importer-1", "8080/tcp", ALLOW),
             ("egress-cache-1", "203.0.113.9", "443/tcp", ALLOW),
-            ("203.0.113.9", "egress-importer-1", "8080/tcp", ALLOW),
+            // Policy allows it; it is not published.
+            ("203.0.113.9", "egress-importer-1", "8080/tcp", DENY),
         ],
     ),
     (

@@ -13,7 +13,7 @@ use crate::inventory::Inventory;
 use crate::net::{Cidr, Family, PortSet};
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
-use crate::reach::{Reach, is_bound_to, is_reached_from_outside};
+use crate::reach::{Reach, is_bound_to};
 use crate::ruleset::{Action, Side};
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::ports::{self, Evaluator};
@@ -44,7 +44,7 @@ pub(super) struct Way<'a> {
     pub(super) via: Via,
     pub(super) verdict: Verdict,
     /// Why Docker's own rules close it, where they do.
-    pub(super) closed_by_docker: Option<String>,
+    pub(super) closed_by_docker: Option<&'static str>,
 }
 
 impl Way<'_> {
@@ -187,7 +187,7 @@ impl<'a> Judge<'a> {
 
     /// A way as a connection of a client; `None` for one to a port of this host that is a container's.
     pub(super) fn way(&self, path: Path<'a>, traffic: Traffic) -> Option<Way<'a>> {
-        let mut closed_by_docker = path.route.closed_by_docker().map(str::to_owned);
+        let closed_by_docker = path.closed_by_docker();
         let via = match (&path.route, traffic) {
             (Route::ThroughPublishedPort { .. }, _) => Via::Proxy,
             (Route::ToHost { .. }, Traffic::Ports { protocol, destination, .. }) => {
@@ -202,23 +202,7 @@ impl<'a> Judge<'a> {
                 }
                 Via::Direct
             }
-            (Route::FromOutside { .. }, Traffic::EchoRequest) => {
-                let never = || "Docker lets nobody outside come to a container but by a published port".to_owned();
-                closed_by_docker.get_or_insert_with(never);
-                Via::Published
-            }
-            (Route::FromOutside { .. }, Traffic::Ports { protocol, destination, .. }) => {
-                let ports = path.destination.as_ref().map(|endpoint| endpoint.container.published.as_slice());
-                let is_published = ports.unwrap_or_default().iter().any(|port| {
-                    let same = port.protocol == protocol && port.container_port == destination;
-                    same && port.host_port.is_some() && is_reached_from_outside(port, path.family())
-                });
-                if !is_published {
-                    let not = || "the port is not published to the outside".to_owned();
-                    closed_by_docker.get_or_insert_with(not);
-                }
-                Via::Published
-            }
+            (Route::FromOutside { .. }, _) => Via::Published,
             _ => Via::Direct,
         };
         let verdict = evaluate(&self.compiled.ruleset, &path.packet);
@@ -262,7 +246,7 @@ impl<'a> Judge<'a> {
                 });
             }
             let mut allowed = pair.ways.iter().filter(|way| way.verdict.decision == Decision::Allow);
-            let reason = allowed.find_map(|way| way.closed_by_docker.as_deref());
+            let reason = allowed.find_map(|way| way.closed_by_docker);
             if let Some(reason) = reason.filter(|_| !pair.is_open() && case.expect == Decision::Deny) {
                 undenied.entry(reason).or_default().push(pair.name());
             }

@@ -16,7 +16,7 @@ use crate::verdict::path::{End, Finder, Path, Route, Traffic};
 use crate::verdict::ports::{Ends, Evaluator, Memberships, View};
 use crate::verdict::{Decision, Packet};
 
-use super::{CLIENT_PORT, Part, Parts, Service, Via, Way, is_bound_to, is_reached_from_outside};
+use super::{CLIENT_PORT, Part, Parts, Service, Via, Way, is_bound_to};
 
 /// Asks about two ends.
 pub(super) struct Questioner<'a> {
@@ -152,7 +152,7 @@ impl<'a> Questioner<'a> {
             let (Some(host_port), Some(range)) = (port.host_port, PortRange::single(port.container_port)) else {
                 continue;
             };
-            if is_reached_from_outside(port, path.family()) {
+            if port.is_reached_from_outside(path.family()) {
                 questions.push((Via::Published { host_port }, [range].into_iter().collect()));
             }
         }

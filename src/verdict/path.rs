@@ -125,7 +125,7 @@ impl fmt::Display for Route {
 }
 
 impl Route {
-    /// Why Docker's own rules close it whatever the verdict, where they are known to.
+    /// Why Docker's own rules close it for every packet, whatever the verdict, where they are known to.
     pub fn closed_by_docker(&self) -> Option<&'static str> {
         match self {
             Route::BetweenNetworks { .. } => {
@@ -153,6 +153,24 @@ pub struct Path<'a> {
 }
 
 impl Path<'_> {
+    /// Why Docker's own rules close it whatever the verdict: for every packet that goes this way, or for this one because
+    /// it comes from outside to what is not published there.
+    pub fn closed_by_docker(&self) -> Option<&'static str> {
+        self.route.closed_by_docker().or_else(|| self.unpublished())
+    }
+
+    fn unpublished(&self) -> Option<&'static str> {
+        let Route::FromOutside { .. } = self.route else { return None };
+        let Some(wanted) = self.packet.destination_port else {
+            return Some("Docker lets nobody outside come to a container but by a published port");
+        };
+        let published = self.destination.iter().flat_map(|endpoint| &endpoint.container.published);
+        let mut fitting =
+            published.filter(|port| port.protocol == self.packet.protocol && port.container_port == wanted);
+        let is_published = fitting.any(|port| port.host_port.is_some() && port.is_reached_from_outside(self.family()));
+        (!is_published).then_some("the port is not published to the outside")
+    }
+
     /// The family.
     pub fn family(&self) -> Family {
         Family::of(self.packet.source)

@@ -87,16 +87,6 @@ impl Way<'_> {
         self.verdict.decision == Decision::Allow
     }
 
-    /// Whether Docker's own rules close it whatever is published.
-    pub(crate) fn is_isolated(&self) -> bool {
-        matches!(
-            self.path.route,
-            Route::BetweenNetworks { .. }
-                | Route::ToOutside { internal: true, .. }
-                | Route::FromOutside { internal: true, .. }
-        )
-    }
-
     /// Whether packets pass, by the rules of both.
     pub(crate) fn is_open(&self) -> bool {
         self.is_allowed() && !self.vias.is_empty()

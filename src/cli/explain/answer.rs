@@ -269,7 +269,7 @@ impl<'a> Way<'a> {
         Way {
             ip_version: path.family(),
             route: &path.route,
-            closed_by_docker: path.route.closed_by_docker().is_some(),
+            closed_by_docker: path.closed_by_docker().is_some(),
             remark: path.route.closed_by_docker(),
             notes: notes(path, question.receiver, question.traffic),
             decision: word(verdict.decision),

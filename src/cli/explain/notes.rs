@@ -2,7 +2,6 @@
 //!
 //! Input: the question and one way. Output: sentences. None of them changes the answer.
 
-use crate::reach::is_reached_from_outside;
 use crate::verdict::path::{End, Path, Route, Traffic};
 
 /// What is worth knowing about a way to `to`.
@@ -24,21 +23,15 @@ fn unpublished(path: &Path<'_>, traffic: Traffic) -> Option<String> {
     let (Route::FromOutside { internal: false, .. }, Some(endpoint)) = (&path.route, &path.destination) else {
         return None;
     };
+    path.closed_by_docker()?;
     let what = match traffic {
         Traffic::Ports { protocol, destination, .. } => {
-            let is_published = endpoint.container.published.iter().any(|port| {
-                let same = port.protocol == protocol && port.container_port == destination && port.host_port.is_some();
-                same && is_reached_from_outside(port, path.family())
-            });
-            if is_published {
-                return None;
-            }
             format!("{} does not publish {protocol} port {destination} to the outside", endpoint.container.name)
         }
         Traffic::EchoRequest => "a ping is not published".to_owned(),
     };
     Some(format!(
-        "{what}: whoever is there has to be routed to {} itself, which Docker mostly stops",
+        "{what}: whoever is there has to be routed to {} itself, which Docker's own rules stop where nobody has changed them",
         path.packet.destination
     ))
 }
