@@ -180,12 +180,18 @@ fn the_pipelines_judge_tests_and_tell_what_a_change_opens() {
     let base = String::from_utf8_lossy(&base.stdout).trim().to_owned();
     for (lines, variable) in [(github_commands(), "BASE"), (gitlab_commands(), "CI_MERGE_REQUEST_DIFF_BASE_SHA")] {
         let find = |word: &str| lines.iter().find(|line| line.contains(word)).unwrap_or_else(|| panic!("no {word}"));
-        let (compare, judge) = (find("dockgate diff "), find("dockgate test "));
-        let output = run_in(repository.path(), compare, &[(variable, &base), ("GITHUB_STEP_SUMMARY", "summary.md")]);
+        let judge = find("dockgate test ");
+        // The lines of a script are of one shell.
+        let compare = lines.iter().filter(|line| line.contains("before")).cloned().collect::<Vec<_>>().join("\n");
+        let output = run_in(repository.path(), &compare, &[(variable, &base), ("GITHUB_STEP_SUMMARY", "summary.md")]);
         assert!(output.status.success(), "{compare}: {output:?}");
         let told = fs::read_to_string(repository.path().join("diff.md")).expect("the comment was written");
         assert!(told.contains("widened") && told.contains("5432"), "{told}");
         fs::remove_file(repository.path().join("diff.md")).expect("it was read above");
+        // The request that brings the first policies has none before it.
+        let unborn = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+        let output = run_in(repository.path(), &compare, &[(variable, unborn), ("GITHUB_STEP_SUMMARY", "summary.md")]);
+        assert!(output.status.success(), "{compare}: {output:?}");
 
         let output = run_in(repository.path(), judge, &[]);
         assert!(output.status.success(), "{judge}: {output:?}");

@@ -17,12 +17,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use crate::inventory::{self, Inventory};
 use crate::policy::codes::Code;
 use crate::policy::location::file_name;
 use crate::policy::suppress::baseline::Baseline;
 use crate::policy::suppress::{self, Finding};
 use crate::policy::{self, Diagnostic, SourceFile, Unreadable, codes, document, files};
-use crate::{inventory, lint, policy_test};
+use crate::{lint, policy_test};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -85,7 +86,7 @@ impl Arguments {
         let files = sources.len();
         let mut loaded = policy::load(&sources);
         check_other_kinds(&sources, &mut loaded.diagnostics);
-        let world = world::stated(self.inventory.as_deref(), &self.compose)?;
+        let world = self.world(&mut loaded.diagnostics, &mut sources)?;
         loaded.diagnostics.extend(lint::lint(&loaded.policies, world.as_ref(), &sources));
         let base = std::env::current_dir().context("cannot tell the working directory")?;
         // What is missing because of a file that could not be read is not gone.
@@ -103,6 +104,22 @@ impl Arguments {
         self.report.deliver(output, |format, output| report.write(format, output), || report.summary())?;
         unread.into_failure()?;
         Ok(Outcome::from_clean(!report.fails()))
+    }
+
+    /// The world that was chosen. What is doubtful in Compose files is a finding as any other.
+    fn world(
+        &self,
+        diagnostics: &mut Vec<Diagnostic>,
+        sources: &mut Vec<SourceFile>,
+    ) -> anyhow::Result<Option<Inventory>> {
+        let Some(found) = self.compose.load_with_warnings()? else {
+            return self.inventory.as_deref().map(world::from_file).transpose();
+        };
+        diagnostics.extend(found.diagnostics);
+        let is_new = |source: &SourceFile| sources.iter().all(|known| known.path != source.path);
+        let new: Vec<SourceFile> = found.sources.into_iter().filter(is_new).collect();
+        sources.extend(new);
+        Ok(Some(found.inventory))
     }
 
     /// A report or a baseline in the place of a file that is read would be the end of that file.

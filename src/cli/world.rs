@@ -91,7 +91,15 @@ impl PolicyArguments {
     /// The policies that were chosen; `None` if none were and the host has no default directory.
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
         match &self.policies {
-            Some(path) => policies(path).map(Some),
+            Some(path) => {
+                let sources = files::read(std::slice::from_ref(path))?;
+                let policies = policies_of(&sources, path)?;
+                if policies == policy::load(&[]).policies {
+                    // An answer about no policy looks like one about many; whether this can be written does not change it.
+                    let _ = writeln!(anstream::stderr(), "warning: there is no policy in {}", path.display());
+                }
+                Ok(Some(policies))
+            }
             None => match policies(Path::new(DEFAULT_POLICIES)) {
                 Err(error) if is_absent(&error) => Ok(None),
                 policies => policies.map(Some),

@@ -256,7 +256,7 @@ impl Judge<'_> {
         let origins = part.rules.iter().filter_map(|comment| self.compiled.origins.get(comment));
         let rules: Vec<String> = origins.map(origin).collect();
         match (rules.as_slice(), part.decision) {
-            ([], Decision::Allow) => "no policy governs it".to_owned(),
+            ([], Decision::Allow) => "by no policy".to_owned(),
             ([], Decision::Deny) => "by dockgate's own rule".to_owned(),
             // Those of the sender's side before it have allowed.
             ([.., last], Decision::Deny) => format!("by {last}"),

@@ -297,7 +297,7 @@ impl<'a> Judge<'a> {
         }
         match verdict.trace.last().filter(|_| verdict.decision == Decision::Deny) {
             Some(hit) => format!("by dockgate's own rule `{}`", hit.comment),
-            None => "no policy governs it".to_owned(),
+            None => "by no policy".to_owned(),
         }
     }
 

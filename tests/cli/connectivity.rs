@@ -40,9 +40,9 @@ fn the_table_has_who_may_reach_whom_and_by_which_rules() {
         vec!["FROM", "TO", "PROTOCOL", "PORTS", "VIA", "IP", "RULES"],
         vec!["shop-api", "shop-db", "TCP", "5432", "direct", "4", API],
         vec!["shop-web", "shop-api", "TCP", "8080", "direct", "4", WEB],
-        vec!["host", "shop-api", "any", "all", "direct", "4", "no policy governs it"],
-        vec!["host", "shop-db", "any", "all", "direct", "4", "no policy governs it"],
-        vec!["host", "shop-web", "any", "all", "direct", "4", "no policy governs it"],
+        vec!["host", "shop-api", "any", "all", "direct", "4", "no policy is asked"],
+        vec!["host", "shop-db", "any", "all", "direct", "4", "no policy is asked"],
+        vec!["host", "shop-web", "any", "all", "direct", "4", "no policy is asked"],
         vec!["outside", "shop-web", "TCP", "80", "published 8080", "4", ANYONE],
         vec!["outside", "shop-web", "TCP", "80", "proxy 8080", "6", ANYONE],
     ];

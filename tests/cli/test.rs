@@ -123,6 +123,7 @@ fn every_wrong_expectation_is_told_by_its_reason() {
         ),
         ("{from: web, to: api, port: 80, expect: Allow, by: 'shop/allow-web-to-api ingress[1]'}", "there is no rule"),
         ("{from: wep, to: api, port: 80, expect: Deny}", "did you mean `web`?"),
+        ("{from: batc, to: api, port: 80, expect: Deny}", "did you mean `batch`?"),
         (
             "{from: {selector: app == 'none'}, to: api, port: 80, expect: Deny}",
             "asks about nothing: no endpoint matches",

@@ -154,6 +154,20 @@ warning[DG5002]: no container and no network set matches `app == \"wbe\"` in nam
     assert_eq!((without.stdout.as_str(), without.code), ("no problems in 1 file (1 resource)\n", Some(0)));
 }
 
+#[test]
+fn what_is_doubtful_in_a_compose_file_is_a_finding_in_every_form() {
+    let compose = "name: shop\nservices:\n  web: {image: x, ports: ['8080:80'], deploy: {replicas: 2}}\n";
+    let files = Files::new(&[("web.yaml", POLICY), ("compose.yaml", compose)]);
+    let run = |form: &[&str]| files.run(&[&["validate", "web.yaml", "--compose", "compose.yaml"], form].concat());
+    assert_eq!(run(&[]).code, Some(0));
+    for form in ["human", "json", "sarif", "junit", "github", "gitlab"] {
+        let answer = run(&["--strict", "--format", form]);
+        assert_eq!(answer.code, Some(1), "{form}: {answer:?}");
+        assert!(answer.stdout.contains("DG3151") && answer.stdout.contains("compose.yaml"), "{form}: {answer:?}");
+        assert_eq!(answer.stderr, "", "{form}");
+    }
+}
+
 /// A policy with one mistake.
 fn broken() -> String {
     POLICY.replace("selector: app == 'api'", "selektor: app == 'api'")

@@ -87,6 +87,12 @@ fn named(text: &str, table: &Table, reach: &Reach<'_>, inventory: &Inventory) ->
             Party::Host | Party::Outside(_) => false,
         })
     };
+    if text.trim().is_empty() {
+        return Err(Failure {
+            message: "an empty name is nobody's".to_owned(),
+            help: "without the option everybody is shown".to_owned(),
+        });
+    }
     if text == "outside" {
         return Ok(chosen(&|group| group.kind == GroupKind::Outside));
     }

@@ -159,7 +159,8 @@ impl<'a> View<'a> {
         }
         match (rules.is_empty(), line.decision) {
             (false, _) => rules.join("; "),
-            (true, Decision::Allow) => "no policy governs it".to_owned(),
+            // Nobody is governed there, or this host sends, which policy on its containers is not asked about.
+            (true, Decision::Allow) => "no policy is asked".to_owned(),
             (true, Decision::Deny) => "a fixed rule".to_owned(),
         }
     }

@@ -99,7 +99,7 @@ pub(super) struct Traffic {
 #[derive(Debug, Serialize)]
 pub(super) struct Ruling {
     pub(super) decision: &'static str,
-    /// `policy`, `no-policy` where none governs, `fixed` where a rule of dockgate's own denies, `no-way` where one of the
+    /// `policy`, `no-policy` where none is asked, `fixed` where a rule of dockgate's own denies, `no-way` where one of the
     /// two worlds has no such way.
     pub(super) reason: &'static str,
     pub(super) rules: Vec<Decider>,
@@ -334,7 +334,7 @@ impl Ruling {
     pub(super) fn told(&self) -> Vec<(String, Option<String>)> {
         let words = match self.reason {
             "no-way" => "there is no such way",
-            "no-policy" => "no policy governs it",
+            "no-policy" => "no policy is asked",
             "fixed" => "a rule of dockgate's own",
             _ => {
                 let told = |rule: &Decider| (rule.to_string(), Some(format!("{}:{}", rule.file.display(), rule.line)));

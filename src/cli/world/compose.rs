@@ -13,7 +13,7 @@ use crate::cli::diagnostics::render;
 use crate::cli::failure::Failure;
 use crate::inventory::Inventory;
 use crate::inventory::compose::{self, Loaded, Request};
-use crate::policy::{Diagnostic, Severity, SourceFile, files};
+use crate::policy::{Severity, SourceFile, files};
 
 /// Options that take the inventory from Compose files.
 #[derive(Clone, Debug, Args)]
@@ -68,8 +68,16 @@ impl ComposeArguments {
         ComposeArguments { compose: files.to_owned(), ..self.clone() }
     }
 
-    /// The inventory of the Compose files; `None` without any.
+    /// The inventory of the Compose files; `None` without any. Warnings about them are told beside the answer.
     pub(in crate::cli) fn load(&self) -> anyhow::Result<Option<Inventory>> {
+        let Some(Loaded { inventory, diagnostics, sources }) = self.load_with_warnings()? else { return Ok(None) };
+        // Whether they can be written does not change the answer.
+        let _ = write!(anstream::stderr(), "{}", render(&diagnostics, &sources));
+        Ok(Some(inventory))
+    }
+
+    /// The inventory of the Compose files with the warnings about them; `None` without any file.
+    pub(in crate::cli) fn load_with_warnings(&self) -> anyhow::Result<Option<Loaded>> {
         let Some(first) = self.compose.first() else { return Ok(None) };
         let environment_files = (!self.env_file.is_empty()).then(|| read_all(&self.env_file)).transpose()?;
         let request = Request {
@@ -83,11 +91,8 @@ impl ComposeArguments {
         let Loaded { inventory, diagnostics, sources } = compose::load(&request, &mut read);
         let help = "`docker compose config` shows what Compose makes of the same files";
         refuse_errors("the Compose model", first, &diagnostics, &sources, help)?;
-        let warnings: Vec<Diagnostic> =
-            diagnostics.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
-        // They are told beside the answer; whether they can be written does not change it.
-        let _ = write!(anstream::stderr(), "{}", render(&warnings, &sources));
-        Ok(Some(inventory))
+        let warnings = diagnostics.into_iter().filter(|finding| finding.severity == Severity::Warning);
+        Ok(Some(Loaded { inventory, diagnostics: warnings.collect(), sources }))
     }
 }
 

@@ -66,7 +66,7 @@ impl End {
         if address.is_unspecified() {
             return Err(Error::Unspecified(address));
         }
-        if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) || is_broadcast(inventory, address) {
             return Err(Error::Group(address));
         }
         for container in inventory.containers.values() {
@@ -101,6 +101,13 @@ impl End {
     }
 }
 
+/// Whether it is the address of all of a subnet.
+fn is_broadcast(inventory: &Inventory, address: IpAddr) -> bool {
+    let mut subnets = inventory.networks.values().flat_map(|network| &network.subnets);
+    // A subnet of two addresses has none to spare (RFC 3021).
+    address.is_ipv4() && subnets.any(|subnet| subnet.prefix() < 31 && subnet.last() == address)
+}
+
 fn find_container<'a>(inventory: &'a Inventory, name: &str) -> Option<&'a Container> {
     inventory.containers.values().find(|container| container.name == name)
 }
@@ -110,7 +117,10 @@ fn find_by_id<'a>(inventory: &'a Inventory, beginning: &str) -> Result<&'a Conta
     if beginning.len() < SHORTEST_ID {
         return Err(unknown());
     }
-    let mut found = inventory.containers.values().filter(|container| container.id.0.starts_with(beginning));
+    // In a file that states no ids the name stands for it, and the beginning of a name is nobody's.
+    let has_id = |container: &&Container| container.id.0 != container.name;
+    let begins_so = |container: &&Container| container.id.0.starts_with(beginning);
+    let mut found = inventory.containers.values().filter(has_id).filter(begins_so);
     match (found.next(), found.next()) {
         (Some(container), None) => Ok(container),
         (Some(_), Some(_)) => Err(Error::Ambiguous(beginning.to_owned())),

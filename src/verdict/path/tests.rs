@@ -198,6 +198,7 @@ fn what_cannot_be_judged_says_why() {
         ("a group", "api", "224.0.0.251", "`224.0.0.251` is the address of many receivers"),
         ("a group of IPv6", "api", "ff02::fb", "`ff02::fb` is the address of many receivers"),
         ("everybody", "api", "255.255.255.255", "`255.255.255.255` is the address of many receivers"),
+        ("everybody of a network", "api", "172.18.1.255", "`172.18.1.255` is the address of many receivers"),
         ("a link that nobody knows", "api", "fe80::99", "`fe80::99` counts on a single link only"),
     ] {
         let error = ways(from, to).unwrap_err().to_string();

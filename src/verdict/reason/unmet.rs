@@ -136,6 +136,9 @@ impl Reader<'_, '_> {
             "not in"
         };
         let of_family: Vec<&Cidr> = nets.iter().filter(|net| net.family() == Family::of(address)).collect();
+        if let ([], Some(other)) = (of_family.as_slice(), nets.first()) {
+            return self.sentences(&Clause::Blocks { side, family: other.family() }).concat();
+        }
         format!("{end} address {address} is {what} {}", listed(&of_family))
     }
 
