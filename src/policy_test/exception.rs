@@ -4,6 +4,7 @@
 //! leaves nothing out or need not: it was made for something that is gone, or is misspelt, and waits for what it would hide.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::net::{Cidr, PortSet};
 use crate::reach::{Party, Service};
@@ -113,7 +114,8 @@ pub(super) fn boundaries(of: &PolicyTest) -> BTreeSet<Cidr> {
     let exceptions = of.invariants.iter().flat_map(|invariant| &invariant.except);
     let ends = exceptions.flat_map(|exception| exception.from.iter().chain(&exception.to));
     let address = |ends: &Ends| match ends {
-        Ends::Named(text) => text.parse().ok().map(Cidr::host),
+        // As the end is found: an IPv4 address may be written as one of IPv6.
+        Ends::Named(text) => text.parse::<IpAddr>().ok().map(|address| Cidr::host(address.to_canonical())),
         Ends::Outside | Ends::Selected { .. } => None,
     };
     ends.filter_map(address).collect()

@@ -230,10 +230,13 @@ spec:
         fs::write(files.path().join("policies/web.yaml"), open).unwrap();
         files.run(&["test", "tests.yaml"])
     };
-    let one = excepted("{from: 203.0.113.9}");
-    assert_eq!(one.code, Some(1), "{one:?}");
-    assert!(one.stdout.contains("203.0.113.10 -> api is open"), "{}", one.stdout);
-    assert!(!one.stdout.contains("203.0.113.9 -> api is open"), "{}", one.stdout);
+    // The second is the first as an address of IPv6.
+    for address in ["203.0.113.9", "'::ffff:203.0.113.9'"] {
+        let one = excepted(&format!("{{from: {address}}}"));
+        assert_eq!(one.code, Some(1), "{one:?}");
+        assert!(one.stdout.contains("203.0.113.10 -> api is open"), "{}", one.stdout);
+        assert!(!one.stdout.contains("203.0.113.9 -> api is open"), "{}", one.stdout);
+    }
     assert_eq!(excepted("{from: outside}").code, Some(1));
 
     // The container is on two networks.
