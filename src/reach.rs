@@ -196,7 +196,7 @@ pub struct Reach<'a> {
 
 /// Parties that no rule can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
+pub(crate) enum Class {
     Containers(usize),
     Host,
     Outside(usize),
@@ -271,7 +271,8 @@ impl<'a> Reach<'a> {
         self.answer_of.get(&(self.class(from), self.class(to))).copied()
     }
 
-    fn class(&self, party: Party) -> Class {
+    /// All that an answer depends on of a party.
+    pub(crate) fn class(&self, party: Party) -> Class {
         match party {
             Party::Container(index) => Class::Containers(self.class_of_container[index]),
             Party::Host => Class::Host,
