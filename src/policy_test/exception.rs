@@ -88,9 +88,9 @@ impl Judge<'_> {
         invariant.except.iter().map(read).collect()
     }
 
-    /// Whether an end is a container without all of its networks. An exception that is taken for the whole container would
-    /// leave out more than was written.
-    fn is_part(&self, end: &End) -> bool {
+    /// Whether an end is a container without all of its networks. Taken for the whole container, an exception would leave out
+    /// more than was written, and an invariant would be met, or broken, by way of another network.
+    pub(super) fn is_part(&self, end: &End) -> bool {
         let End::Container { container, network: Some(_) } = end else { return false };
         let endpoints = self.finder.endpoints().iter().filter(|endpoint| endpoint.container.id == *container);
         endpoints.count() > 1

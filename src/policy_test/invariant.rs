@@ -79,6 +79,11 @@ impl Judge<'_> {
                 parties.push((name, party));
                 continue;
             };
+            if self.is_part(&end) {
+                return Err(format!(
+                    "{name} is one network of its container, and an invariant is about whole containers"
+                ));
+            }
             let endpoints = self.inventory.endpoints();
             let of_container = endpoints.iter().filter(|endpoint| endpoint.container.id == *container);
             let mut unreached = of_container.filter_map(|endpoint| {

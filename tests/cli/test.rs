@@ -258,6 +258,11 @@ fn an_invariant_about_what_cannot_be_fails() {
         ("from: web, to: batch, via: published", "no way between these ends goes through a published port"),
         ("from: outside, to: batch, via: direct", "no way between these ends goes directly"),
         ("from: host, to: api, via: proxy", "no way between these ends goes through `docker-proxy`"),
+        // On the other network there is a way.
+        (
+            "from: {selector: \"app == 'api' && dockgate.io/network == 'back'\"}, to: web",
+            "api@back is one network of its container, and an invariant is about whole containers",
+        ),
         ("from: web, to: 172.30.0.77", "asks about nothing: no container has 172.30.0.77, which is of network front"),
     ] {
         let files = shop_with(&spec(&format!("  invariants:\n    - {{{invariant}, expect: Deny}}\n")));
