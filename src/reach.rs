@@ -19,7 +19,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -323,10 +322,4 @@ fn classes<I: Ord>(identities: impl Iterator<Item = I>) -> (Vec<usize>, Vec<Vec<
 /// Whether clients outside reach a published port in a family: one that is bound to the loopback is this host's alone.
 pub(crate) fn is_reached_from_outside(port: &PublishedPort, family: Family) -> bool {
     port.host_address.is_none_or(|address| Family::of(address) == family && !address.is_loopback())
-}
-
-/// Whether a published port is one of this address of the host.
-pub(crate) fn is_bound_to(port: &PublishedPort, address: IpAddr) -> bool {
-    port.host_address
-        .is_none_or(|bound| Family::of(bound) == Family::of(address) && (bound.is_unspecified() || bound == address))
 }
