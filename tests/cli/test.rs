@@ -493,7 +493,7 @@ fn a_report_takes_the_place_of_nothing_that_it_is_about() {
         let before = fs::read_to_string(files.path().join(input)).unwrap();
         let answer = files.run(&["test", "tests.yaml", "--output", input]);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{input}: {answer:?}");
-        assert!(answer.stderr.contains("is one of the files that the report is about"), "{input}: {answer:?}");
+        assert!(answer.stderr.contains("is one of the files that are read"), "{input}: {answer:?}");
         assert_eq!(fs::read_to_string(files.path().join(input)).unwrap(), before);
     }
     // A report of before is none of them.
