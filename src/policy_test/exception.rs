@@ -92,8 +92,7 @@ impl Judge<'_> {
     /// more than was written, and an invariant would be met, or broken, by way of another network.
     pub(super) fn is_part(&self, end: &End) -> bool {
         let End::Container { container, network: Some(_) } = end else { return false };
-        let endpoints = self.finder.endpoints().iter().filter(|endpoint| endpoint.container.id == *container);
-        endpoints.count() > 1
+        self.finder.endpoints_of(container).count() > 1
     }
 
     /// Whether an exception leaves an end out altogether.

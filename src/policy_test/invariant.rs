@@ -84,9 +84,7 @@ impl Judge<'_> {
                     "{name} is one network of its container, and an invariant is about whole containers"
                 ));
             }
-            let endpoints = self.inventory.endpoints();
-            let of_container = endpoints.iter().filter(|endpoint| endpoint.container.id == *container);
-            let mut unreached = of_container.filter_map(|endpoint| {
+            let mut unreached = self.finder.endpoints_of(container).filter_map(|endpoint| {
                 Some(format!("policy cannot reach {}: {}", endpoint.name(), endpoint.unenforceable.as_ref()?))
             });
             if let Some(party) = self.party(&end) {
