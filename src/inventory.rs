@@ -150,6 +150,12 @@ impl PublishedPort {
         self.host_address.is_none_or(|address| Family::of(address) == family && !address.is_loopback())
     }
 
+    /// Whether it is at this address of the host. One of `0.0.0.0` may be at those of IPv6, too: there are engines whose
+    /// `docker-proxy` listens for both.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.bound_to().is_none_or(|bound| bound == address)
+    }
+
     /// Whether both would be the same port of the host, which only one container can hold.
     fn collides_with(&self, other: &PublishedPort) -> bool {
         let on_one = |one: Option<IpAddr>, other: Option<IpAddr>| match (one, other) {

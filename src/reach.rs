@@ -19,14 +19,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::compile::Compiled;
-use crate::inventory::{Container, ContainerId, Inventory, PublishedPort};
+use crate::inventory::{Container, ContainerId, Inventory};
 use crate::net::{Cidr, Family, PortSet, Protocol};
 use crate::verdict::Decision;
 use crate::verdict::path::End;
@@ -196,7 +195,7 @@ pub struct Reach<'a> {
 
 /// Parties that no rule can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
+pub(crate) enum Class {
     Containers(usize),
     Host,
     Outside(usize),
@@ -271,7 +270,8 @@ impl<'a> Reach<'a> {
         self.answer_of.get(&(self.class(from), self.class(to))).copied()
     }
 
-    fn class(&self, party: Party) -> Class {
+    /// All that an answer depends on of a party.
+    pub(crate) fn class(&self, party: Party) -> Class {
         match party {
             Party::Container(index) => Class::Containers(self.class_of_container[index]),
             Party::Host => Class::Host,
@@ -317,10 +317,4 @@ fn classes<I: Ord>(identities: impl Iterator<Item = I>) -> (Vec<usize>, Vec<Vec<
         class_of.push(class);
     }
     (class_of, members)
-}
-
-/// Whether a published port is one of this address of the host.
-pub(crate) fn is_bound_to(port: &PublishedPort, address: IpAddr) -> bool {
-    port.host_address
-        .is_none_or(|bound| Family::of(bound) == Family::of(address) && (bound.is_unspecified() || bound == address))
 }

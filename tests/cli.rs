@@ -22,6 +22,8 @@ mod reports;
 mod status;
 #[path = "cli/test.rs"]
 mod test;
+#[path = "cli/test_coverage.rs"]
+mod test_coverage;
 #[path = "cli/test_watch.rs"]
 mod test_watch;
 #[path = "cli/validate.rs"]

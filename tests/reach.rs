@@ -100,9 +100,9 @@ fn asked(world: &Inventory, compiled: &Compiled, from: &End, to: &End, traffic: 
             }
             (Route::ToHost { .. }, Some((protocol, destination))) => {
                 let held = world.containers.values().flat_map(|container| &container.published).any(|published| {
-                    let at = published.host_address.is_none_or(|bound| {
-                        Family::of(bound) == family && (bound.is_unspecified() || bound == path.packet.destination)
-                    });
+                    let at = published
+                        .host_address
+                        .is_none_or(|bound| bound.is_unspecified() || bound == path.packet.destination);
                     at && published.protocol == protocol && published.host_port == Some(destination)
                 });
                 if !held {

@@ -29,6 +29,7 @@ use crate::reach::table::{By, Table};
 
 use super::explain::port;
 use super::output::plain;
+use super::report_options::refuse_format_as_file;
 use super::world::{PolicyArguments, WorldArguments};
 use super::{Outcome, file};
 
@@ -113,7 +114,11 @@ enum ByArgument {
 
 impl Arguments {
     pub(super) async fn execute(self, output: &mut dyn Write) -> anyhow::Result<Outcome> {
+        refuse_format_as_file::<Format>(self.output.as_deref())?;
         let policies = self.policies.require()?;
+        let sources = self.policies.files();
+        let inputs = self.world.files().chain(sources.iter().map(|source| source.path.as_path()));
+        file::refuse_input("--output", self.output.as_deref(), inputs)?;
         let inventory = self.world.inventory().await?;
         let compiled = compile::compile(&policies, &inventory, &Options::default());
         let reach = Reach::new(&inventory, &compiled, &BTreeSet::new());

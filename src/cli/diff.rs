@@ -25,6 +25,7 @@ use crate::reach::change::{Effect, Side, compare};
 use crate::reach::{Reach, boundaries};
 
 use super::Outcome;
+use super::file;
 use super::report_options::ReportOptions;
 use super::world::WorldArguments;
 
@@ -86,6 +87,9 @@ impl Arguments {
         if old.is_empty() && new.is_empty() {
             anyhow::bail!("no policy files (.yaml, .yml, .json) in {} and {}", self.old, self.new);
         }
+        let sources = old.files.values().chain(new.files.values()).map(|source| &source.path);
+        let inputs = sources.chain(&self.old_inventory).chain(&self.old_compose).map(PathBuf::as_path);
+        file::refuse_input("--output", self.report.output.as_deref(), inputs.chain(self.world.files()))?;
         let mut world = self.world.inventory().await?;
         world.trust_ports();
         let mut before = self.world.before(self.old_inventory.as_deref(), &self.old_compose)?;

@@ -14,10 +14,26 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::failure::Failure;
 use crate::controller::write_whole;
 
+/// Refuses a path to write to that leads to one of the files that are read: that one would be gone.
+pub(super) fn refuse_input<'p>(
+    option: &str,
+    path: Option<&Path>,
+    inputs: impl IntoIterator<Item = &'p Path>,
+) -> Result<(), Failure> {
+    match path.filter(|path| is_one_of(path, inputs)) {
+        None => Ok(()),
+        Some(path) => Err(Failure {
+            message: format!("{option} {} is one of the files that are read", path.display()),
+            help: "name another file: it would be replaced".to_owned(),
+        }),
+    }
+}
+
 /// Whether a path leads to one of these files.
-pub(super) fn is_one_of<'p>(path: &Path, files: impl IntoIterator<Item = &'p Path>) -> bool {
+fn is_one_of<'p>(path: &Path, files: impl IntoIterator<Item = &'p Path>) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();
     real(path).is_some_and(|target| files.into_iter().any(|file| real(file).as_ref() == Some(&target)))
 }

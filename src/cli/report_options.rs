@@ -4,7 +4,7 @@
 //! of them, as in `kubectl`, so that `--output` with the name of a form is refused and not written to.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -26,16 +26,9 @@ pub(super) struct ReportOptions<F: ValueEnum + Send + Sync + 'static> {
 }
 
 impl<F: ValueEnum + Send + Sync + 'static> ReportOptions<F> {
-    /// `--output json` chose a form once.
+    /// See [`refuse_format_as_file`].
     pub(super) fn refuse_format_as_file(&self) -> Result<(), Failure> {
-        let Some(name) = self.output.as_deref().and_then(|path| path.to_str()) else { return Ok(()) };
-        if F::from_str(name, false).is_err() {
-            return Ok(());
-        }
-        Err(Failure {
-            message: format!("--output names a file, and `{name}` is a form"),
-            help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
-        })
+        refuse_format_as_file::<F>(self.output.as_deref())
     }
 
     /// Writes a report to where it was asked for, and its summary where that is a file.
@@ -54,4 +47,16 @@ impl<F: ValueEnum + Send + Sync + 'static> ReportOptions<F> {
         }
         output.flush().context("cannot write to standard output")
     }
+}
+
+/// Refuses the name of a form for a file: `--output json` chose a form once.
+pub(super) fn refuse_format_as_file<F: ValueEnum>(output: Option<&Path>) -> Result<(), Failure> {
+    let Some(name) = output.and_then(Path::to_str) else { return Ok(()) };
+    if F::from_str(name, false).is_err() {
+        return Ok(());
+    }
+    Err(Failure {
+        message: format!("--output names a file, and `{name}` is a form"),
+        help: format!("`--format {name}` or `-o {name}` chooses the form; the file is `--output ./{name}`"),
+    })
 }

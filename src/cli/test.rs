@@ -173,18 +173,11 @@ impl Arguments {
     }
 
     /// A report in the place of what it is about would be the end of that.
-    fn refuse_input_as_file(&self, tests: &[PolicyTest]) -> anyhow::Result<()> {
-        let Some(path) = self.report.output.as_deref() else { return Ok(()) };
+    fn refuse_input_as_file(&self, tests: &[PolicyTest]) -> Result<(), Failure> {
         let sources = files::read(&self.named_by(tests)).unwrap_or_default();
         let files = tests.iter().map(|test| test.location.file.as_path());
-        if !file::is_one_of(path, files.chain(sources.iter().map(|source| source.path.as_path()))) {
-            return Ok(());
-        }
-        Err(Failure {
-            message: format!("--output {} is one of the files that the report is about", path.display()),
-            help: "name another file: it would be replaced".to_owned(),
-        }
-        .into())
+        let files = files.chain(sources.iter().map(|source| source.path.as_path()));
+        file::refuse_input("--output", self.report.output.as_deref(), files)
     }
 
     /// Everything that a report is made of, as far as it is known.

@@ -125,15 +125,9 @@ impl Arguments {
     /// A report or a baseline in the place of a file that is read would be the end of that file.
     fn refuse_input_as_file(&self, sources: &[SourceFile]) -> Result<(), Failure> {
         for (option, path) in [("--output", &self.report.output), ("--write-baseline", &self.write_baseline)] {
-            let Some(path) = path.as_deref() else { continue };
             let worlds = self.inventory.iter().chain(self.compose.files()).chain(&self.baseline);
             let inputs = sources.iter().map(|source| &source.path).chain(worlds).map(PathBuf::as_path);
-            if file::is_one_of(path, inputs) {
-                return Err(Failure {
-                    message: format!("{option} {} is one of the files that are read", path.display()),
-                    help: "name another file: it would be replaced".to_owned(),
-                });
-            }
+            file::refuse_input(option, path.as_deref(), inputs)?;
         }
         Ok(())
     }

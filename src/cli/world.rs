@@ -42,6 +42,11 @@ impl WorldArguments {
         }
     }
 
+    /// The files that were named.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inventory.iter().chain(self.compose.files()).map(PathBuf::as_path)
+    }
+
     /// The inventory of other files, under the same conditions; `None` without any.
     pub(super) fn before(&self, inventory: Option<&Path>, compose: &[PathBuf]) -> anyhow::Result<Option<Inventory>> {
         stated(inventory, &self.compose.with_files(compose))
@@ -105,6 +110,11 @@ impl PolicyArguments {
                 policies => policies.map(Some),
             },
         }
+    }
+
+    /// Their files, as far as they can be read.
+    pub(super) fn files(&self) -> Vec<SourceFile> {
+        files::read_what_can_be(&[self.policies.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_POLICIES))])
     }
 
     /// The policies that were chosen; an error if none were.

@@ -4,6 +4,7 @@
 //! leaves nothing out or need not: it was made for something that is gone, or is misspelt, and waits for what it would hide.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::net::{Cidr, PortSet};
 use crate::reach::{Party, Service};
@@ -87,12 +88,11 @@ impl Judge<'_> {
         invariant.except.iter().map(read).collect()
     }
 
-    /// Whether an end is a container without all of its networks. An exception that is taken for the whole container would
-    /// leave out more than was written.
-    fn is_part(&self, end: &End) -> bool {
+    /// Whether an end is a container without all of its networks. Taken for the whole container, an exception would leave out
+    /// more than was written, and an invariant would be met, or broken, by way of another network.
+    pub(super) fn is_part(&self, end: &End) -> bool {
         let End::Container { container, network: Some(_) } = end else { return false };
-        let endpoints = self.finder.endpoints().iter().filter(|endpoint| endpoint.container.id == *container);
-        endpoints.count() > 1
+        self.finder.endpoints_of(container).count() > 1
     }
 
     /// Whether an exception leaves an end out altogether.
@@ -113,7 +113,8 @@ pub(super) fn boundaries(of: &PolicyTest) -> BTreeSet<Cidr> {
     let exceptions = of.invariants.iter().flat_map(|invariant| &invariant.except);
     let ends = exceptions.flat_map(|exception| exception.from.iter().chain(&exception.to));
     let address = |ends: &Ends| match ends {
-        Ends::Named(text) => text.parse().ok().map(Cidr::host),
+        // As the end is found: an IPv4 address may be written as one of IPv6.
+        Ends::Named(text) => text.parse::<IpAddr>().ok().map(|address| Cidr::host(address.to_canonical())),
         Ends::Outside | Ends::Selected { .. } => None,
     };
     ends.filter_map(address).collect()

@@ -13,7 +13,7 @@ use crate::inventory::Inventory;
 use crate::net::{Cidr, Family, PortSet};
 use crate::policy::PolicySet;
 use crate::policy::diagnostic::did_you_mean;
-use crate::reach::{Reach, is_bound_to};
+use crate::reach::Reach;
 use crate::ruleset::{Action, Side};
 use crate::verdict::path::{End, Error, Finder, Path, Route, Traffic};
 use crate::verdict::ports::{self, Evaluator};
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
                 let mut published = containers.flat_map(|container| &container.published);
                 let is_held = published.any(|port| {
                     let same = port.protocol == protocol && port.host_port == Some(destination);
-                    same && is_bound_to(port, path.packet.destination)
+                    same && port.is_at(path.packet.destination)
                 });
                 if is_held {
                     return None;

@@ -16,7 +16,7 @@ use crate::verdict::path::{End, Finder, Path, Route, Traffic};
 use crate::verdict::ports::{Ends, Evaluator, Memberships, View};
 use crate::verdict::{Decision, Packet};
 
-use super::{CLIENT_PORT, Part, Parts, Service, Via, Way, is_bound_to};
+use super::{CLIENT_PORT, Part, Parts, Service, Via, Way};
 
 /// Asks about two ends.
 pub(super) struct Questioner<'a> {
@@ -55,10 +55,11 @@ impl<'a> Questioner<'a> {
     }
 
     pub(super) fn containers(&self) -> Vec<&'a Container> {
-        let mut containers: Vec<&Container> = Vec::new();
+        let (mut containers, mut seen) = (Vec::new(), BTreeSet::new());
         let reached = self.finder.endpoints().iter().filter(|endpoint| endpoint.unenforceable.is_none());
         for endpoint in reached {
-            if containers.last().is_none_or(|last| last.id != endpoint.container.id) {
+            // Those of one container lie together, except where two of one name are on the same networks.
+            if seen.insert(&endpoint.container.id) {
                 containers.push(endpoint.container);
             }
         }
@@ -162,7 +163,7 @@ impl<'a> Questioner<'a> {
     /// The ports of this host on a network behind which there is no container: what reaches those is told of them.
     fn held_by_nobody(&self, path: &Path<'a>, protocol: Protocol) -> PortSet {
         let published = self.published.iter().filter(|port| port.protocol == protocol);
-        let held = published.filter(|port| is_bound_to(port, path.packet.destination));
+        let held = published.filter(|port| port.is_at(path.packet.destination));
         let held: PortSet = held.filter_map(|port| PortRange::single(port.host_port?)).collect();
         held.complement()
     }

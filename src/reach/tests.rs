@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use super::sample::{SHOP, compiled, inventory};
 use super::*;
 

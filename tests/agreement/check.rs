@@ -76,7 +76,7 @@ impl Tally {
     /// What there has to be of each in a hundred worlds, or they do not try enough.
     pub(crate) fn least(&self) -> [(&'static str, usize, usize); 9] {
         [
-            ("valid worlds", self.worlds, 98),
+            ("valid worlds", self.worlds, 95),
             ("open", self.open, 3000),
             ("closed", self.closed, 3000),
             ("widened", self.widened, 100),

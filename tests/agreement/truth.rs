@@ -173,9 +173,9 @@ impl<'a> Truth<'a> {
             Route::ToHost { .. } => {
                 let is_held =
                     self.inventory.containers.values().flat_map(|container| &container.published).any(|port| {
-                        let bound = port.host_address.is_none_or(|bound| {
-                            Family::of(bound) == family && (bound.is_unspecified() || bound == path.packet.destination)
-                        });
+                        let bound = port
+                            .host_address
+                            .is_none_or(|bound| bound.is_unspecified() || bound == path.packet.destination);
                         bound && same(port) && port.host_port == Some(question.port)
                     });
                 if is_held { (None, Vec::new()) } else { (Some("direct"), vec![Via::Direct]) }

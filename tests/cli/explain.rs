@@ -188,6 +188,28 @@ fn a_port_that_is_bound_to_one_address_of_this_host_is_published_there_only() {
 }
 
 #[test]
+fn a_port_at_all_addresses_of_ipv4_is_no_port_of_this_host_itself_in_ipv6() {
+    // Nor is it that of a container that has it at all addresses of IPv6.
+    let inventory = INVENTORY.replace("['8081:8080']", "['0.0.0.0:8081:8080']");
+    let files = |inventory: &str| Files::new(&[("policies/web.yaml", POLICY), ("inventory.yaml", inventory)]);
+    let world = ["--policies", "policies", "--inventory", "inventory.yaml"];
+    let table =
+        files(&inventory).run(&[&["connectivity"], &world[..], &["--from", "web", "--to", "host", "--all"]].concat());
+    let rows: Vec<Vec<&str>> = table.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let of_tcp: Vec<_> = rows.iter().filter(|row| row.get(3) == Some(&"TCP")).map(|row| row[4..].join(" ")).collect();
+    assert_eq!(of_tcp, ["all but 8081 direct 4,6 no policy governs it"], "{}", table.stdout);
+    let two = inventory.replace(
+        "    - name: camera\n",
+        "    - name: zoo\n      networks: [front]\n      ports: ['[::]:8081:70']\n    - name: camera\n",
+    );
+    let answer = ask(&files(&two), "web", "host", &["--port", "8081"]);
+    for leads in ["port 8081 of this host leads to port 8080 of api", "port 8081 of this host leads to port 70 of zoo"]
+    {
+        assert_eq!(answer.stdout.matches(leads).count(), 1, "{}", answer.stdout);
+    }
+}
+
+#[test]
 fn a_port_number_at_two_addresses_of_this_host_is_told_as_the_service_that_is_meant() {
     let inventory = INVENTORY.replace("['8081:8080']", "['192.0.2.7:8081:8080', '192.0.2.8:8081:9090']");
     let policy = POLICY.replace(

@@ -178,3 +178,22 @@ fn the_log_says_nothing_unless_asked_and_can_be_json() {
     let line: Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!((line["level"].as_str(), line["target"].as_str()), (Some("WARN"), Some("dockgate::cli::get::policies")));
 }
+
+#[test]
+fn no_report_replaces_a_file_that_is_read() {
+    let files = Files::shop();
+    for command in [&["connectivity", "--policies", "policies"][..], &["diff", "policies", "policies"]] {
+        let to = |file| files.run(&[command, &["--inventory", "inventory.yaml", "--output", file]].concat());
+        for (file, text) in [("inventory.yaml", INVENTORY), ("policies/web.yaml", POLICY)] {
+            let answer = to(file);
+            assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{command:?} {file}: {answer:?}");
+            assert!(
+                answer.stderr.contains(&format!("--output {file} is one of the files that are read")),
+                "{answer:?}"
+            );
+            assert_eq!(fs::read_to_string(files.path().join(file)).unwrap(), text, "{command:?}");
+        }
+        // Nor is the name of a form taken for that of a file.
+        assert!(to("json").code == Some(2) && !files.path().join("json").exists(), "{command:?}");
+    }
+}

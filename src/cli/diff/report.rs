@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::cli::output::{count, json};
 use crate::compile::{Compiled, Origin};
 use crate::net::{Cidr, Family, PortSet};
+use crate::policy::location::file_name;
 use crate::policy::{Direction, PolicyKind};
 use crate::reach::change::{Change, Effect, Kind, Reason, Unit};
 use crate::reach::{Service, Via};
@@ -177,7 +178,7 @@ impl Report {
         let resource = |resource: &Resource| {
             let Resource { kind, name, change, fields, responsible, old, new } = resource;
             let place = |place: &Option<resources::Place>| {
-                place.as_ref().map(|place| format!("{}:{}", place.file.display(), place.line)).unwrap_or_default()
+                place.as_ref().map(|place| format!("{}:{}", file_name(&place.file), place.line)).unwrap_or_default()
             };
             let (old, new) = (place(old), place(new));
             let what = match change {
@@ -202,7 +203,8 @@ impl Report {
             };
             format!("{} {name}: {what}{consequence}", PolicyKind::in_words(kind))
         };
-        let file = |file: &PathBuf| format!("{}: only the text differs, every resource means the same", file.display());
+        let file =
+            |file: &PathBuf| format!("{}: only the text differs, every resource means the same", file_name(file));
         self.resources.iter().map(resource).chain(self.rewritten.iter().map(file)).collect()
     }
 
@@ -337,7 +339,8 @@ impl Ruling {
             "no-policy" => "no policy is asked",
             "fixed" => "a rule of dockgate's own",
             _ => {
-                let told = |rule: &Decider| (rule.to_string(), Some(format!("{}:{}", rule.file.display(), rule.line)));
+                let told =
+                    |rule: &Decider| (rule.to_string(), Some(format!("{}:{}", file_name(&rule.file), rule.line)));
                 return self.rules.iter().map(told).collect();
             }
         };

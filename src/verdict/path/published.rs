@@ -46,7 +46,10 @@ impl<'a> Finder<'a> {
             };
             let elsewhere = holders.iter().filter_map(|holder| Some((holder, holder.1.bound_to().filter(is_meant)?)));
             let elsewhere: Vec<_> = elsewhere.map(|(holder, address)| leading_to(&path, holder, address)).collect();
-            let here = holders.iter().find(|(_, port)| port.bound_to().is_none_or(|address| address == destination));
+            let is_of_other_family = |(_, port): &&Holder<'_, 'a>| {
+                port.host_address.is_some_and(|address| Family::of(address) != Family::of(destination))
+            };
+            let here = holders.iter().filter(|(_, port)| port.is_at(destination)).min_by_key(is_of_other_family);
             judged.push(here.map_or_else(|| path.clone(), |holder| leading_to(&path, holder, destination)));
             judged.extend(elsewhere);
         }
