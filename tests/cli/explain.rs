@@ -197,7 +197,7 @@ fn a_port_at_all_addresses_of_ipv4_is_no_port_of_this_host_itself_in_ipv6() {
         files(&inventory).run(&[&["connectivity"], &world[..], &["--from", "web", "--to", "host", "--all"]].concat());
     let rows: Vec<Vec<&str>> = table.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     let of_tcp: Vec<_> = rows.iter().filter(|row| row.get(3) == Some(&"TCP")).map(|row| row[4..].join(" ")).collect();
-    assert_eq!(of_tcp, ["all but 8081 direct 4,6 no policy governs it"], "{}", table.stdout);
+    assert_eq!(of_tcp, ["all but 8081 direct 4,6 no policy is asked"], "{}", table.stdout);
     let two = inventory.replace(
         "    - name: camera\n",
         "    - name: zoo\n      networks: [front]\n      ports: ['[::]:8081:70']\n    - name: camera\n",
