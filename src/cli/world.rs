@@ -97,8 +97,7 @@ impl PolicyArguments {
     pub(super) fn load(&self) -> anyhow::Result<Option<PolicySet>> {
         match &self.policies {
             Some(path) => {
-                let sources = files::read(std::slice::from_ref(path))?;
-                let policies = policies_of(&sources, path)?;
+                let policies = policies(path)?;
                 if policies == policy::load(&[]).policies {
                     // An answer about no policy looks like one about many; whether this can be written does not change it.
                     let _ = writeln!(anstream::stderr(), "warning: there is no policy in {}", path.display());
