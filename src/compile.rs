@@ -7,11 +7,12 @@
 mod chains;
 pub mod clause;
 mod gate;
+mod label_sets;
 mod meaning;
 mod rules;
 mod sets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -29,6 +30,7 @@ pub use meaning::Meaning;
 pub(crate) use rules::exists_in;
 
 use chains::{ChainBuilder, Class, GovernedNetwork};
+use label_sets::LabelSets;
 use sets::{Candidate, SetBuilder};
 
 /// How a denied packet is answered.
@@ -90,10 +92,11 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
         .into_iter()
         .map(|endpoint| Candidate { named_ports: endpoint.container.named_ports().0, endpoint })
         .collect();
-    let networks = governed_networks(policies, inventory, &candidates);
+    let label_sets = LabelSets::new(policies, &candidates);
+    let networks = governed_networks(policies, inventory, &candidates, &label_sets);
     let attached: Vec<_> =
         candidates.iter().map(|candidate| &candidate.endpoint).filter(|e| e.network.is_some()).collect();
-    let mut sets = SetBuilder::new(policies, inventory, &candidates);
+    let mut sets = SetBuilder::new(policies, inventory, &label_sets.distinct);
     let mut compiled = Compiled::default();
     for family in Family::ALL {
         if !networks.is_empty() {
@@ -126,12 +129,7 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
 
 /// The enforced (not staged) policies that govern an endpoint in a direction, in evaluation order.
 pub fn policies_of<'a>(policies: &'a PolicySet, endpoint: &Endpoint<'_>, direction: Direction) -> Vec<&'a Policy> {
-    policies
-        .policies
-        .iter()
-        .filter(|policy| !policy.key.kind.is_staged() && policy.rules(direction).is_some())
-        .filter(|policy| policy.selector.matches(&endpoint.labels))
-        .collect()
+    policies.policies.iter().filter(|policy| label_sets::governs(policy, &endpoint.labels, direction)).collect()
 }
 
 /// An endpoint that no rule of ours can reach, and the enforced policies that select it all the same.
@@ -189,31 +187,33 @@ fn governed_networks<'a>(
     policies: &'a PolicySet,
     inventory: &'a Inventory,
     candidates: &'a [Candidate<'a>],
+    label_sets: &LabelSets<'a>,
 ) -> Vec<GovernedNetwork<'a>> {
-    let mut by_network: BTreeMap<_, (&'a Network, Vec<&'a Endpoint<'a>>)> = BTreeMap::new();
+    let mut by_network: BTreeMap<_, (&'a Network, Vec<(&'a Endpoint<'a>, usize)>)> = BTreeMap::new();
     let mut empty: BTreeMap<_, &'a Network> = BTreeMap::new();
     if policies.policies.iter().any(|policy| !policy.key.kind.is_staged()) {
         let of_containers = inventory.networks.values().filter(|network| network.has_own_bridge());
         empty.extend(of_containers.map(|network| (&network.id, network)));
     }
-    for Candidate { endpoint, .. } in candidates {
+    for (Candidate { endpoint, .. }, label_set) in candidates.iter().zip(&label_sets.of_endpoints) {
         if let Some(network) = endpoint.network {
             empty.remove(&network.id);
         }
         if let (Some(network), None) = (endpoint.network, &endpoint.unenforceable) {
             let entry = by_network.entry((&network.name, &network.id)).or_insert((network, Vec::new()));
-            entry.1.push(endpoint);
+            entry.1.push((endpoint, *label_set));
         }
     }
     by_network.extend(empty.into_values().map(|network| ((&network.name, &network.id), (network, Vec::new()))));
     let mut governed = Vec::new();
     for (network, endpoints) in by_network.into_values() {
-        let classes = Direction::ALL.map(|direction| classes(policies, &endpoints, direction));
+        let classes = Direction::ALL.map(|direction| classes(policies, label_sets, &endpoints, direction));
         if !endpoints.is_empty() && classes.iter().all(Vec::is_empty) {
             continue;
         }
         let [ingress, egress] = classes;
         if let Some(bridge) = network.bridge.clone() {
+            let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
             governed.push(GovernedNetwork { network, bridge, endpoints, ingress, egress });
         }
     }
@@ -221,18 +221,27 @@ fn governed_networks<'a>(
 }
 
 /// Endpoints that the same policies govern in a direction, in the order of those policies.
-fn classes<'a>(policies: &'a PolicySet, endpoints: &[&'a Endpoint<'a>], direction: Direction) -> Vec<Class<'a>> {
-    let mut by_policies: BTreeMap<Vec<&'a PolicyKey>, Class<'a>> = BTreeMap::new();
-    for endpoint in endpoints {
-        let governing = policies_of(policies, endpoint, direction);
+fn classes<'a>(
+    policies: &'a PolicySet,
+    label_sets: &LabelSets<'a>,
+    endpoints: &[(&'a Endpoint<'a>, usize)],
+    direction: Direction,
+) -> Vec<Class<'a>> {
+    let mut by_policies: HashMap<&[usize], Class<'a>> = HashMap::new();
+    for (endpoint, label_set) in endpoints {
+        let governing = label_sets.distinct[*label_set].governing(direction);
         if governing.is_empty() {
             continue;
         }
-        let keys = governing.iter().map(|policy| &policy.key).collect();
-        let class = by_policies.entry(keys).or_insert(Class { policies: governing, members: Vec::new() });
+        let class = by_policies.entry(governing).or_insert_with(|| {
+            let policies = governing.iter().map(|position| &policies.policies[*position]).collect();
+            Class { policies, members: Vec::new() }
+        });
         class.members.push(endpoint);
     }
-    by_policies.into_values().collect()
+    let mut classes: Vec<_> = by_policies.into_values().collect();
+    classes.sort_by(|one, other| one.keys().cmp(other.keys()));
+    classes
 }
 
 /// Containers with an ingress policy: who comes to them through a published port is judged on the way. Where an egress

@@ -317,15 +317,20 @@ impl PolicySet {
     /// The keys of the labels that selectors ask for, each with the number of selectors that do.
     pub fn label_keys(&self) -> BTreeMap<&str, usize> {
         let mut keys = BTreeMap::new();
-        for policy in &self.policies {
+        for key in self.selectors().flat_map(Selector::keys) {
+            *keys.entry(key).or_default() += 1;
+        }
+        keys
+    }
+
+    /// Every selector of every policy, those of the peers of rules included.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.policies.iter().flat_map(|policy| {
             let rules = policy.ingress.iter().chain(&policy.egress).flatten();
             let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
             let of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
-            for key in [&policy.selector].into_iter().chain(of_peers).flat_map(Selector::keys) {
-                *keys.entry(key).or_default() += 1;
-            }
-        }
-        keys
+            std::iter::once(&policy.selector).chain(of_peers)
+        })
     }
 }
 

@@ -9,7 +9,7 @@
 
 pub(super) mod published;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::inventory::{Endpoint, Network};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
@@ -32,7 +32,12 @@ pub(super) struct Class<'a> {
     pub(super) members: Vec<&'a Endpoint<'a>>,
 }
 
-impl Class<'_> {
+impl<'a> Class<'a> {
+    /// The policies, by name.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a PolicyKey> {
+        self.policies.iter().map(|policy| &policy.key)
+    }
+
     /// What tells it from every other class of its network.
     fn identity(&self, direction: Direction) -> String {
         let keys: Vec<_> =
@@ -60,6 +65,8 @@ pub(super) struct ChainBuilder<'s, 'a> {
     endpoints: &'s [&'a Endpoint<'a>],
     /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
     titles: BTreeMap<&'a PolicyKey, String>,
+    /// The chains of classes that were built already: classes of different networks can have the same policies.
+    class_chains: HashMap<(Direction, Vec<&'a PolicyKey>), ChainName>,
     chains: BTreeMap<ChainName, Chain>,
     origins: BTreeMap<String, Origin>,
 }
@@ -79,6 +86,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             family,
             endpoints,
             titles: titles(policies),
+            class_chains: HashMap::new(),
             chains: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
@@ -326,6 +334,10 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// The chain of a class: its first tier; each further tier is a chain of its own that Pass goes to. With a published
     /// service, the chain judges connections to that service as INPUT sees them.
     fn class_chain(&mut self, class: &Class<'a>, direction: Direction, service: Option<&Published<'_>>) -> ChainName {
+        let key = (direction, class.keys().collect());
+        if let (None, Some(known)) = (service, self.class_chains.get(&key)) {
+            return known.clone();
+        }
         let mut next: Option<ChainName> = None;
         for tier in self.policies.tiers.iter().rev() {
             let of_tier: Vec<_> = class.policies.iter().copied().filter(|policy| policy.tier == tier.name).collect();
@@ -333,7 +345,11 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 next = Some(self.tier_chain(tier, &of_tier, direction, next.as_ref(), service));
             }
         }
-        next.expect("a class has a policy, and every policy's tier is in the policy set")
+        let first = next.expect("a class has a policy, and every policy's tier is in the policy set");
+        if service.is_none() {
+            self.class_chains.insert(key, first.clone());
+        }
+        first
     }
 
     fn tier_chain(

@@ -11,6 +11,7 @@ use crate::policy::PolicySet;
 use crate::ruleset::{AddressSet, Member, SetKind, SetName};
 use crate::selector::Selector;
 
+use super::label_sets::LabelSet;
 use super::meaning::Meaning;
 
 /// An endpoint with what is asked of it again and again.
@@ -27,7 +28,7 @@ struct LabelledNets<'a> {
 
 /// Builds sets on demand.
 pub(super) struct SetBuilder<'a> {
-    candidates: &'a [Candidate<'a>],
+    label_sets: &'a [LabelSet<'a>],
     network_sets: Vec<LabelledNets<'a>>,
     selected: BTreeMap<(Family, &'a Selector), (SetName, SetKind)>,
     /// Addresses of the endpoints that rules name, be it to let them pass or to keep them out.
@@ -37,7 +38,7 @@ pub(super) struct SetBuilder<'a> {
 }
 
 impl<'a> SetBuilder<'a> {
-    pub(super) fn new(policies: &'a PolicySet, inventory: &Inventory, candidates: &'a [Candidate<'a>]) -> Self {
+    pub(super) fn new(policies: &'a PolicySet, inventory: &Inventory, label_sets: &'a [LabelSet<'a>]) -> Self {
         let network_sets = policies
             .network_sets
             .iter()
@@ -50,7 +51,7 @@ impl<'a> SetBuilder<'a> {
             })
             .collect();
         SetBuilder {
-            candidates,
+            label_sets,
             network_sets,
             selected: BTreeMap::new(),
             named: BTreeSet::new(),
@@ -67,11 +68,8 @@ impl<'a> SetBuilder<'a> {
         if let Some(known) = self.selected.get(&(family, selector)) {
             return known.clone();
         }
-        let addresses: BTreeSet<_> = self
-            .peers()
-            .filter(|candidate| selector.matches(&candidate.endpoint.labels))
-            .filter_map(|candidate| candidate.endpoint.address(family))
-            .collect();
+        let addresses: BTreeSet<_> =
+            self.peers(Some(selector)).filter_map(|candidate| candidate.endpoint.address(family)).collect();
         self.named.extend(addresses.iter().copied());
         let mut matching_sets = self.network_sets.iter().filter(|set| selector.matches(&set.labels)).peekable();
         let (kind, members) = if matching_sets.peek().is_some() {
@@ -88,13 +86,14 @@ impl<'a> SetBuilder<'a> {
         (name, kind)
     }
 
-    /// The endpoints that packets can come from and go to. An address that no packet of its endpoint shows is left out:
-    /// whoever shows it is somebody else.
-    fn peers(&self) -> impl Iterator<Item = &'a Candidate<'a>> + use<'a> {
+    /// The endpoints that a selector picks, or all, and that packets can come from and go to. An address that no packet of
+    /// its endpoint shows is left out: whoever shows it is somebody else.
+    fn peers<'s>(&self, selector: Option<&'s Selector>) -> impl Iterator<Item = &'a Candidate<'a>> + use<'a, 's> {
         let shows = |candidate: &&Candidate<'_>| {
             candidate.endpoint.unenforceable.as_ref().is_none_or(Unenforceable::shows_its_address)
         };
-        self.candidates.iter().filter(shows)
+        let picked = self.label_sets.iter().filter(move |set| selector.is_none_or(|s| s.matches(set.labels)));
+        picked.flat_map(|set| set.members.iter().copied()).filter(shows)
     }
 
     /// Whether a selector stands for something with these labels and this address: by the labels, or by a network set.
@@ -128,8 +127,7 @@ impl<'a> SetBuilder<'a> {
         protocol: Option<Protocol>,
     ) -> SetName {
         let mut members = BTreeSet::new();
-        let selected = |candidate: &&Candidate<'_>| selector.is_none_or(|s| s.matches(&candidate.endpoint.labels));
-        for candidate in self.peers().filter(selected) {
+        for candidate in self.peers(selector) {
             let Some(address) = candidate.endpoint.address(family) else { continue };
             let ports = candidate.named_ports.iter().filter(|port| port.name == name);
             for port in ports.filter(|port| protocol.is_none_or(|protocol| protocol == port.protocol)) {
