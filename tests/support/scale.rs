@@ -136,7 +136,7 @@ fn network(number: usize) -> Network {
     Network {
         name: format!("network-{number}"),
         driver: "bridge".to_owned(),
-        bridge: Some(format!("br-{:012x}", number).parse().expect("an interface name")),
+        bridge: Some(format!("br-{number:012x}").parse().expect("an interface name")),
         subnets: vec![
             format!("{v4}/22").parse::<Cidr>().expect("a subnet"),
             format!("{v6}/64").parse::<Cidr>().expect("a subnet"),
