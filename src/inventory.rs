@@ -21,7 +21,7 @@ use crate::net::{Cidr, Family, InterfaceName, MacAddress, Protocol};
 use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
 pub use crate::selector::ORCHESTRATOR_LABEL;
-pub use change::Change;
+pub use change::{Change, Difference, Former};
 pub use engine::Engine;
 
 /// Implicit label: container name.
@@ -36,6 +36,9 @@ pub const PORTS_LABEL: &str = "dockgate.io/ports";
 const CALICO_LABEL_PREFIX: &str = "org.projectcalico.label.";
 /// Labels that say a container's namespace; the first that is not empty counts.
 const NAMESPACE_SOURCES: [&str; 3] = [NAMESPACE_LABEL, "com.docker.compose.project", "com.docker.stack.namespace"];
+
+/// Implicit labels of a namespace, which say its name.
+const NAMESPACE_NAMES: [&str; 2] = ["kubernetes.io/metadata.name", "projectcalico.org/name"];
 
 /// Full Docker network id, or the name where an Inventory file gives none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -217,8 +220,9 @@ impl Attachment {
 
     /// Whether both claim an address, which only one of them can have.
     fn collides_with(&self, other: &Attachment) -> bool {
-        self.network == other.network
-            && ((self.ipv4.is_some() && self.ipv4 == other.ipv4) || (self.ipv6.is_some() && self.ipv6 == other.ipv6))
+        // The ids last: they are longer, and this is asked of every container of the host.
+        ((self.ipv4.is_some() && self.ipv4 == other.ipv4) || (self.ipv6.is_some() && self.ipv6 == other.ipv6))
+            && self.network == other.network
     }
 }
 
@@ -355,7 +359,7 @@ impl Inventory {
             .flatten()
             .map(|(key, value)| (format!("{NAMESPACE_PREFIX}{key}"), value.clone()))
             .collect();
-        for key in ["kubernetes.io/metadata.name", "projectcalico.org/name"] {
+        for key in NAMESPACE_NAMES {
             labels.insert(format!("{NAMESPACE_PREFIX}{key}"), namespace.to_owned());
         }
         labels
@@ -368,30 +372,73 @@ impl Inventory {
         let mut endpoints = Vec::new();
         for container in self.containers.values() {
             let labels = self.container_labels(container);
-            for attachment in &container.attachments {
-                let Some(network) = self.networks.get(&attachment.network) else { continue };
+            endpoints.extend(self.endpoints_of(container, |network| {
                 let mut labels = labels.clone();
-                labels.insert(NETWORK_LABEL.to_owned(), network.name.clone());
-                let by_network = network.bridge.is_none().then(|| match network.driver.as_str() {
-                    "bridge" => Unenforceable::BridgeName,
-                    driver => Unenforceable::Driver(driver.to_owned()),
-                });
-                endpoints.push(Endpoint {
-                    container,
-                    network: Some(network),
-                    attachment: Some(attachment),
-                    labels: Arc::new(labels),
-                    unenforceable: container.unenforceable.clone().or(by_network),
-                });
-            }
-            if container.attachments.is_empty() && container.unenforceable.is_some() {
-                let unenforceable = container.unenforceable.clone();
-                let labels = Arc::new(labels);
-                endpoints.push(Endpoint { container, network: None, attachment: None, labels, unenforceable });
-            }
+                labels.extend(network.map(|network| (NETWORK_LABEL.to_owned(), network.name.clone())));
+                Arc::new(labels)
+            }));
         }
         endpoints.sort_by(|a, b| a.order().cmp(&b.order()));
         endpoints
+    }
+
+    /// The endpoints of a container, by network id, with labels of the caller's making.
+    pub(crate) fn endpoints_of<'a>(
+        &'a self,
+        container: &'a Container,
+        mut labels: impl FnMut(Option<&'a Network>) -> Arc<BTreeMap<String, String>>,
+    ) -> Vec<Endpoint<'a>> {
+        let mut endpoints = Vec::new();
+        for attachment in &container.attachments {
+            let Some(network) = self.networks.get(&attachment.network) else { continue };
+            let by_network = network.bridge.is_none().then(|| match network.driver.as_str() {
+                "bridge" => Unenforceable::BridgeName,
+                driver => Unenforceable::Driver(driver.to_owned()),
+            });
+            endpoints.push(Endpoint {
+                container,
+                network: Some(network),
+                attachment: Some(attachment),
+                labels: labels(Some(network)),
+                unenforceable: container.unenforceable.clone().or(by_network),
+            });
+        }
+        if container.attachments.is_empty() && container.unenforceable.is_some() {
+            let unenforceable = container.unenforceable.clone();
+            endpoints.push(Endpoint {
+                container,
+                network: None,
+                attachment: None,
+                labels: labels(None),
+                unenforceable,
+            });
+        }
+        endpoints
+    }
+
+    /// One of the labels of an endpoint as selectors see them, without making all of them.
+    pub(crate) fn label<'a>(
+        &'a self,
+        container: &'a Container,
+        network: Option<&'a Network>,
+        key: &str,
+    ) -> Option<&'a str> {
+        if let Some(key) = key.strip_prefix(NAMESPACE_PREFIX) {
+            let namespace = container.namespace();
+            let own = || self.namespaces.get(namespace)?.get(key).map(String::as_str);
+            return if NAMESPACE_NAMES.contains(&key) { Some(namespace) } else { own() };
+        }
+        match key {
+            NETWORK_LABEL => network.map(|network| network.name.as_str()),
+            NAMESPACE_LABEL => Some(container.namespace()),
+            ORCHESTRATOR_LABEL => Some(ORCHESTRATOR),
+            CONTAINER_LABEL => Some(&container.name),
+            IMAGE_LABEL => Some(&container.image),
+            key => {
+                let of_calico = || container.labels.get(&format!("{CALICO_LABEL_PREFIX}{key}"));
+                container.labels.get(key).or_else(of_calico).map(String::as_str)
+            }
+        }
     }
 
     /// The container whose network stack a container uses: with `--network container:X` that of X, if X is known.

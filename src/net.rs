@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use serde::{Deserialize, Serialize};
@@ -257,6 +258,12 @@ impl<'de> Deserialize<'de> for MacAddress {
     }
 }
 
+impl Serialize for InterfaceName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for InterfaceName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer)
@@ -443,15 +450,20 @@ impl Serialize for MacAddress {
     }
 }
 
-/// A Linux network interface name (kernel: `IFNAMSIZ` is 16 with the terminating zero).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct InterfaceName(String);
+/// A Linux network interface name (kernel: `IFNAMSIZ` is 16 with the terminating zero). Copies share the text: every
+/// member of a set that is bound to its bridge has one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName(Arc<str>);
 
 impl InterfaceName {
     /// `lo`, the interface on which a host talks to itself.
     pub fn loopback() -> InterfaceName {
-        InterfaceName("lo".to_owned())
+        InterfaceName(Arc::from("lo"))
+    }
+
+    /// The first of all names in their order: no interface has a shorter name or one that begins with less than `0`.
+    pub fn least() -> InterfaceName {
+        InterfaceName(Arc::from("0"))
     }
 
     /// The name as text.
@@ -469,7 +481,7 @@ impl FromStr for InterfaceName {
         let valid = (1..=15).contains(&text.len())
             && !text.starts_with(['-', '.'])
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if valid { Ok(InterfaceName(text.to_owned())) } else { Err(Error::Interface(text.to_owned())) }
+        if valid { Ok(InterfaceName(Arc::from(text))) } else { Err(Error::Interface(text.to_owned())) }
     }
 }
 

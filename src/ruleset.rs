@@ -6,7 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
+use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -167,8 +171,22 @@ pub struct AddressSet {
     pub family: Family,
     /// The ipset type.
     pub kind: SetKind,
-    /// The members, ordered so that equal sets print equally.
-    pub members: BTreeSet<Member>,
+    /// The members, ordered so that equal sets print equally. Copies share what they have in common, so that a ruleset of
+    /// ten thousand endpoints is compared with the one before in the time that its differences take.
+    pub members: OrdSet<Member>,
+}
+
+/// What two sorted sets differ in, each in order: what only `after` has, and what only `before` has. What they share is not
+/// looked at.
+pub fn differences<'a, T: Ord>(before: &'a OrdSet<T>, after: &'a OrdSet<T>) -> (Vec<&'a T>, Vec<&'a T>) {
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
+    for difference in before.diff(after) {
+        match difference {
+            DiffItem::Add(item) => added.push(item),
+            DiffItem::Remove(item) => removed.push(item),
+        }
+    }
+    (added, removed)
 }
 
 /// Where packets are seen: a hook of netfilter.
@@ -314,6 +332,38 @@ pub struct Rule {
 /// Rules in order. A packet that no rule decides returns to the caller.
 pub type Chain = Vec<Rule>;
 
+/// Chains by name, both families. Copies share them until one is changed: a container that comes or goes changes none, and
+/// that is seen without looking at a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<Family, BTreeMap<ChainName, Chain>>", into = "BTreeMap<Family, BTreeMap<ChainName, Chain>>")]
+pub struct Chains(Arc<BTreeMap<Family, BTreeMap<ChainName, Chain>>>);
+
+impl From<BTreeMap<Family, BTreeMap<ChainName, Chain>>> for Chains {
+    fn from(chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>) -> Chains {
+        Chains(Arc::new(chains))
+    }
+}
+
+impl From<Chains> for BTreeMap<Family, BTreeMap<ChainName, Chain>> {
+    fn from(chains: Chains) -> Self {
+        Arc::unwrap_or_clone(chains.0)
+    }
+}
+
+impl Deref for Chains {
+    type Target = BTreeMap<Family, BTreeMap<ChainName, Chain>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Chains {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// What one endpoint may call itself. The kernel knows it by its bridge port, which the dataplane finds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Binding {
@@ -346,7 +396,7 @@ pub enum Role {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AntiSpoofing {
     /// Every endpoint of a governed network, and those of other networks that rules name.
-    pub bindings: BTreeSet<Binding>,
+    pub bindings: OrdSet<Binding>,
     /// This host's own addresses on governed networks: no endpoint may claim them.
     pub gateways: BTreeSet<IpAddr>,
     /// The subnets of governed networks: a source among them comes from a bound port or is a lie.
@@ -362,7 +412,7 @@ pub struct Ruleset {
     /// Sets by name, both families.
     pub sets: BTreeMap<SetName, AddressSet>,
     /// Chains per family. The base chains of [`Hook::ALL`] are always there, with no rules if nothing is governed.
-    pub chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
+    pub chains: Chains,
     /// Bridges of governed networks: same-bridge traffic on them must pass through netfilter.
     pub bridges: BTreeSet<InterfaceName>,
     /// Who may send as whom; `None` where nothing is governed.

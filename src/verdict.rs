@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn ruleset(chains: Vec<(ChainName, Vec<Rule>)>) -> Ruleset {
-        Ruleset { chains: BTreeMap::from([(Family::V4, chains.into_iter().collect())]), ..Ruleset::default() }
+        Ruleset { chains: BTreeMap::from([(Family::V4, chains.into_iter().collect())]).into(), ..Ruleset::default() }
     }
 
     fn packet() -> Packet {

@@ -10,6 +10,7 @@
 pub(super) mod published;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::inventory::{Endpoint, Network};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
@@ -29,6 +30,8 @@ const NEIGHBOUR_DISCOVERY: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
 /// Endpoints of one network that the same policies govern in one direction.
 pub(super) struct Class<'a> {
     pub(super) policies: Vec<&'a Policy>,
+    /// Their positions in the policy set.
+    pub(super) governing: Arc<[usize]>,
     pub(super) members: Vec<&'a Endpoint<'a>>,
 }
 
@@ -50,7 +53,6 @@ impl<'a> Class<'a> {
 pub(super) struct GovernedNetwork<'a> {
     pub(super) network: &'a Network,
     pub(super) bridge: InterfaceName,
-    pub(super) endpoints: Vec<&'a Endpoint<'a>>,
     pub(super) ingress: Vec<Class<'a>>,
     pub(super) egress: Vec<Class<'a>>,
 }
@@ -314,7 +316,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let content = format!("{} {}", governed.network.id, class.identity(direction));
         let policies = class.policies.iter().map(|policy| policy.key.clone()).collect();
         let meaning = Meaning::Class { network: governed.network.name.clone(), direction, policies };
-        let set = self.sets.class(self.family, (&readable, &content), meaning, class.members.iter().copied());
+        let of_network = (&governed.network.id, direction);
+        let set = self.sets.class(self.family, (&readable, &content), meaning, of_network, class);
         let side = match direction {
             Direction::Egress => Side::Source,
             Direction::Ingress => Side::Destination,

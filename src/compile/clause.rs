@@ -90,7 +90,7 @@ pub fn absent(
     service: Option<&Service<'_>>,
 ) -> Vec<Clause> {
     let Some(service) = service else { return absences(rule, family).collect() };
-    let sets = SetBuilder::new(policies, inventory, &[]);
+    let sets = SetBuilder::new(policies, inventory);
     let published = services(service.endpoint, family);
     let is_asked =
         |published: &&Published<'_>| published.protocol == service.protocol && published.port == service.port;

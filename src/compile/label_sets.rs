@@ -1,28 +1,28 @@
 //! Endpoints that no selector can tell apart, as one.
 //!
-//! Input: policies and endpoints. Output: the distinct label sets, as far as selectors ask for labels, with their endpoints and
-//! the policies that govern them. A host has thousands of endpoints and some hundreds of label sets: every selector is asked
-//! once for each set.
+//! Input: policies, and the labels of endpoints. Output: the distinct label sets, as far as selectors ask for labels, each
+//! with the policies that govern whoever has it. A host has thousands of endpoints and some hundreds of label sets: every
+//! selector is asked once for each set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
 
+use crate::inventory::{Container, Inventory, Network};
 use crate::policy::{Direction, Policy, PolicySet};
 
-use super::sets::Candidate;
-
 /// Labels that differ from all others in something that a selector asks for.
-pub(super) struct LabelSet<'a> {
-    /// The labels of one of the endpoints; those of the others differ only in what nobody asks for.
-    pub(super) labels: &'a BTreeMap<String, String>,
-    /// The endpoints.
-    pub(super) members: Vec<&'a Candidate<'a>>,
+#[derive(Debug)]
+pub(super) struct LabelSet {
+    /// The labels that any selector asks for.
+    pub(super) labels: Arc<BTreeMap<String, String>>,
     /// Positions in [`PolicySet::policies`] of the enforced policies that govern ingress and egress, in evaluation order.
-    governing: [Vec<usize>; 2],
+    governing: [Arc<[usize]>; 2],
 }
 
-impl LabelSet<'_> {
+impl LabelSet {
     /// Positions of the enforced policies that govern a direction, in evaluation order.
-    pub(super) fn governing(&self, direction: Direction) -> &[usize] {
+    pub(super) fn governing(&self, direction: Direction) -> &Arc<[usize]> {
         let [ingress, egress] = &self.governing;
         match direction {
             Direction::Ingress => ingress,
@@ -32,35 +32,53 @@ impl LabelSet<'_> {
 }
 
 /// All label sets of a host.
-#[derive(Default)]
-pub(super) struct LabelSets<'a> {
-    pub(super) distinct: Vec<LabelSet<'a>>,
-    /// For every endpoint, in their order, the position of its label set.
-    pub(super) of_endpoints: Vec<usize>,
+#[derive(Debug)]
+pub(super) struct LabelSets {
+    /// The keys for which selectors ask.
+    asked: Vec<String>,
+    pub(super) distinct: Vec<LabelSet>,
+    /// By the values of the labels that are asked for.
+    positions: HashMap<String, usize>,
 }
 
-impl<'a> LabelSets<'a> {
-    pub(super) fn new(policies: &PolicySet, candidates: &'a [Candidate<'a>]) -> LabelSets<'a> {
-        let asked: BTreeSet<&str> = policies.label_keys().into_keys().collect();
-        let mut sets = LabelSets::default();
-        let mut positions: HashMap<Vec<(&str, &str)>, usize> = HashMap::new();
-        for candidate in candidates {
-            let labels = &candidate.endpoint.labels;
-            let told = labels.iter().filter(|(key, _)| asked.contains(key.as_str()));
-            let told = told.map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            let position = *positions.entry(told).or_insert_with(|| {
-                let governing = Direction::ALL.map(|direction| governing(policies, labels, direction));
-                sets.distinct.push(LabelSet { labels, members: Vec::new(), governing });
-                sets.distinct.len() - 1
-            });
-            sets.distinct[position].members.push(candidate);
-            sets.of_endpoints.push(position);
+impl LabelSets {
+    pub(super) fn new(policies: &PolicySet) -> LabelSets {
+        let asked = policies.label_keys().into_keys().map(str::to_owned).collect();
+        LabelSets { asked, distinct: Vec::new(), positions: HashMap::new() }
+    }
+
+    /// The position of an endpoint's label set in `distinct`. The policies are those of the beginning.
+    pub(super) fn position(
+        &mut self,
+        policies: &PolicySet,
+        inventory: &Inventory,
+        container: &Container,
+        network: Option<&Network>,
+    ) -> usize {
+        let mut values = String::new();
+        for key in &self.asked {
+            // Each with its length, so that no value can look like several. Writing to a String cannot fail.
+            let _ = match inventory.label(container, network, key) {
+                Some(value) => write!(values, "{}:{value}", value.len()),
+                None => write!(values, "-"),
+            };
         }
-        sets
+        if let Some(known) = self.positions.get(&values) {
+            return *known;
+        }
+        let told = self
+            .asked
+            .iter()
+            .filter_map(|key| inventory.label(container, network, key).map(|value| (key.clone(), value.to_owned())));
+        let labels = Arc::new(told.collect());
+        let governing = Direction::ALL.map(|direction| governing(policies, &labels, direction));
+        self.distinct.push(LabelSet { labels, governing });
+        self.positions.insert(values, self.distinct.len() - 1);
+        self.distinct.len() - 1
     }
 }
 
-fn governing(policies: &PolicySet, labels: &BTreeMap<String, String>, direction: Direction) -> Vec<usize> {
+fn governing(policies: &PolicySet, labels: &BTreeMap<String, String>, direction: Direction) -> Arc<[usize]> {
     let numbered = policies.policies.iter().enumerate();
     numbered.filter(|(_, policy)| governs(policy, labels, direction)).map(|(position, _)| position).collect()
 }

@@ -2,23 +2,20 @@
 //!
 //! Input: selectors, CIDR lists and port names of rules. Output: named sets of one family.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::inventory::{Endpoint, Inventory, NamedPort, Unenforceable};
+use imbl::OrdSet;
+
+use crate::inventory::{Inventory, NetworkId};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::policy::PolicySet;
+use crate::policy::{Direction, PolicySet};
 use crate::ruleset::{AddressSet, Member, SetKind, SetName};
 use crate::selector::Selector;
 
-use super::label_sets::LabelSet;
+use super::chains::Class;
 use super::meaning::Meaning;
-
-/// An endpoint with what is asked of it again and again.
-pub(super) struct Candidate<'a> {
-    pub(super) endpoint: Endpoint<'a>,
-    pub(super) named_ports: Vec<NamedPort>,
-}
+use super::membership::Membership;
 
 /// A network set with its labels as selectors see them.
 struct LabelledNets<'a> {
@@ -26,19 +23,17 @@ struct LabelledNets<'a> {
     nets: &'a [Cidr],
 }
 
-/// Builds sets on demand.
+/// Builds sets on demand, as yet without endpoints: who is a member is put down in `membership`.
 pub(super) struct SetBuilder<'a> {
-    label_sets: &'a [LabelSet<'a>],
     network_sets: Vec<LabelledNets<'a>>,
-    selected: BTreeMap<(Family, &'a Selector), (SetName, SetKind)>,
-    /// Addresses of the endpoints that rules name, be it to let them pass or to keep them out.
-    pub(super) named: BTreeSet<IpAddr>,
+    selected: HashMap<(Family, &'a Selector), (SetName, SetKind)>,
+    pub(super) membership: Membership,
     pub(super) sets: BTreeMap<SetName, AddressSet>,
     pub(super) meanings: BTreeMap<SetName, Meaning>,
 }
 
 impl<'a> SetBuilder<'a> {
-    pub(super) fn new(policies: &'a PolicySet, inventory: &Inventory, label_sets: &'a [LabelSet<'a>]) -> Self {
+    pub(super) fn new(policies: &'a PolicySet, inventory: &Inventory) -> Self {
         let network_sets = policies
             .network_sets
             .iter()
@@ -51,10 +46,9 @@ impl<'a> SetBuilder<'a> {
             })
             .collect();
         SetBuilder {
-            label_sets,
             network_sets,
-            selected: BTreeMap::new(),
-            named: BTreeSet::new(),
+            selected: HashMap::new(),
+            membership: Membership::default(),
             sets: BTreeMap::new(),
             meanings: BTreeMap::new(),
         }
@@ -68,32 +62,19 @@ impl<'a> SetBuilder<'a> {
         if let Some(known) = self.selected.get(&(family, selector)) {
             return known.clone();
         }
-        let addresses: BTreeSet<_> =
-            self.peers(Some(selector)).filter_map(|candidate| candidate.endpoint.address(family)).collect();
-        self.named.extend(addresses.iter().copied());
         let mut matching_sets = self.network_sets.iter().filter(|set| selector.matches(&set.labels)).peekable();
-        let (kind, members) = if matching_sets.peek().is_some() {
-            let blocks = matching_sets.flat_map(|set| set.nets).copied().filter(|net| net.family() == family);
-            let blocks = blocks.flat_map(Cidr::storable).chain(addresses.into_iter().map(Cidr::host));
-            (SetKind::Net, blocks.map(Member::Net).collect())
+        let (kind, blocks) = if matching_sets.peek().is_some() {
+            let blocks = matching_sets.flat_map(|set| set.nets).filter(|net| net.family() == family);
+            (SetKind::Net, blocks.flat_map(|net| net.storable()).map(Member::Net).collect())
         } else {
-            (SetKind::Ip, addresses.into_iter().map(Member::Ip).collect())
+            (SetKind::Ip, Vec::new())
         };
         let canonical = selector.to_string();
         let meaning = Meaning::Selected(selector.clone());
-        let name = self.insert(family, kind, (&canonical, &format!("selector {canonical}")), meaning, members);
+        let name = self.insert(family, kind, (&canonical, &format!("selector {canonical}")), meaning, blocks);
+        self.membership.add_selected(&name, family, kind, selector);
         self.selected.insert((family, selector), (name.clone(), kind));
         (name, kind)
-    }
-
-    /// The endpoints that a selector picks, or all, and that packets can come from and go to. An address that no packet of
-    /// its endpoint shows is left out: whoever shows it is somebody else.
-    fn peers<'s>(&self, selector: Option<&'s Selector>) -> impl Iterator<Item = &'a Candidate<'a>> + use<'a, 's> {
-        let shows = |candidate: &&Candidate<'_>| {
-            candidate.endpoint.unenforceable.as_ref().is_none_or(Unenforceable::shows_its_address)
-        };
-        let picked = self.label_sets.iter().filter(move |set| selector.is_none_or(|s| s.matches(set.labels)));
-        picked.flat_map(|set| set.members.iter().copied()).filter(shows)
     }
 
     /// Whether a selector stands for something with these labels and this address: by the labels, or by a network set.
@@ -111,7 +92,7 @@ impl<'a> SetBuilder<'a> {
 
     /// The set of a list of blocks of one family.
     pub(super) fn nets(&mut self, family: Family, nets: &[Cidr]) -> SetName {
-        let members: BTreeSet<_> = nets.iter().flat_map(|net| net.storable()).map(Member::Net).collect();
+        let members = nets.iter().flat_map(|net| net.storable()).map(Member::Net).collect();
         let content: Vec<_> = nets.iter().map(ToString::to_string).collect();
         let content = format!("nets {}", content.join(","));
         self.insert(family, SetKind::Net, ("nets", &content), Meaning::Nets(nets.to_vec()), members)
@@ -126,46 +107,40 @@ impl<'a> SetBuilder<'a> {
         name: &str,
         protocol: Option<Protocol>,
     ) -> SetName {
-        let mut members = BTreeSet::new();
-        for candidate in self.peers(selector) {
-            let Some(address) = candidate.endpoint.address(family) else { continue };
-            let ports = candidate.named_ports.iter().filter(|port| port.name == name);
-            for port in ports.filter(|port| protocol.is_none_or(|protocol| protocol == port.protocol)) {
-                self.named.insert(address);
-                members.insert(Member::IpPort { address, protocol: port.protocol.number(), port: port.port });
-            }
-        }
         let meaning = Meaning::NamedPort { name: name.to_owned(), protocol, selector: selector.cloned() };
-        let selector = selector.map_or_else(String::new, ToString::to_string);
-        let protocol = protocol.map_or_else(String::new, |protocol| protocol.to_string());
-        let content = format!("port {name}/{protocol} of {selector}");
-        self.insert(family, SetKind::IpPort, (name, &content), meaning, members)
+        let of_whom = selector.map_or_else(String::new, ToString::to_string);
+        let of_protocol = protocol.map_or_else(String::new, |protocol| protocol.to_string());
+        let content = format!("port {name}/{of_protocol} of {of_whom}");
+        let set = self.insert(family, SetKind::IpPort, (name, &content), meaning, Vec::new());
+        self.membership.add_ports(&set, family, selector, name, protocol);
+        set
     }
 
     /// The members of one class of one network; identified by the network and the policies that govern the class.
-    pub(super) fn class<'e>(
+    pub(super) fn class(
         &mut self,
         family: Family,
         (readable, content): (&str, &str),
         meaning: Meaning,
-        members: impl Iterator<Item = &'e Endpoint<'e>>,
+        (network, direction): (&NetworkId, Direction),
+        class: &Class<'_>,
     ) -> SetName {
-        let members = members.filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
-        self.insert(family, SetKind::Ip, (readable, &format!("class {content}")), meaning, members)
+        let set = self.insert(family, SetKind::Ip, (readable, &format!("class {content}")), meaning, Vec::new());
+        self.membership.add_class(&set, family, network, direction, &class.governing);
+        set
     }
 
-    /// The classified endpoints of all governed networks, each bound to its bridge.
-    pub(super) fn known(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
-        let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
-        self.meanings.insert(SetName::known(family), Meaning::Known);
-        self.sets.insert(SetName::known(family), AddressSet { family, kind: SetKind::NetInterface, members });
-    }
-
-    /// The classified endpoints that this host may reach, each bound to its bridge.
-    pub(super) fn listed(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
-        let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
-        self.meanings.insert(SetName::listed(family), Meaning::Listed);
-        self.sets.insert(SetName::listed(family), AddressSet { family, kind: SetKind::NetInterface, members });
+    /// The classified endpoints of all governed networks, and those of them that this host may reach, each bound to its
+    /// bridge. Of other networks all is known that may come from their bridges.
+    pub(super) fn places(&mut self, family: Family, ungoverned: impl Iterator<Item = (Cidr, InterfaceName)>) {
+        let (known, listed) = (SetName::known(family), SetName::listed(family));
+        let members = ungoverned.map(|(net, interface)| Member::NetInterface { net, interface }).collect();
+        let kind = SetKind::NetInterface;
+        self.sets.insert(known.clone(), AddressSet { family, kind, members });
+        self.sets.insert(listed.clone(), AddressSet { family, kind, members: OrdSet::new() });
+        self.membership.add_places(family, &known, &listed);
+        self.meanings.insert(known, Meaning::Known);
+        self.meanings.insert(listed, Meaning::Listed);
     }
 
     /// The subnets of all bridge networks: a source among them comes from that bridge, or is a lie.
@@ -182,10 +157,10 @@ impl<'a> SetBuilder<'a> {
         kind: SetKind,
         (readable, content): (&str, &str),
         meaning: Meaning,
-        members: BTreeSet<Member>,
+        members: Vec<Member>,
     ) -> SetName {
         let name = SetName::of_content(family, kind, &readable_part(readable), content);
-        let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: BTreeSet::new() });
+        let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: OrdSet::new() });
         // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
         set.members.extend(members);
         self.meanings.entry(name.clone()).or_insert(meaning);

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
@@ -165,7 +166,8 @@ fn closed(mut ruleset: Ruleset) -> Ruleset {
     for family in Family::ALL {
         for name in [SetName::known(family), SetName::listed(family)] {
             if let Some(set) = ruleset.sets.get_mut(&name) {
-                set.members.retain(|member| !is_governed(member, &ruleset.bridges));
+                set.members =
+                    set.members.iter().filter(|member| !is_governed(member, &ruleset.bridges)).cloned().collect();
             }
         }
     }
@@ -175,7 +177,7 @@ fn closed(mut ruleset: Ruleset) -> Ruleset {
 
 /// Ports of before the boot are gone.
 fn nobody_bound(anti_spoofing: AntiSpoofing) -> AntiSpoofing {
-    AntiSpoofing { bindings: BTreeSet::new(), ..anti_spoofing }
+    AntiSpoofing { bindings: OrdSet::new(), ..anti_spoofing }
 }
 
 /// What was put back.
@@ -254,12 +256,12 @@ mod tests {
             interface: bridge.parse().expect("a name"),
         };
         let (governed, free) = (at("10.0.0.1/32", "br-a"), at("172.17.0.0/16", "docker0"));
-        let members = [governed, free.clone()].into();
+        let members = [governed, free.clone()].into_iter().collect();
         let known = AddressSet { family: Family::V4, kind: SetKind::NetInterface, members };
         let mut ruleset = kept().ruleset;
         ruleset.sets.insert(SetName::known(Family::V4), known);
         let closed = closed(ruleset.clone());
-        assert_eq!(closed.sets[&SetName::known(Family::V4)].members, BTreeSet::from([free.clone()]));
+        assert_eq!(closed.sets[&SetName::known(Family::V4)].members, OrdSet::unit(free.clone()));
         assert!(known_nets(&closed, &ruleset), "what is kept is up to date");
         let known = ruleset.sets.get_mut(&SetName::known(Family::V4)).expect("it was put there");
         known.members.remove(&free);

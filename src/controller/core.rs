@@ -3,16 +3,20 @@
 //! Input: an [`Event`]. Output: what it asks of the kernel, a [`Need`], and the ruleset that is to be there. One owner
 //! holds this state; nothing in it is shared or locked.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::compile::{self, Compiled};
-use crate::inventory::{Change, ContainerId, Engine, Inventory, NetworkId, PublishedPort};
+use crate::compile::{self, Compiled, Compiler};
+use crate::inventory::{
+    Change, Container, ContainerId, Difference, Engine, Former, Inventory, NetworkId, PublishedPort,
+};
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
+use crate::ruleset::Ruleset;
 use crate::telemetry::chain;
 use crate::verdict::flow::{Concerned, Judge, concerned};
 
@@ -76,18 +80,19 @@ pub struct Core {
     refused: BTreeSet<PolicyKey>,
     /// Published ports on which policy came into force a moment ago, and when that has been long enough.
     settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
-    /// The wanted ruleset, unless something has changed since it was compiled.
-    compiled: Option<Compiled>,
-    /// The ruleset by which the open flows were judged last; `None` before the first time, or when it is `compiled`.
-    judged: Option<Compiled>,
-    /// Whether the open flows were judged by `compiled`.
+    /// The ruleset as it was compiled last; `None` where everything is to be compiled.
+    compiler: Option<Compiler>,
+    /// Containers that have changed since it was compiled, as they were then.
+    changed: Former,
+    /// Containers of which this host may reach published ports later than now.
+    unsettled: BTreeSet<ContainerId>,
+    /// The ruleset by which the open flows were judged last; `None` before the first time, or when it is the wanted one.
+    judged: Option<Ruleset>,
+    /// Whether the open flows were judged by the ruleset that was compiled last.
     is_judged: bool,
-    /// Who had which address when the open flows were judged last.
-    owners: Owners,
+    /// Containers that have changed since the open flows were judged last, as they were then; `None` before the first time.
+    since_judged: Option<Former>,
 }
-
-/// Endpoints by network and address, each with its container and Docker's id of the attachment.
-type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, String)>;
 
 impl Core {
     /// The state before anything is known.
@@ -101,16 +106,18 @@ impl Core {
             engine: None,
             refused: BTreeSet::new(),
             settling: BTreeMap::new(),
-            compiled: None,
+            compiler: None,
+            changed: Former::new(),
+            unsettled: BTreeSet::new(),
             judged: None,
             is_judged: false,
-            owners: Owners::new(),
+            since_judged: None,
         }
     }
 
     /// Takes an event.
     pub fn take(&mut self, event: Event) -> Need {
-        let need = match event {
+        match event {
             Event::Policies(Ok(files)) => self.take_files(&files),
             Event::Policies(Err(error)) => self.take_unreadable(&error),
             Event::Inventory(Change::Unreachable(reason)) => {
@@ -126,18 +133,39 @@ impl Core {
                 Need::Nothing
             }
             Event::Inventory(change) => self.take_change(change),
-        };
-        if need > Need::Nothing {
-            self.invalidate();
         }
-        need
     }
 
-    /// The ruleset is to be compiled anew. The one by which flows were judged is kept, to compare with.
-    fn invalidate(&mut self) {
-        let superseded = self.compiled.take();
+    /// The ruleset is about to be another one. That by which flows were judged is kept, to compare with.
+    fn supersede(&mut self) {
         if std::mem::take(&mut self.is_judged) {
-            self.judged = superseded;
+            self.judged = self.compiler.as_ref().map(|compiler| compiler.compiled().ruleset.clone());
+        }
+    }
+
+    /// Everything is to be compiled anew.
+    fn invalidate(&mut self) {
+        self.supersede();
+        self.compiler = None;
+    }
+
+    /// These containers have changed.
+    fn note(&mut self, difference: Difference) {
+        if !difference.is_any() {
+            return;
+        }
+        self.supersede();
+        if difference.networks {
+            self.compiler = None;
+        }
+        self.unsettled.extend(difference.containers.keys().cloned());
+        if let Some(since_judged) = &mut self.since_judged {
+            for (id, former) in &difference.containers {
+                since_judged.entry(id.clone()).or_insert_with(|| former.clone());
+            }
+        }
+        for (id, former) in difference.containers {
+            self.changed.entry(id).or_insert(former);
         }
     }
 
@@ -151,6 +179,7 @@ impl Core {
         let changed = before.as_ref().is_none_or(|before| before.policies != update.policies);
         if changed {
             self.refused.clear();
+            self.invalidate();
         }
         self.policies = Some(PolicyState {
             policies: update.policies,
@@ -189,12 +218,14 @@ impl Core {
         }
         let is_first = self.inventory.is_none();
         let inventory = self.inventory.get_or_insert_default();
-        let changed = inventory.apply(change);
+        let difference = inventory.apply(change);
         if is_first {
             // What runs already is in the kernel from the last time, or has been reached without any policy so far.
             inventory.trust_ports();
         }
-        match (rewrites_chains, changed) {
+        let differs = difference.is_any();
+        self.note(difference);
+        match (rewrites_chains, differs) {
             (true, _) => Need::Observe,
             (false, true) => Need::Apply,
             (false, false) => Need::Nothing,
@@ -204,15 +235,17 @@ impl Core {
     /// Says that the wanted ruleset is in force now.
     pub fn applied(&mut self, now: Instant) {
         let Some(inventory) = &self.inventory else { return };
-        let mut settling = BTreeMap::new();
-        for (id, container) in &inventory.containers {
+        let mut begun = std::mem::take(&mut self.settling);
+        let mut waiting = std::mem::take(&mut self.unsettled);
+        waiting.extend(begun.keys().cloned());
+        for id in waiting {
+            let Some(container) = inventory.containers.get(&id) else { continue };
             if container.listed && !container.ports_are_judged() {
-                let begun = self.settling.remove(id).filter(|(ports, _)| *ports == container.published);
+                let begun = begun.remove(&id).filter(|(ports, _)| *ports == container.published);
                 let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
-                settling.insert(id.clone(), entry);
+                self.settling.insert(id, entry);
             }
         }
-        self.settling = settling;
     }
 
     /// When [`Core::settle`] has something to do.
@@ -228,14 +261,12 @@ impl Core {
         for (id, (ports, _)) in &settled {
             let container = self.inventory.as_mut().and_then(|inventory| inventory.containers.get_mut(id));
             if let Some(container) = container.filter(|container| container.listed && container.published == *ports) {
+                // Who is reached through a port is the same as before, so that no open flow need be judged for it.
+                self.changed.entry(id.clone()).or_insert_with(|| Some(container.clone()));
                 container.judged = ports.iter().cloned().collect();
             }
         }
-        if settled.is_empty() {
-            return Need::Nothing;
-        }
-        self.compiled = None;
-        Need::Apply
+        if settled.is_empty() { Need::Nothing } else { Need::Apply }
     }
 
     /// Keeps policies out that the kernel refused: in their place stands a rule that denies what they select, because
@@ -256,55 +287,57 @@ impl Core {
     /// many events came before.
     pub fn compiled(&mut self) -> Option<&Compiled> {
         let (Some(state), Some(inventory)) = (&self.policies, &self.inventory) else { return None };
-        let compile = || {
-            let mut compiled = if self.refused.is_empty() {
-                compile::compile(&state.policies, inventory, &self.options)
-            } else {
-                compile::compile(&closed(&state.policies, &self.refused), inventory, &self.options)
-            };
-            if let Some(anti_spoofing) = &mut compiled.ruleset.anti_spoofing {
-                anti_spoofing.frozen = self.unreachable.is_some();
-            }
-            compiled
+        let policies = match self.refused.is_empty() {
+            true => Cow::Borrowed(&state.policies),
+            false => Cow::Owned(closed(&state.policies, &self.refused)),
         };
-        Some(self.compiled.get_or_insert_with(compile))
+        let changed = std::mem::take(&mut self.changed);
+        let known = self.compiler.take();
+        let followed = known.and_then(|mut compiler| {
+            let follows = changed.is_empty() || compiler.follow(&policies, inventory, &changed);
+            follows.then_some(compiler)
+        });
+        let anew = || Compiler::new(&policies, inventory, &self.options);
+        let compiler = self.compiler.insert(followed.unwrap_or_else(anew));
+        compiler.set_frozen(self.unreachable.is_some());
+        Some(compiler.compiled())
     }
 
     /// Whose flows that were open when flows were judged last the wanted ruleset may forbid: before the first time anybody's.
     pub fn concerned(&self) -> Concerned {
-        match (&self.judged, &self.compiled) {
+        match (&self.judged, &self.compiler) {
             _ if self.is_judged => Concerned::Addresses(BTreeSet::new()),
-            (Some(before), Some(after)) => concerned(&before.ruleset, &after.ruleset),
+            (Some(before), Some(after)) => concerned(before, &after.compiled().ruleset),
             _ => Concerned::Everybody,
         }
     }
 
     /// Notes that no flow is open that the wanted ruleset forbids.
     pub fn flows_are_judged(&mut self) {
-        self.is_judged = self.compiled.is_some();
+        self.is_judged = self.compiler.is_some();
         self.judged = None;
-        self.owners = self.inventory.as_ref().map(owners).unwrap_or_default();
+        self.since_judged = Some(Former::new());
     }
 
     /// Addresses that were one endpoint's when flows were judged last, and are another's now: a flow of the former must not
     /// reach the latter, whatever policy says of the two.
     pub fn handed_on(&self) -> BTreeSet<IpAddr> {
-        let Some(inventory) = &self.inventory else { return BTreeSet::new() };
-        if self.owners.is_empty() {
-            return BTreeSet::new();
-        }
+        let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
+        // Whose container has not changed has the same addresses as before, and nobody else has them.
+        let before = owners(former.values().flatten());
+        let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
         let is_another = |(key, now): &(&(NetworkId, IpAddr), &(ContainerId, String))| {
-            self.owners.get(*key).is_some_and(|before| {
+            before.get(*key).is_some_and(|before| {
                 let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
                 before.0 != now.0 || reattached
             })
         };
-        owners(inventory).iter().filter(is_another).map(|((_, address), _)| *address).collect()
+        now.iter().filter(is_another).map(|((_, address), _)| *address).collect()
     }
 
     /// A judge of flows by the wanted ruleset; `None` until there is one. `host` are the addresses of this host.
     pub fn judge<'a>(&'a self, host: &'a BTreeSet<IpAddr>) -> Option<Judge<'a>> {
-        Some(Judge::new(&self.compiled.as_ref()?.ruleset, self.inventory.as_ref()?, host))
+        Some(Judge::new(&self.compiler.as_ref()?.compiled().ruleset, self.inventory.as_ref()?, host))
     }
 
     /// What is known of the policy directory; `None` until it was read.
@@ -346,10 +379,11 @@ impl Core {
     }
 }
 
-fn owners(inventory: &Inventory) -> Owners {
-    let attachments = inventory
-        .containers
-        .values()
+/// Endpoints by network and address, each with its container and Docker's id of the attachment.
+type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, String)>;
+
+fn owners<'a>(containers: impl Iterator<Item = &'a Container>) -> Owners {
+    let attachments = containers
         .flat_map(|container| container.attachments.iter().map(move |attachment| (&container.id, attachment)));
     let owned = attachments.flat_map(|(container, attachment)| {
         [attachment.ipv4, attachment.ipv6].into_iter().flatten().map(move |address| {

@@ -7,10 +7,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel waits for it")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imbl::OrdSet;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
@@ -22,7 +23,7 @@ use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{
-    Action, AddressSet, AntiSpoofing, Chain, ChainName, Hook, Match, Rule, Ruleset, SetKind, SetName, Side,
+    Action, AddressSet, AntiSpoofing, ChainName, Chains, Hook, Match, Rule, Ruleset, SetKind, SetName, Side,
 };
 
 /// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
@@ -70,7 +71,7 @@ pub struct Kernel {
 #[derive(Debug)]
 struct Mirror {
     state: State,
-    chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>,
+    chains: Chains,
     anti_spoofing: Option<AntiSpoofing>,
 }
 
@@ -375,7 +376,7 @@ impl Kernel {
         let mut nothing = Ruleset::default();
         for family in Family::ALL {
             let set = SetName::known(family);
-            let members = BTreeSet::new();
+            let members = OrdSet::new();
             nothing.sets.insert(set.clone(), AddressSet { family, kind: SetKind::NetInterface, members });
             let known = Match::Set { side: Side::Source, set, kind: SetKind::NetInterface, negated: false };
             let rule = Rule { matches: vec![known], action: Action::Return, comment: "nothing".to_owned() };

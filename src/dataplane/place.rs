@@ -63,7 +63,7 @@ pub(super) type Chains<'a> = BTreeMap<&'a ChainName, &'a Chain>;
 /// The chains of a ruleset by place; no place is empty. One that is used in both tables is in both.
 pub(super) fn placed(ruleset: &Ruleset) -> BTreeMap<Place, Chains<'_>> {
     let mut placed = BTreeMap::new();
-    for (family, named) in &ruleset.chains {
+    for (family, named) in ruleset.chains.iter() {
         let forward = reached(named, &[Hook::Forward]);
         let rejects = forward.values().any(|chain| chain.iter().any(|rule| rule.action == Action::Reject));
         let (mangle, filter) = if rejects {
@@ -115,7 +115,7 @@ mod tests {
         let class: ChainName = ChainName::of_content("out-class", "x");
         let base = |hook, action| (ChainName::base(hook), vec![rule(action)]);
         let ruleset = |verdict: Action| Ruleset {
-            chains: [(
+            chains: BTreeMap::from([(
                 Family::V4,
                 [
                     base(Hook::Forward, Action::Jump(class.clone())),
@@ -124,7 +124,7 @@ mod tests {
                     (class.clone(), vec![rule(verdict)]),
                 ]
                 .into(),
-            )]
+            )])
             .into(),
             ..Ruleset::default()
         };

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imbl::OrdSet;
+
 use crate::dataplane::Step;
 use crate::dataplane::antispoof;
 use crate::dataplane::place::{Place, places};
@@ -15,7 +17,7 @@ use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
 use crate::net::InterfaceName;
-use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName};
+use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName, differences};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
@@ -88,13 +90,10 @@ impl SetChanges {
             if present.is_none() {
                 changes.created.push(create_line(name, set));
             }
-            let nothing = BTreeSet::new();
-            let members = present.map_or(&nothing, |present| &present.members);
-            if *members == set.members {
-                continue;
-            }
+            let nothing = OrdSet::new();
+            let (added, removed) = differences(present.map_or(&nothing, |present| &present.members), &set.members);
             let known = [SetName::known(set.family), SetName::listed(set.family)].contains(name);
-            for member in set.members.difference(members) {
+            for member in added {
                 let batch = match known {
                     false => &mut changes.added,
                     true if is_on(member, &observed.interfaces) && present.is_some() => &mut changes.known_late,
@@ -102,7 +101,7 @@ impl SetChanges {
                 };
                 batch.push(member_line("add", name.as_str(), member));
             }
-            for member in members.difference(&set.members) {
+            for member in removed {
                 let batch = match known {
                     false => &mut changes.removed,
                     true if is_on(member, &judged_after) => &mut changes.forgotten_early,

@@ -3,8 +3,10 @@
 //! Input: sets of the ruleset, or the text of `ipset save`. Output: the other one. Every line carries `-exist`, so that
 //! a batch that was interrupted can be repeated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use imbl::OrdSet;
 
 use crate::dataplane::state::State;
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
@@ -80,7 +82,7 @@ fn parse_create(kind: &str, options: &[&str]) -> Option<AddressSet> {
             _ => return None,
         }
     }
-    (maximum? >= MAXIMUM_MEMBERS).then_some(AddressSet { family: family?, kind, members: BTreeSet::new() })
+    (maximum? >= MAXIMUM_MEMBERS).then_some(AddressSet { family: family?, kind, members: OrdSet::new() })
 }
 
 fn parse_member(kind: SetKind, text: &str) -> Option<Member> {
@@ -117,6 +119,8 @@ fn protocol_number(text: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -1,9 +1,11 @@
 //! Changes of the inventory, and what each does to it.
 //!
-//! Input: a [`Change`], from the Docker door. Output: the changed [`Inventory`] and whether anything differs.
+//! Input: a [`Change`], from the Docker door. Output: the changed [`Inventory`] and what differs.
 //! Whatever is lost, doubled or late among Docker's events, one address is never held by two endpoints of a network.
 
-use super::{Attachment, Container, ContainerId, Engine, Inventory, Network, NetworkId};
+use std::collections::BTreeMap;
+
+use super::{Attachment, Container, ContainerId, Engine, Inventory, Network, NetworkId, PublishedPort};
 
 /// A change of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,53 +43,94 @@ pub enum Change {
     Unreachable(String),
 }
 
+/// Former versions of containers that differ; `None` for one that did not exist.
+pub type Former = BTreeMap<ContainerId, Option<Container>>;
+
+/// What a change came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Whether networks differ.
+    pub networks: bool,
+    /// The containers that differ, as they were.
+    pub containers: Former,
+}
+
+impl Difference {
+    /// Whether anything differs.
+    pub fn is_any(&self) -> bool {
+        self.networks || !self.containers.is_empty()
+    }
+
+    fn of(id: &ContainerId, former: Option<Container>) -> Difference {
+        Difference { networks: false, containers: Former::from([(id.clone(), former)]) }
+    }
+}
+
 impl Inventory {
-    /// Takes a change. Returns whether anything differs now.
+    /// Takes a change. Returns what differs now.
     ///
     /// An address belongs to one attachment of a network: Docker hands out the lowest free one at once, so that the latest
     /// claim is the true one and an earlier claimant, whose end was not noticed, loses its addresses here.
-    pub fn apply(&mut self, change: Change) -> bool {
+    pub fn apply(&mut self, change: Change) -> Difference {
         match change {
-            Change::Snapshot(mut snapshot) => {
-                for container in snapshot.containers.values_mut() {
-                    self.remember(container);
-                }
-                snapshot.withdraw_ports();
-                let differs = self.networks != snapshot.networks || self.containers != snapshot.containers;
-                self.networks = snapshot.networks;
-                self.containers = snapshot.containers;
-                differs
-            }
+            Change::Snapshot(snapshot) => self.replace(snapshot),
             Change::Container(container) => self.put_container(container),
-            Change::ContainerGone(id) => self.containers.remove(&id).is_some(),
+            Change::ContainerGone(id) => match self.containers.remove(&id) {
+                Some(former) => Difference::of(&id, Some(former)),
+                None => Difference::default(),
+            },
             Change::Network(network) => {
-                let id = network.id.clone();
-                let differs = self.networks.get(&id) != Some(&network);
-                self.networks.insert(id, network);
-                differs
+                let networks = self.networks.get(&network.id) != Some(&network);
+                self.networks.insert(network.id.clone(), network);
+                Difference { networks, ..Difference::default() }
             }
             Change::NetworkGone(id) => {
-                let known = self.networks.remove(&id).is_some();
-                self.containers.values_mut().fold(known, |differs, container| {
-                    let before = container.attachments.len();
+                let networks = self.networks.remove(&id).is_some();
+                let mut difference = Difference { networks, ..Difference::default() };
+                let on_it = |container: &&mut Container| container.attachments.iter().any(|a| a.network == id);
+                for container in self.containers.values_mut().filter(on_it) {
+                    difference.containers.insert(container.id.clone(), Some(container.clone()));
                     container.attachments.retain(|attachment| attachment.network != id);
-                    differs || container.attachments.len() != before
-                })
+                }
+                difference
             }
             Change::Attached { container, attachment } => self.attach(&container, &attachment),
             Change::Detached { container, network } => {
-                let Some(container) = self.containers.get_mut(&container) else { return false };
-                let known = container.attachments.iter_mut().find(|known| known.network == network);
-                let Some(known) = known.filter(|known| **known != Attachment::pending(network.clone())) else {
-                    return false;
+                let Some(container) = self.containers.get_mut(&container) else { return Difference::default() };
+                let pending = Attachment::pending(network);
+                let position = container.attachments.iter().position(|known| known.network == pending.network);
+                let Some(position) = position.filter(|position| container.attachments[*position] != pending) else {
+                    return Difference::default();
                 };
-                *known = Attachment::pending(network);
+                let former = container.clone();
+                container.attachments[position] = pending;
                 // It ended, or its way to the outside is another now: its ports may be others, too.
                 container.listed = false;
-                true
+                let id = former.id.clone();
+                Difference::of(&id, Some(former))
             }
-            Change::Engine(_) | Change::Unreachable(_) => false,
+            Change::Engine(_) | Change::Unreachable(_) => Difference::default(),
         }
+    }
+
+    fn replace(&mut self, mut snapshot: Inventory) -> Difference {
+        for container in snapshot.containers.values_mut() {
+            self.remember(container);
+        }
+        snapshot.withdraw_ports(&mut Former::new());
+        let networks = self.networks != snapshot.networks;
+        self.networks = snapshot.networks;
+        let mut containers = Former::new();
+        for id in snapshot.containers.keys().filter(|id| !self.containers.contains_key(*id)) {
+            containers.insert(id.clone(), None);
+        }
+        for (id, former) in std::mem::take(&mut self.containers) {
+            if snapshot.containers.get(&id) != Some(&former) {
+                containers.insert(id, Some(former));
+            }
+        }
+        self.containers = snapshot.containers;
+        Difference { networks, containers }
     }
 
     /// What Docker's list forgets of a container while it lives.
@@ -106,51 +149,60 @@ impl Inventory {
         container.judged.retain(|port| container.published.contains(port));
     }
 
-    fn put_container(&mut self, mut container: Container) -> bool {
+    fn put_container(&mut self, mut container: Container) -> Difference {
         self.remember(&mut container);
         container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
         if self.containers.get(&container.id) == Some(&container) {
-            return false;
+            return Difference::default();
         }
+        let mut former = Former::new();
         for attachment in &container.attachments {
-            self.withdraw_claims(&container.id, attachment);
+            self.withdraw_claims(&container.id, attachment, &mut former);
         }
-        self.containers.insert(container.id.clone(), container);
-        self.withdraw_ports();
-        true
+        let id = container.id.clone();
+        former.insert(id.clone(), self.containers.insert(id, container));
+        self.withdraw_ports(&mut former);
+        Difference { networks: false, containers: former }
     }
 
     /// Without the container there are no labels to judge by, so that an attachment of an unknown one is not taken.
-    fn attach(&mut self, id: &ContainerId, attachment: &Attachment) -> bool {
-        let Some(container) = self.containers.get_mut(id) else { return false };
+    fn attach(&mut self, id: &ContainerId, attachment: &Attachment) -> Difference {
+        let Some(container) = self.containers.get_mut(id) else { return Difference::default() };
         if container.attachments.contains(attachment) {
-            return false;
+            return Difference::default();
         }
+        let mut former = Former::from([(id.clone(), Some(container.clone()))]);
         container.attachments.retain(|known| known.network != attachment.network);
         container.attachments.push(attachment.clone());
         container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
-        self.withdraw_claims(id, attachment);
-        true
+        self.withdraw_claims(id, attachment, &mut former);
+        Difference { networks: false, containers: former }
     }
 
     /// Forgets remembered ports of an earlier run that a container holds now.
-    fn withdraw_ports(&mut self) {
-        let (holding, waiting): (Vec<_>, Vec<_>) = self.containers.values_mut().partition(|container| container.listed);
+    fn withdraw_ports(&mut self, former: &mut Former) {
+        let publishing = self.containers.values_mut().filter(|container| !container.published.is_empty());
+        let (holding, waiting): (Vec<_>, Vec<_>) = publishing.partition(|container| container.listed);
         let held: Vec<_> = holding.iter().flat_map(|container| &container.published).collect();
-        for container in waiting.into_iter().filter(|container| !container.published.is_empty()) {
-            container.published.retain(|port| !held.iter().any(|held| held.collides_with(port)));
+        let is_lost = |port: &PublishedPort| held.iter().any(|held| held.collides_with(port));
+        for container in waiting.into_iter().filter(|container| container.published.iter().any(is_lost)) {
+            former.entry(container.id.clone()).or_insert_with(|| Some(container.clone()));
+            container.published.retain(|port| !is_lost(port));
             container.judged.retain(|port| container.published.contains(port));
         }
     }
 
     /// Takes the addresses of `claim` away from every other container. An endpoint that lost one of its addresses is no
     /// longer there, so that it loses both.
-    fn withdraw_claims(&mut self, owner: &ContainerId, claim: &Attachment) {
-        let others = self.containers.iter_mut().filter(|(id, _)| *id != owner);
-        for attachment in others.flat_map(|(_, container)| &mut container.attachments) {
-            if attachment.collides_with(claim) {
-                *attachment = Attachment::pending(claim.network.clone());
-            }
+    fn withdraw_claims(&mut self, owner: &ContainerId, claim: &Attachment, former: &mut Former) {
+        if claim.is_pending() {
+            return;
+        }
+        for (id, container) in &mut self.containers {
+            let claimed = container.attachments.iter().position(|attachment| attachment.collides_with(claim));
+            let Some(position) = claimed.filter(|_| id != owner) else { continue };
+            former.entry(id.clone()).or_insert_with(|| Some(container.clone()));
+            container.attachments[position] = Attachment::pending(claim.network.clone());
         }
     }
 }

@@ -7,13 +7,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use imbl::OrdSet;
 use serde::Serialize;
 
 use super::path::Ways;
 use super::{Decision, Packet, Verdict, evaluate};
 use crate::inventory::Inventory;
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::ruleset::{Hook, Match, Member, Ruleset, SetName};
+use crate::ruleset::{Hook, Match, Member, Ruleset, SetName, differences};
 
 /// Ports from which no service is offered: the first that Linux gives to clients
 /// (`net.ipv4.ip_local_port_range`).
@@ -158,29 +159,30 @@ pub fn concerned(before: &Ruleset, after: &Ruleset) -> Concerned {
     if before.chains != after.chains || before.bridges != after.bridges {
         return Concerned::Everybody;
     }
-    let nothing = BTreeSet::new();
-    let (known_before, known_after) = (known(before), known(after));
+    let nothing = OrdSet::new();
+    let members = |of: &Ruleset, name: &SetName| of.sets.get(name).map_or_else(OrdSet::new, |set| set.members.clone());
+    let is_known = |of: &Ruleset, address: IpAddr| {
+        let net = Cidr::host(address);
+        let known = of.sets.get(&SetName::known(Family::of(address))).map_or(&nothing, |set| &set.members);
+        let first = Member::NetInterface { net, interface: InterfaceName::least() };
+        known.range(first..).next().is_some_and(|member| address_of(member) == Some(address))
+    };
     let came = |member: &Member| {
-        address_of(member).is_some_and(|address| known_after.contains(&address) && !known_before.contains(&address))
+        address_of(member).is_some_and(|address| is_known(after, address) && !is_known(before, address))
     };
     let names: BTreeSet<&SetName> = before.sets.keys().chain(after.sets.keys()).collect();
     // Who is listed is about when a flow may open, and not about whether it may be.
     let waits = |name: &SetName| Family::ALL.into_iter().any(|family| *name == SetName::listed(family));
     let mut addresses = BTreeSet::new();
     for name in names.into_iter().filter(|name| !waits(name)) {
-        let old = before.sets.get(name).map_or(&nothing, |set| &set.members);
-        let new = after.sets.get(name).map_or(&nothing, |set| &set.members);
-        for member in old.difference(new).chain(new.difference(old).filter(|member| !came(member))) {
+        let (old, new) = (members(before, name), members(after, name));
+        let (added, removed) = differences(&old, &new);
+        for member in removed.into_iter().chain(added.into_iter().filter(|member| !came(member))) {
             let Some(address) = address_of(member) else { return Concerned::Everybody };
             addresses.insert(address);
         }
     }
     Concerned::Addresses(addresses)
-}
-
-fn known(ruleset: &Ruleset) -> BTreeSet<IpAddr> {
-    let sets = Family::ALL.into_iter().filter_map(|family| ruleset.sets.get(&SetName::known(family)));
-    sets.flat_map(|set| &set.members).filter_map(address_of).collect()
 }
 
 /// The one address of a member; `None` for a block of several.

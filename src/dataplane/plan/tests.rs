@@ -75,7 +75,7 @@ fn owned_by(port: Option<&str>) -> Ruleset {
         role: Role::Governed,
     };
     let owner = port.map_or_else(|| binding("former", MACS[0]), |_| binding("latter", MACS[1]));
-    ruleset.anti_spoofing = Some(AntiSpoofing { bindings: [owner].into(), ..AntiSpoofing::default() });
+    ruleset.anti_spoofing = Some(AntiSpoofing { bindings: OrdSet::unit(owner), ..AntiSpoofing::default() });
     ruleset.bridges = ["br-a".parse().unwrap()].into();
     ruleset
 }
@@ -218,7 +218,8 @@ fn rules_stand_in_their_new_table_before_they_leave_the_old_one() {
 #[test]
 fn a_family_that_cannot_be_filtered_is_left_out() {
     let mut desired = ruleset("br-a", &["192.0.2.1"], true);
-    desired.chains.insert(Family::V6, desired.chains[&Family::V4].clone());
+    let of_v4 = desired.chains[&Family::V4].clone();
+    desired.chains.insert(Family::V6, of_v4);
     let state = State { without: [Family::V6].into(), ..State::default() };
     let steps = plan(&state, &desired);
     let of_v6 = |step: &&Step| match step {

@@ -585,7 +585,7 @@ impl Tracker {
 
     /// Hands a change out if the receiver does not have it already. Returns whether it did.
     fn emit(&mut self, change: Change) -> bool {
-        let differs = self.world.apply(change.clone());
+        let differs = self.world.apply(change.clone()).is_any();
         if differs {
             self.changes.push(change);
         }

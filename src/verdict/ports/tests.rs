@@ -57,7 +57,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
                 }
             };
             let members: BTreeSet<Member> = (0..4).map(|_| member()).collect();
-            sets.insert(set_name(number, kind), AddressSet { family: Family::V4, kind, members });
+            sets.insert(set_name(number, kind), AddressSet { family: Family::V4, kind, members: members.into() });
         }
     }
     let inner = |number: usize| ChainName::of_content(&format!("inner{number}"), &number.to_string());
@@ -78,7 +78,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
         });
         chains.insert(name, rules.collect());
     }
-    Ruleset { chains: BTreeMap::from([(Family::V4, chains)]), sets, ..Ruleset::default() }
+    Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), sets, ..Ruleset::default() }
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn what_belongs_to_a_known_flow_is_not_the_first_packet() {
     let established = Match::State(BTreeSet::from([ConnectionState::Established]));
     let rule = Rule { matches: vec![established], action: Action::Drop, comment: "established".to_owned() };
     let chains = BTreeMap::from([(ChainName::base(Hook::Forward), vec![rule])]);
-    let ruleset = Ruleset { chains: BTreeMap::from([(Family::V4, chains)]), ..Ruleset::default() };
+    let ruleset = Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), ..Ruleset::default() };
     let evaluator = Evaluator::new(&ruleset);
     let packet = Packet {
         hook: Hook::Forward,
