@@ -5,11 +5,14 @@
 #[path = "../tests/support/scale.rs"]
 mod scale;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use divan::Bencher;
 use dockgate::compile::{Options, compile};
-use dockgate::policy::{Loaded, SourceFile, load};
+use dockgate::controller::core::{Core, Event};
+use dockgate::inventory::{Attachment, Change};
+use dockgate::policy::{Loaded, SourceFile, Store, load};
 
 use scale::Scale;
 
@@ -50,4 +53,34 @@ fn compile_all(bencher: Bencher<'_, '_>, endpoints: usize) {
     let scale = Scale::large(endpoints);
     let (policies, inventory) = (loaded(&scale).policies, scale.inventory());
     bencher.bench(|| compile(&policies, &inventory, &Options::default()));
+}
+
+/// A container comes to a class that others are in, with its addresses: what the controller's state makes of the event, and
+/// the ruleset that is wanted then.
+#[divan::bench(args = ENDPOINTS, sample_count = 100, sample_size = 1)]
+fn follow_one(bencher: Bencher<'_, '_>, endpoints: usize) {
+    let scale = Scale::large(endpoints);
+    let mut core = Core::new(Options::default(), Store::default());
+    core.take(Event::Policies(Ok(files(&scale))));
+    core.take(Event::Inventory(Change::Snapshot(scale.inventory())));
+    let mut next = endpoints;
+    let core = RefCell::new(core);
+    bencher
+        .with_inputs(|| {
+            // Its create event comes long before its address.
+            let mut container = Scale { endpoints: next + 1, ..scale }.container(next);
+            next += scale.label_sets * scale.networks;
+            let attachment = container.attachments.remove(0);
+            container.attachments.push(Attachment::pending(attachment.network.clone()));
+            let id = container.id.clone();
+            core.borrow_mut().take(Event::Inventory(Change::Container(container)));
+            assert!(core.borrow_mut().compiled().is_some());
+            core.borrow_mut().flows_are_judged();
+            Change::Attached { container: id, attachment }
+        })
+        .bench_local_values(|change| {
+            let mut core = core.borrow_mut();
+            core.take(Event::Inventory(change));
+            core.compiled().map(|compiled| compiled.ruleset.bridges.len())
+        });
 }

@@ -367,12 +367,12 @@ impl DerefMut for Chains {
 /// What one endpoint may call itself. The kernel knows it by its bridge port, which the dataplane finds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Binding {
+    /// Its bridge. It comes first, so that those of one bridge stand together.
+    pub bridge: InterfaceName,
     /// `CONTAINER@NETWORK`, for messages.
     pub endpoint: String,
     /// Docker's id of the attachment: with another one, the same addresses may be at another port.
     pub attachment: String,
-    /// Its bridge.
-    pub bridge: InterfaceName,
     /// Its MAC address; `None` while it is not known, and then the endpoint cannot be bound.
     pub mac: Option<MacAddress>,
     /// Its addresses, of both families, without link-local ones.
@@ -404,6 +404,21 @@ pub struct AntiSpoofing {
     /// Whether the engine is away, so that nobody can tell whose a new port is: bindings can only be lost then. An engine
     /// gives MAC addresses out by address, so that whoever it starts next can look like whoever had that address before.
     pub frozen: bool,
+}
+
+impl AntiSpoofing {
+    /// The endpoints of a bridge.
+    pub fn bindings_on(&self, bridge: &InterfaceName) -> impl Iterator<Item = &Binding> {
+        let first = Binding {
+            bridge: bridge.clone(),
+            endpoint: String::new(),
+            attachment: String::new(),
+            mac: None,
+            addresses: BTreeSet::new(),
+            role: Role::Governed,
+        };
+        self.bindings.range(first..).take_while(move |binding| binding.bridge == *bridge)
+    }
 }
 
 /// Everything that dockgate wants in the kernel.

@@ -79,9 +79,9 @@ impl Compiler {
         let label_sets_at_first = label_sets.distinct.len();
         let (owners, fixed) = (HashMap::new(), HashMap::new());
         let membership = sets.membership;
-        let mut compiler = Compiler { compiled, label_sets, membership, fixed, owners, label_sets_at_first };
-        compiler.fill(&all);
-        compiler
+        let mut whole = Compiler { compiled, label_sets, membership, fixed, owners, label_sets_at_first };
+        whole.fill(&all);
+        whole
     }
 
     /// The ruleset.

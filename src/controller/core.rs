@@ -287,9 +287,10 @@ impl Core {
     /// many events came before.
     pub fn compiled(&mut self) -> Option<&Compiled> {
         let (Some(state), Some(inventory)) = (&self.policies, &self.inventory) else { return None };
-        let policies = match self.refused.is_empty() {
-            true => Cow::Borrowed(&state.policies),
-            false => Cow::Owned(closed(&state.policies, &self.refused)),
+        let policies = if self.refused.is_empty() {
+            Cow::Borrowed(&state.policies)
+        } else {
+            Cow::Owned(closed(&state.policies, &self.refused))
         };
         let changed = std::mem::take(&mut self.changed);
         let known = self.compiler.take();

@@ -15,9 +15,11 @@ use imbl::OrdSet;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
+use crate::dataplane::antispoof::Decision;
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::place::{Place, Xtable, places};
-use crate::dataplane::plan::{plan, plan_sets, removal};
+use crate::dataplane::plan::{plan_decided, plan_sets, removal};
+use crate::dataplane::port::Port;
 use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
@@ -72,7 +74,8 @@ pub struct Kernel {
 struct Mirror {
     state: State,
     chains: Chains,
-    anti_spoofing: Option<AntiSpoofing>,
+    /// `None` where nothing is governed.
+    decision: Option<Decision>,
 }
 
 impl Kernel {
@@ -127,20 +130,37 @@ impl Kernel {
     }
 
     fn read_ports(&mut self, state: &mut State, desired: &Ruleset) -> Result<(), Error> {
-        state.ports = match &desired.anti_spoofing {
-            Some(wanted) if state.without_table.is_none() => {
-                let held = antispoof::held(wanted, state);
-                let bridges: BTreeSet<&InterfaceName> =
-                    desired.bridges.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge)).collect();
-                let known = held.iter().map(|(port, _)| port.clone()).collect();
-                let ports = port::ports(bridges.into_iter(), &known).map_err(Error::Bridges)?;
-                let seen = self.sightings.see(Instant::now(), &ports, &held, wanted);
-                (state.strangers, state.young) = (seen.strangers, seen.young);
-                ports
-            }
-            _ => BTreeSet::new(),
-        };
+        state.ports.clear();
+        if let Some(wanted) = desired.anti_spoofing.as_ref().filter(|_| state.without_table.is_none()) {
+            let bindings = wanted.bindings.iter().map(|binding| binding.bridge.clone());
+            let bridges = desired.bridges.iter().cloned().chain(bindings).collect();
+            let held = antispoof::held(wanted, state);
+            self.read_ports_of(state, wanted, &bridges, &held)?;
+        }
         self.ports_moved = false;
+        Ok(())
+    }
+
+    /// Reads the ports of some bridges, of which the kernel holds `held` for attachments.
+    fn read_ports_of(
+        &mut self,
+        state: &mut State,
+        wanted: &AntiSpoofing,
+        bridges: &BTreeSet<InterfaceName>,
+        held: &BTreeSet<(InterfaceName, String)>,
+    ) -> Result<(), Error> {
+        let known = held.iter().map(|(port, _)| port).collect();
+        let ports = port::ports(bridges, &known).map_err(Error::Bridges)?;
+        let seen = self.sightings.see(Instant::now(), bridges, &ports, held, wanted);
+        let (gone, stays): (BTreeSet<Port>, _) =
+            std::mem::take(&mut state.ports).into_iter().partition(|port| bridges.contains(&port.bridge));
+        state.ports = stays;
+        let is_old = |name: &InterfaceName| gone.iter().chain(&ports).any(|port| port.name == *name);
+        state.strangers.retain(|(name, _)| !is_old(name));
+        state.young.retain(|name| !is_old(name));
+        state.ports.extend(ports);
+        state.strangers.extend(seen.strangers);
+        state.young.extend(seen.young);
         Ok(())
     }
 
@@ -197,26 +217,44 @@ impl Kernel {
     }
 
     fn enforce_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
-        let Some(Mirror { mut state, chains, anti_spoofing }) = self.mirror.take() else {
+        let Some(Mirror { mut state, chains, decision }) = self.mirror.take() else {
             return self.repair_exactly(desired);
         };
-        // An endpoint that is new, or has no port yet, may have one by now.
-        if self.ports_moved || anti_spoofing != desired.anti_spoofing || !state.unbound(desired).is_empty() {
-            self.read_ports(&mut state, desired)?;
-        }
-        if chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges) {
-            let steps = plan_sets(&state, desired);
-            let problems = self.apply(&steps)?;
-            if failed_table(&problems).is_some() {
-                // Somebody else may have changed it. Whose a port is, is known all the same.
-                self.mirror = Some(Mirror { state, chains, anti_spoofing });
-                return self.repair_exactly(desired);
+        let is_the_same = chains == desired.chains && desired.bridges.is_subset(&state.filtered_bridges);
+        let (decision, outdated) = match (&desired.anti_spoofing, decision) {
+            (Some(wanted), Some(former)) if state.without_table.is_none() => {
+                // An endpoint that is new, or has no port yet, may have one by now.
+                let outdated = if std::mem::take(&mut self.ports_moved) {
+                    former.all(wanted, &desired.bridges)
+                } else {
+                    former.outdated(wanted, &desired.bridges)
+                };
+                if !outdated.is_empty() {
+                    let held = former.held(wanted, &outdated);
+                    self.read_ports_of(&mut state, wanted, &outdated, &held)?;
+                }
+                (Some(former.renewed(wanted, &state, &desired.bridges, &outdated)), outdated)
             }
-            let state = state.with_sets(desired, &undestroyed(&problems));
-            let mirror = Mirror { state, chains, anti_spoofing: desired.anti_spoofing.clone() };
-            return Ok(self.remember(steps, problems, mirror, desired));
+            _ => {
+                self.read_ports(&mut state, desired)?;
+                (state.decide(desired), BTreeSet::new())
+            }
+        };
+        if !is_the_same {
+            return self.carry_out(&state, desired, decision);
         }
-        self.carry_out(&state, desired)
+        let steps = plan_sets(&state, desired, decision.as_ref());
+        let problems = self.apply(&steps)?;
+        if failed_table(&problems).is_some() {
+            // Somebody else may have changed it. Whose a port is, is known all the same.
+            self.mirror = Some(Mirror { state, chains, decision });
+            return self.repair_exactly(desired);
+        }
+        let state = state.with_sets(desired, &undestroyed(&problems), decision.as_ref());
+        if let (Some(wanted), Some(decision)) = (&desired.anti_spoofing, &decision) {
+            self.sightings.see_bound(Instant::now(), &outdated, &decision.held(wanted, &outdated), wanted);
+        }
+        Ok(self.remember(steps, problems, Mirror { state, chains, decision }, desired))
     }
 
     fn repair_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
@@ -225,7 +263,8 @@ impl Kernel {
         let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
         observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
         self.read_ports(&mut observed, desired)?;
-        let outcome = self.carry_out(&observed, desired)?;
+        let decision = observed.decide(desired);
+        let outcome = self.carry_out(&observed, desired, decision)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
         let outcome = Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome };
         if !self.leave_other_variant()? {
@@ -316,10 +355,11 @@ impl Kernel {
         run("-N").or_else(|error| run("-S").map_err(|_| error))
     }
 
-    fn carry_out(&mut self, from: &State, desired: &Ruleset) -> Result<Outcome, Error> {
-        let mut steps = plan(from, desired);
+    /// `decision` is about what is desired, and what was seen of the bridges.
+    fn carry_out(&mut self, from: &State, desired: &Ruleset, decision: Option<Decision>) -> Result<Outcome, Error> {
+        let mut steps = plan_decided(from, desired, decision.as_ref());
         let mut problems = self.apply(&steps)?;
-        let mut state = from.after(desired);
+        let mut state = from.after_decided(desired, decision.as_ref());
         if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
             // It is left as it is until the kernel is read again, and nobody else's change.
             state.table.clone_from(&from.table);
@@ -341,17 +381,18 @@ impl Kernel {
                 steps.retain(|step| *step != Step::FilterBridge(bridge.clone()));
             }
         }
-        let (chains, anti_spoofing) = (desired.chains.clone(), desired.anti_spoofing.clone());
-        Ok(self.remember(steps, problems, Mirror { state, chains, anti_spoofing }, desired))
+        if let Some(wanted) = &desired.anti_spoofing {
+            let bridges = decision.iter().flat_map(|decision| decision.all(wanted, &desired.bridges)).collect();
+            self.sightings.see_bound(Instant::now(), &bridges, &antispoof::held(wanted, &state), wanted);
+        }
+        let chains = desired.chains.clone();
+        Ok(self.remember(steps, problems, Mirror { state, chains, decision }, desired))
     }
 
     fn remember(&mut self, steps: Vec<Step>, mut problems: Vec<Problem>, mirror: Mirror, desired: &Ruleset) -> Outcome {
-        let standing = mirror.state.problems(desired);
+        let standing = mirror.state.problems_decided(desired, mirror.decision.as_ref());
         // A bridge that could not be switched is in both lists, here with the reason.
         problems.extend(standing.into_iter().filter(|problem| !matches!(problem, Problem::UnfilteredBridge { .. })));
-        if let Some(wanted) = &desired.anti_spoofing {
-            self.sightings.see_bound(Instant::now(), &antispoof::held(wanted, &mirror.state));
-        }
         self.mirror = Some(mirror);
         let drift = steps.iter().any(|step| !matches!(step, Step::Elements(_)));
         Outcome { steps, problems, drift }

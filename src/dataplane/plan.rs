@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::OrdSet;
 
 use crate::dataplane::Step;
-use crate::dataplane::antispoof;
+use crate::dataplane::antispoof::{self, Decision};
 use crate::dataplane::place::{Place, places};
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
@@ -21,26 +21,37 @@ use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName, differences};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
+    plan_decided(observed, desired, observed.decide(desired).as_ref())
+}
+
+/// As [`plan`], with what was decided of the bridges.
+pub(super) fn plan_decided(observed: &State, desired: &Ruleset, decision: Option<&Decision>) -> Vec<Step> {
     if let Some(detour) = around_odd_sets(observed, desired) {
         let mut steps = plan(observed, &detour);
         steps.extend(plan(&observed.after(&detour), desired));
         return steps;
     }
-    in_order(observed, desired, rule_steps(observed, desired))
+    let sets = SetChanges::between(observed, desired, &interfaces(desired));
+    in_order(observed, desired, decision, sets, rule_steps(observed, desired))
 }
 
 /// The steps when no rule, jump or bridge differs. This is the path of a container that comes or goes, so no rule is
 /// rendered for it. More than one step: a process that refuses a line of a batch goes on with the next one, and an address
 /// whose class was refused must not become known.
-pub(super) fn plan_sets(observed: &State, desired: &Ruleset) -> Vec<Step> {
-    in_order(observed, desired, Vec::new())
+pub(super) fn plan_sets(observed: &State, desired: &Ruleset, decision: Option<&Decision>) -> Vec<Step> {
+    in_order(observed, desired, decision, SetChanges::between(observed, desired, &observed.interfaces), Vec::new())
 }
 
 /// Changes of sets, rules, and the table against spoofing in their order. An address loses its port first of all, and gets
 /// one when it is in the sets that it belongs to and in no others, before it is known itself.
-fn in_order(observed: &State, desired: &Ruleset, rules: Vec<Step>) -> Vec<Step> {
-    let sets = SetChanges::between(observed, desired);
-    let table = antispoof::Changes::between(observed, desired);
+fn in_order(
+    observed: &State,
+    desired: &Ruleset,
+    decision: Option<&Decision>,
+    sets: SetChanges,
+    rules: Vec<Step>,
+) -> Vec<Step> {
+    let table = antispoof::Changes::between(observed, desired, decision);
     let mut steps = table.before;
     steps.extend(sets_step(sets.before));
     steps.extend(rules);
@@ -82,8 +93,9 @@ struct SetChanges {
 impl SetChanges {
     /// Compares sets. On an interface that no rule in force names, being known changes nothing yet; there an address
     /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet.
-    fn between(observed: &State, desired: &Ruleset) -> SetChanges {
-        let judged_after = interfaces(desired);
+    ///
+    /// `judged_after` are the interfaces that rules name then.
+    fn between(observed: &State, desired: &Ruleset, judged_after: &BTreeSet<InterfaceName>) -> SetChanges {
         let mut changes = Changes::default();
         for (name, set) in &desired.sets {
             let present = observed.sets.get(name.as_str());
@@ -104,7 +116,7 @@ impl SetChanges {
             for member in removed {
                 let batch = match known {
                     false => &mut changes.removed,
-                    true if is_on(member, &judged_after) => &mut changes.forgotten_early,
+                    true if is_on(member, judged_after) => &mut changes.forgotten_early,
                     true => &mut changes.forgotten_late,
                 };
                 batch.push(member_line("del", name.as_str(), member));

@@ -30,44 +30,45 @@ const IFLA_TARGET_NETNSID: u16 = 46;
 /// A port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
+    /// The bridge that it is a port of. It comes first, so that those of one bridge stand together.
+    pub bridge: InterfaceName,
     /// Its name.
     pub name: InterfaceName,
-    /// The bridge that it is a port of.
-    pub bridge: InterfaceName,
     /// The MAC address of the other end; `None` when it was not asked for, is no cable to a container, or is being pulled.
     pub mac: Option<MacAddress>,
 }
 
 /// The ports of these bridges. A bridge that does not exist has none. Of the ports that are known already the other end is
 /// not asked for: that is a request for each.
-pub(super) fn ports<'a>(
-    bridges: impl Iterator<Item = &'a InterfaceName>,
-    known: &BTreeSet<InterfaceName>,
-) -> io::Result<BTreeSet<Port>> {
+pub(super) fn ports(bridges: &BTreeSet<InterfaceName>, known: &BTreeSet<&InterfaceName>) -> io::Result<BTreeSet<Port>> {
     let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
-    let mut ports = BTreeSet::new();
-    for bridge in bridges {
-        let Ok(index) = if_nametoindex(bridge.as_str()) else { continue };
-        let mut body = header(0);
-        attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    let index = |bridge: &InterfaceName| Some((if_nametoindex(bridge.as_str()).ok()?, bridge.clone()));
+    let masters: BTreeMap<u32, InterfaceName> = bridges.iter().filter_map(index).collect();
+    let mut body = header(0);
+    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    // For each listing the kernel looks at every link there is: of several bridges it lists them all, once.
+    if let [(index, _)] = &masters.iter().collect::<Vec<_>>()[..] {
         attribute(&mut body, IFLA_MASTER, &index.to_ne_bytes());
-        let mut cables = Vec::new();
+    }
+    let mut cables = Vec::new();
+    if !masters.is_empty() {
         netlink.dump(RTM_GETLINK, &body, |kind, body| {
             if kind == RTM_NEWLINK {
-                cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, index)));
+                cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, &masters)));
             }
         })?;
-        for Cable { name, peer } in cables {
-            let mac = peer.filter(|_| !known.contains(&name)).and_then(|peer| peer.mac(&netlink));
-            ports.insert(Port { name, bridge: bridge.clone(), mac });
-        }
     }
-    Ok(ports)
+    let port = |Cable { name, bridge, peer }: Cable| {
+        let mac = peer.filter(|_| !known.contains(&name)).and_then(|peer| peer.mac(&netlink));
+        Port { bridge, name, mac }
+    };
+    Ok(cables.into_iter().map(port).collect())
 }
 
 /// A port with the way to its other end, if it has one.
 struct Cable {
     name: InterfaceName,
+    bridge: InterfaceName,
     peer: Option<Peer>,
 }
 
@@ -78,18 +79,17 @@ struct Peer {
 }
 
 impl Cable {
-    fn read(attributes: &[u8], master: u32) -> Option<Cable> {
-        // A kernel that passes over the filter lists every link.
-        if find(attributes, IFLA_MASTER)? != master.to_ne_bytes() {
-            return None;
-        }
+    /// `None` for a link that is no port of one of these bridges, by index.
+    fn read(attributes: &[u8], masters: &BTreeMap<u32, InterfaceName>) -> Option<Cable> {
+        let master = find(attributes, IFLA_MASTER)?.first_chunk()?;
+        let bridge = masters.get(&u32::from_ne_bytes(*master))?.clone();
         let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
         let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
         let peer = (kind == Some("veth")).then(|| {
             let namespace = find(attributes, IFLA_LINK_NETNSID).and_then(|id| id.first_chunk().copied());
             Some(Peer { index: *find(attributes, IFLA_LINK)?.first_chunk()?, namespace })
         });
-        Some(Cable { name, peer: peer.flatten() })
+        Some(Cable { name, bridge, peer: peer.flatten() })
     }
 }
 
@@ -124,14 +124,19 @@ const AT_FIRST: Duration = Duration::from_secs(3);
 /// When each port and each attachment was first seen.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    ports: BTreeMap<InterfaceName, Instant>,
-    attachments: BTreeMap<String, Sighting>,
-    /// Since when attachments are bound without interruption; `None` where that was before the first look.
-    bound: BTreeMap<String, Option<Instant>>,
+    bridges: BTreeMap<InterfaceName, OnBridge>,
     /// Whether there was a first look.
     began: bool,
     /// Whether what is there is followed as it happens.
     follows: bool,
+}
+
+#[derive(Debug, Default)]
+struct OnBridge {
+    ports: BTreeMap<InterfaceName, Instant>,
+    attachments: BTreeMap<String, Sighting>,
+    /// Since when attachments are bound without interruption; `None` where that was before the first look.
+    bound: BTreeMap<String, Option<Instant>>,
 }
 
 /// When an attachment was first seen, and how far from that its port may have been.
@@ -151,55 +156,93 @@ pub(super) struct Seen {
 }
 
 impl Sightings {
-    /// Takes in what is there. `held` are the ports that the kernel holds for attachments.
+    /// Takes in what is on some bridges, all of whose ports are given. `held` are the ports that the kernel holds for
+    /// attachments there.
     pub(super) fn see(
         &mut self,
         now: Instant,
+        bridges: &BTreeSet<InterfaceName>,
         ports: &BTreeSet<Port>,
         held: &BTreeSet<(InterfaceName, String)>,
         wanted: &AntiSpoofing,
     ) -> Seen {
         let tolerance = if self.follows && !wanted.frozen { TOGETHER } else { AT_FIRST };
         self.follows = !wanted.frozen;
-        self.ports =
-            ports.iter().map(|port| (port.name.clone(), self.ports.get(&port.name).copied().unwrap_or(now))).collect();
         let first = Sighting { at: now, tolerance };
-        let seen = |attachment: &String| self.attachments.get(attachment).copied().unwrap_or(first);
-        self.attachments =
-            wanted.bindings.iter().map(|binding| (binding.attachment.clone(), seen(&binding.attachment))).collect();
-        self.see_bound(now, held);
-        let is_past_doubt = |attachment: &String| {
-            let bound = self.bound.get(attachment);
-            bound.is_some_and(|since| since.is_none_or(|since| now.duration_since(since) > AT_FIRST))
-        };
-        let came_together = |port: &Instant, attachment: &Sighting| {
-            (*port).max(attachment.at).duration_since((*port).min(attachment.at)) <= attachment.tolerance
-        };
+        for bridge in bridges {
+            let former = self.bridges.remove(bridge).unwrap_or_default();
+            let on_it = ports.iter().filter(|port| port.bridge == *bridge);
+            let came = |port: &Port| former.ports.get(&port.name).copied().unwrap_or(now);
+            let seen = |attachment: &String| former.attachments.get(attachment).copied().unwrap_or(first);
+            let now_there = OnBridge {
+                ports: on_it.map(|port| (port.name.clone(), came(port))).collect(),
+                attachments: wanted
+                    .bindings_on(bridge)
+                    .map(|binding| (binding.attachment.clone(), seen(&binding.attachment)))
+                    .collect(),
+                bound: former.bound,
+            };
+            if !now_there.ports.is_empty() || !now_there.attachments.is_empty() {
+                self.bridges.insert(bridge.clone(), now_there);
+            }
+        }
+        self.see_bound(now, bridges, held, wanted);
+        let held: BTreeSet<&InterfaceName> = held.iter().map(|(name, _)| name).collect();
         let mut told = Seen::default();
-        let is_held = |port: &Port| held.iter().any(|(name, _)| *name == port.name);
-        for port in ports.iter().filter(|port| !is_held(port)) {
-            let Some(came) = self.ports.get(&port.name) else { continue };
-            if now.duration_since(*came) <= AT_FIRST {
-                told.young.insert(port.name.clone());
-            }
-            for binding in wanted.bindings.iter().filter(|binding| binding.bridge == port.bridge) {
-                let attachment = &binding.attachment;
-                let together = self.attachments.get(attachment).is_none_or(|sighting| came_together(came, sighting));
-                // Whatever shows its MAC address later is no reason to doubt a port that has been its own for long.
-                if !together || is_past_doubt(attachment) {
-                    told.strangers.insert((port.name.clone(), attachment.clone()));
-                }
-            }
+        for (bridge, on_bridge) in self.bridges.iter().filter(|(bridge, _)| bridges.contains(*bridge)) {
+            let free = ports.iter().filter(|port| port.bridge == *bridge && !held.contains(&port.name));
+            on_bridge.judge(now, free, &mut told);
         }
         told
     }
 
-    /// Takes in which attachments have a port. What a controller before us has bound is past doubt: it was its to doubt.
-    pub(super) fn see_bound(&mut self, now: Instant, held: &BTreeSet<(InterfaceName, String)>) {
+    /// Takes in which attachments on some bridges have a port. What a controller before us has bound is past doubt: it was
+    /// its to doubt.
+    pub(super) fn see_bound(
+        &mut self,
+        now: Instant,
+        bridges: &BTreeSet<InterfaceName>,
+        held: &BTreeSet<(InterfaceName, String)>,
+        wanted: &AntiSpoofing,
+    ) {
         let new = self.began.then_some(now);
-        let since = |attachment: &String| self.bound.get(attachment).copied().unwrap_or(new);
-        self.bound = held.iter().map(|(_, attachment)| (attachment.clone(), since(attachment))).collect();
+        let held: BTreeSet<&String> = held.iter().map(|(_, attachment)| attachment).collect();
+        for bridge in bridges {
+            let Some(on_bridge) = self.bridges.get_mut(bridge) else { continue };
+            let since = |attachment: &String| on_bridge.bound.get(attachment).copied().unwrap_or(new);
+            let attachments = wanted.bindings_on(bridge).map(|binding| &binding.attachment);
+            let bound = attachments.filter(|attachment| held.contains(attachment));
+            on_bridge.bound = bound.map(|attachment| (attachment.clone(), since(attachment))).collect();
+        }
         self.began = true;
+    }
+}
+
+impl OnBridge {
+    /// What the times say of the free ports.
+    fn judge<'p>(&self, now: Instant, free: impl Iterator<Item = &'p Port>, told: &mut Seen) {
+        // Whatever shows its MAC address later is no reason to doubt a port that has been its own for long.
+        let is_past_doubt = |attachment: &String| {
+            let bound = self.bound.get(attachment);
+            bound.is_some_and(|since| since.is_none_or(|since| now.duration_since(since) > AT_FIRST))
+        };
+        let attachments: Vec<(&String, &Sighting, bool)> = self
+            .attachments
+            .iter()
+            .map(|(attachment, sighting)| (attachment, sighting, is_past_doubt(attachment)))
+            .collect();
+        for port in free {
+            let Some(came) = self.ports.get(&port.name) else { continue };
+            if now.duration_since(*came) <= AT_FIRST {
+                told.young.insert(port.name.clone());
+            }
+            for (attachment, sighting, past_doubt) in &attachments {
+                let apart = (*came).max(sighting.at).duration_since((*came).min(sighting.at));
+                if apart > sighting.tolerance || *past_doubt {
+                    told.strangers.insert((port.name.clone(), (*attachment).clone()));
+                }
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::antispoof::{self, Table};
+use crate::dataplane::antispoof::{self, Decision, Table};
 use crate::dataplane::place::{Chains, Place, Xtable, placed, places};
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
@@ -110,6 +110,11 @@ impl State {
     /// The state after the steps of [`super::plan()`] from this state to `desired`.
     #[must_use]
     pub fn after(&self, desired: &Ruleset) -> State {
+        self.after_decided(desired, self.decide(desired).as_ref())
+    }
+
+    /// As [`State::after`], with what was decided of the bridges.
+    pub(super) fn after_decided(&self, desired: &Ruleset, decision: Option<&Decision>) -> State {
         let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
         for (place, named) in self.filtered(desired) {
             let hashes_of = |name: &ChainName, rules| {
@@ -143,7 +148,7 @@ impl State {
             docker_user: self.docker_user.clone(),
             pinned: self.pinned.clone(),
             filtered_bridges: filtered,
-            table: antispoof::after(self, desired),
+            table: antispoof::after(self, decision),
             former_table: None,
             without_table: self.without_table.clone(),
             unread_table: self.unread_table,
@@ -155,8 +160,8 @@ impl State {
 
     /// The state after a change of sets alone, in which those named in `kept` could not be destroyed.
     #[must_use]
-    pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>) -> State {
-        self.table = antispoof::after(&self, desired);
+    pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>, decision: Option<&Decision>) -> State {
+        self.table = antispoof::after(&self, decision);
         let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
         self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
         self.odd_sets.retain(|name| kept.contains(name.as_str()));
@@ -218,21 +223,26 @@ impl State {
         }
     }
 
-    /// The endpoints whose port is not known, each with its bridge and the reason.
-    pub(super) fn unbound(&self, desired: &Ruleset) -> Vec<Problem> {
-        let Some(wanted) = desired.anti_spoofing.as_ref().filter(|_| self.without_table.is_none()) else {
-            return Vec::new();
-        };
-        let problem = |unbound: antispoof::Unbound<'_>| Problem::Unbound {
-            endpoint: unbound.binding.endpoint.clone(),
-            bridge: unbound.binding.bridge.clone(),
-            reason: unbound.reason,
-        };
-        antispoof::assign(wanted, self).unbound.into_iter().map(problem).collect()
+    /// Who is at which port; `None` where nothing is governed. Without a table nobody is asked.
+    pub(super) fn decide(&self, desired: &Ruleset) -> Option<Decision> {
+        let wanted = desired.anti_spoofing.as_ref()?;
+        let is_asked = self.without_table.is_none();
+        Some(if is_asked { Decision::of(wanted, self, &desired.bridges) } else { Decision::default() })
+    }
+
+    /// The ports of a bridge.
+    pub(super) fn ports_of(&self, bridge: &InterfaceName) -> impl Iterator<Item = &Port> {
+        let first = Port { bridge: bridge.clone(), name: InterfaceName::least(), mac: None };
+        self.ports.range(first..).take_while(move |port| port.bridge == *bridge)
     }
 
     /// What keeps `desired` from being enforced in full, or our removal from being complete, in this state.
     pub fn problems(&self, desired: &Ruleset) -> Vec<Problem> {
+        self.problems_decided(desired, self.decide(desired).as_ref())
+    }
+
+    /// As [`State::problems`], with what was decided of the bridges.
+    pub(super) fn problems_decided(&self, desired: &Ruleset, decision: Option<&Decision>) -> Vec<Problem> {
         let mut problems = Vec::new();
         for bridge in desired.bridges.difference(&self.filtered_bridges) {
             problems.push(Problem::UnfilteredBridge { bridge: bridge.clone(), reason: "it is off".to_owned() });
@@ -243,7 +253,7 @@ impl State {
         if let (Some(_), Some(reason)) = (&desired.anti_spoofing, &self.without_table) {
             problems.push(Problem::Spoofing { reason: reason.clone() });
         }
-        problems.extend(self.unbound(desired));
+        problems.extend(decision.into_iter().flat_map(Decision::unbound));
         problems
     }
 }

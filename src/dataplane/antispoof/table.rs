@@ -6,12 +6,15 @@
 //! Tags are looked for by `ether type`: the kernel takes a VLAN tag off a frame before the bridge sees it, so
 //! `meta protocol` and with it `ip saddr` alone see through the tag, while a link-layer load shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use imbl::OrdSet;
 
 use crate::dataplane::render::HASH_MARK;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
-use crate::ruleset::content_hash;
+use crate::ruleset::{content_hash, differences};
 
 /// The table, as `nft` names it after `list table`.
 pub(in crate::dataplane) const NAME: [&str; 2] = ["bridge", "dockgate"];
@@ -312,20 +315,57 @@ fn rules(name: &str, rules: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Members of the sets, as `nft` writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::dataplane) struct Elements(BTreeMap<Set, BTreeSet<String>>);
+pub(in crate::dataplane) struct Elements(BTreeMap<Set, OrdSet<Arc<str>>>);
 
 impl Elements {
     pub(super) fn insert(&mut self, set: Set, element: String) {
-        self.0.entry(set).or_default().insert(element);
+        self.0.entry(set).or_default().insert(Arc::from(element));
     }
 
     fn of(&self, set: Set) -> impl Iterator<Item = &str> {
-        self.0.get(&set).into_iter().flatten().map(String::as_str)
+        self.0.get(&set).into_iter().flatten().map(Arc::as_ref)
+    }
+
+    pub(super) fn contains(&self, set: Set, element: &str) -> bool {
+        self.0.get(&set).is_some_and(|elements| elements.contains(element))
+    }
+
+    /// Adds all of another.
+    pub(super) fn extend(&mut self, other: &Elements) {
+        for (set, elements) in &other.0 {
+            let of_set = self.0.entry(*set).or_default();
+            if of_set.is_empty() {
+                of_set.clone_from(elements);
+            } else {
+                of_set.extend(elements.iter().cloned());
+            }
+        }
+    }
+
+    /// Takes all of another out.
+    pub(super) fn remove(&mut self, other: &Elements) {
+        for (set, elements) in &other.0 {
+            let Some(of_set) = self.0.get_mut(set) else { continue };
+            for element in elements {
+                of_set.remove(element);
+            }
+            if of_set.is_empty() {
+                self.0.remove(set);
+            }
+        }
     }
 
     /// What of this is not in the other.
     pub(super) fn difference(&self, other: &Elements) -> Elements {
-        self.split(|set, element| !other.0.get(&set).is_some_and(|elements| elements.contains(element))).0
+        let mut difference = Elements::default();
+        let nothing = OrdSet::new();
+        for (set, elements) in &self.0 {
+            let (added, _) = differences(other.0.get(set).unwrap_or(&nothing), elements);
+            if !added.is_empty() {
+                difference.0.insert(*set, added.into_iter().cloned().collect());
+            }
+        }
+        difference
     }
 
     /// Those for which the condition holds, and the others.
@@ -334,7 +374,7 @@ impl Elements {
         for (set, elements) in &self.0 {
             for element in elements {
                 let half = if condition(*set, element) { &mut holding } else { &mut others };
-                half.insert(*set, element.clone());
+                half.0.entry(*set).or_default().insert(Arc::clone(element));
             }
         }
         (holding, others)
@@ -342,8 +382,8 @@ impl Elements {
 
     /// A command per set.
     pub(super) fn lines(&self, verb: &str) -> Vec<String> {
-        let line = |(set, elements): (&Set, &BTreeSet<String>)| {
-            let elements: Vec<&str> = elements.iter().map(String::as_str).collect();
+        let line = |(set, elements): (&Set, &OrdSet<Arc<str>>)| {
+            let elements: Vec<&str> = elements.iter().map(Arc::as_ref).collect();
             format!("{verb} element {} {} {{ {} }}", NAME.join(" "), set.name(), elements.join(", "))
         };
         self.0.iter().map(line).collect()
@@ -445,8 +485,8 @@ pub struct Table {
 
 impl Table {
     /// The ports that each (MAC address, address) is bound to: one, unless somebody else has written into the sets.
-    pub(super) fn bound(&self) -> BTreeMap<(MacAddress, IpAddr), BTreeSet<InterfaceName>> {
-        let mut bound: BTreeMap<_, BTreeSet<InterfaceName>> = BTreeMap::new();
+    pub(super) fn bound(&self) -> HashMap<(MacAddress, IpAddr), BTreeSet<InterfaceName>> {
+        let mut bound: HashMap<_, BTreeSet<InterfaceName>> = HashMap::new();
         for element in Family::ALL.into_iter().flat_map(|family| self.elements.of(Set::Bound(family))) {
             let parts: Vec<&str> = element.split(" . ").collect();
             if let [port, mac, address] = &parts[..]

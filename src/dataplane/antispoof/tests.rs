@@ -1,4 +1,12 @@
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
+use crate::dataplane::port::Port;
+use crate::dataplane::state::Problem;
+use crate::net::{InterfaceName, MacAddress};
+use crate::ruleset::{AntiSpoofing, Binding, Role};
 
 const WEB: &str = "02:42:0a:00:00:02";
 const API: &str = "02:42:0a:00:00:03";
@@ -34,10 +42,27 @@ fn state(ports: &[Port]) -> State {
     State { ports: ports.iter().cloned().collect(), ..State::default() }
 }
 
+/// Decides for a host whose networks are none that policy governs.
+fn assign(wanted: &AntiSpoofing, observed: &State) -> Decision {
+    Decision::of(wanted, observed, &BTreeSet::new())
+}
+
+/// The table after a change.
+fn table(observed: &State, wanted: &Ruleset) -> Option<Table> {
+    after(observed, observed.decide(wanted).as_ref())
+}
+
+fn changes_between(observed: &State, wanted: &Ruleset) -> Changes {
+    Changes::between(observed, wanted, observed.decide(wanted).as_ref())
+}
+
 /// `ENDPOINT PORT` of each that is bound, and `ENDPOINT` of each that is not.
-fn shown(assignment: &Assignment<'_>) -> Vec<String> {
-    let bound = assignment.bound.iter().map(|(binding, port)| format!("{} {port}", binding.endpoint));
-    let unbound = assignment.unbound.iter().map(|unbound| unbound.binding.endpoint.clone());
+fn shown(decision: &Decision) -> Vec<String> {
+    let bound = decision.bound().map(|(binding, port)| format!("{} {port}", binding.endpoint));
+    let unbound = decision.unbound().filter_map(|problem| match problem {
+        Problem::Unbound { endpoint, .. } => Some(endpoint),
+        _ => None,
+    });
     bound.chain(unbound).collect()
 }
 
@@ -46,7 +71,7 @@ fn while_the_engine_is_away_a_port_can_only_be_lost() {
     let held = desired(&[binding("web", WEB, "10.0.0.2")]);
     let started = state(&[port("v1", "br-a", WEB)]);
     let wanted = Ruleset { anti_spoofing: Some(held.clone()), ..Ruleset::default() };
-    let bound = State { table: after(&started, &wanted), ..started };
+    let bound = State { table: table(&started, &wanted), ..started };
     let frozen = AntiSpoofing { frozen: true, ..held };
     assert_eq!(shown(&assign(&frozen, &bound)), ["web v1"], "what is bound stays so");
     let other = State { ports: [port("v2", "br-a", WEB)].into(), ..bound };
@@ -96,9 +121,9 @@ fn a_port_that_did_not_come_with_an_endpoint_is_not_its_own() {
     let bound = state(std::slice::from_ref(&lying)).after(&ruleset);
     assert_eq!(shown(&assign(&wanted, &bound)), ["alice v1", "eve"]);
     let twins = State { ports: [port("v1", "br-a", ""), port("v2", "br-a", WEB)].into(), ..bound.clone() };
-    let assignment = assign(&wanted, &twins);
-    assert_eq!(shown(&assignment), ["alice", "eve"]);
-    assert!(assignment.unbound[0].reason.contains("beside v1"), "{assignment:?}");
+    let decision = assign(&wanted, &twins);
+    assert_eq!(shown(&decision), ["alice", "eve"]);
+    assert!(decision.unbound().any(|problem| problem.to_string().contains("beside v1")), "{decision:?}");
     // One that came much later or much earlier than alice is no reason to doubt hers.
     let later = State { strangers: strangers(&[("v2", "alice")]), ..twins };
     assert_eq!(shown(&assign(&wanted, &later)), ["alice v1", "eve"]);
@@ -151,7 +176,7 @@ fn what_came_together_is_told_by_when_it_was_first_seen() {
     let held = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| stranger(port, of)).collect();
     let mut sightings = crate::dataplane::port::Sightings::default();
     let mut see = |time, names: &[&str], of: &[(&str, &str)], all: &[Binding]| {
-        sightings.see(at(time), &ports(names), &held(of), &desired(all)).strangers
+        sightings.see(at(time), &[name("br-a")].into(), &ports(names), &held(of), &desired(all)).strangers
     };
     // At a first look what is found may have come seconds apart.
     assert_eq!(see(0, &["v1"], &[], &[eve()]), [].into());
@@ -184,7 +209,7 @@ fn after_the_engine_was_away_everything_comes_at_once() {
     let mut sightings = crate::dataplane::port::Sightings::default();
     let mut see = |seconds, names: &[&str], wanted: &AntiSpoofing| {
         let ports = names.iter().map(|name| port(name, "br-a", WEB)).collect();
-        sightings.see(begin + Duration::from_secs(seconds), &ports, &BTreeSet::new(), wanted)
+        sightings.see(begin + Duration::from_secs(seconds), &[name("br-a")].into(), &ports, &BTreeSet::new(), wanted)
     };
     let away = AntiSpoofing { frozen: true, ..desired(&[]) };
     see(0, &[], &desired(&[]));
@@ -220,7 +245,7 @@ fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
     let peer = Binding { bridge: name("br-side"), role: Role::Peer, ..binding("peer", API, "10.9.0.2") };
     let wanted = desired(&[binding("web", WEB, "10.0.0.2"), peer]);
     let observed = state(&[port("v1", "br-a", WEB), port("v2", "br-side", API)]);
-    let lines = elements(&wanted, &observed, &[name("br-a")].into()).lines("add").join("\n");
+    let lines = Decision::of(&wanted, &observed, &[name("br-a")].into()).elements().lines("add").join("\n");
     for expected in [
         "ports { \"v1\" }".to_owned(),
         "peers { \"v2\" }".to_owned(),
@@ -246,11 +271,12 @@ fn ports_of_nobodys_on_governed_bridges_are_known_as_such() {
         ..Ruleset::default()
     };
     let governed = ruleset(&["br-a"]);
-    let lines = elements(&wanted, &state(&ports), &governed.bridges).lines("add").join("\n");
+    let lines = Decision::of(&wanted, &state(&ports), &governed.bridges).elements().lines("add").join("\n");
     assert!(lines.contains("element bridge dockgate free { \"v2\", \"v4\" }"), "{lines}");
     // One that gets an endpoint ceases to be nobody's in the moment in which it is the endpoint's.
     let before = state(&ports[1..]).after(&governed);
-    let changes = Changes::between(&State { ports: ports.into(), ..before }, &governed);
+    let now = State { ports: ports.into(), ..before };
+    let changes = changes_between(&now, &governed);
     assert_eq!(changes.before, []);
     let [Step::Elements(lines)] = &changes.after[..] else { panic!("{:?}", changes.after) };
     assert!(lines.iter().all(|line| !line.starts_with("delete")), "{lines:?}");
@@ -266,7 +292,7 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     };
     let ports = [port("v1", "br-a", WEB), port("v2", "br-a", API)];
     let old = state(&ports).after(&ruleset(&[binding("web", WEB, "10.0.0.2")]));
-    let changes = Changes::between(&old, &ruleset(&[binding("api", API, "10.0.0.2")]));
+    let changes = changes_between(&old, &ruleset(&[binding("api", API, "10.0.0.2")]));
     let lines = |steps: &[Step]| match steps {
         [Step::Elements(lines)] => lines.join("; "),
         other => panic!("{other:?}"),
@@ -280,12 +306,102 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     assert!(changes.last.is_empty());
 
     let none = Ruleset { bridges: [name("br-a")].into(), ..Ruleset::default() };
-    let removal = Changes::between(&old, &none);
+    let removal = changes_between(&old, &none);
     assert!(removal.before.is_empty() && removal.after.is_empty() && removal.last.len() == 1, "the table goes last");
     let stale = State { without_table: Some("no nft".to_owned()), ..old.clone() };
-    assert_eq!(Changes::between(&stale, &none).last.len(), 1, "one that is there is removed all the same");
+    assert_eq!(changes_between(&stale, &none).last.len(), 1, "one that is there is removed all the same");
     assert_eq!(stale.after(&none).table, None);
     let without = State { without_table: Some("no nft".to_owned()), table: None, ..old };
-    let nothing = Changes::between(&without, &ruleset(&[]));
+    let nothing = changes_between(&without, &ruleset(&[]));
     assert!(nothing.before.is_empty() && nothing.after.is_empty() && nothing.last.is_empty());
+}
+
+const PORTS: [&str; 5] = ["1", "2", "3", "4", "5"];
+
+fn mac(random: &mut StdRng) -> MacAddress {
+    format!("02:00:00:00:00:{:02x}", random.random_range(0..4)).parse().expect("a MAC address")
+}
+
+/// An endpoint of one of two bridges; its addresses are of that bridge's subnet.
+fn any_binding(random: &mut StdRng, bridge: usize) -> Binding {
+    let host = random.random_range(2..6);
+    Binding {
+        bridge: name(&format!("br-{bridge}")),
+        endpoint: format!("c{host}@{bridge}"),
+        attachment: random.random_range(0..20).to_string(),
+        mac: random.random_bool(0.9).then(|| mac(random)),
+        // One that has no address is bound to nothing.
+        addresses: [format!("10.0.{bridge}.{host}"), format!("fd00:{}::{host}", bridge + 1)]
+            .iter()
+            .take(random.random_range(1..=2))
+            .filter_map(|address| address.parse().ok())
+            .collect(),
+        role: if bridge == 1 { Role::Peer } else { Role::Governed },
+    }
+}
+
+/// A bridge as it is seen: its ports anew, with who came with whom.
+fn look_at(random: &mut StdRng, observed: &mut State, wanted: &AntiSpoofing, bridge: &InterfaceName) {
+    observed.ports.retain(|port| port.bridge != *bridge);
+    let of_bridge = |name: &InterfaceName| name.as_str().starts_with(bridge.as_str());
+    observed.strangers.retain(|(port, _)| !of_bridge(port));
+    observed.young.retain(|port| !of_bridge(port));
+    for number in PORTS.iter().filter(|_| random.random_bool(0.6)).collect::<Vec<_>>() {
+        let port = name(&format!("{bridge}-{number}"));
+        let mac = random.random_bool(0.8).then(|| mac(random));
+        if random.random_bool(0.3) {
+            observed.young.insert(port.clone());
+        }
+        let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
+        if let Some(stranger) = bindings.choose(random).filter(|_| random.random_bool(0.4)) {
+            observed.strangers.insert((port.clone(), stranger.attachment.clone()));
+        }
+        observed.ports.insert(Port { bridge: bridge.clone(), name: port, mac });
+    }
+}
+
+/// What is decided of the bridges that have changed, and kept of the others, is what is decided of all anew.
+#[test]
+fn deciding_anew_what_has_changed_is_deciding_everything_anew() {
+    let mut kept = 0;
+    for seed in 0..300 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut observed = State::default();
+        let mut wanted = AntiSpoofing::default();
+        let mut governed = BTreeSet::from([name("br-0"), name("br-2")]);
+        let mut decision = Decision::of(&wanted, &observed, &governed);
+        for step in 0..20 {
+            observed.table = Some(decision.table());
+            for _ in 0..random.random_range(0..3) {
+                let bridge = random.random_range(0..3);
+                let binding = any_binding(random, bridge);
+                let others = wanted.bindings.iter().filter(|other| other.endpoint != binding.endpoint);
+                wanted.bindings = others.cloned().collect();
+                if random.random_bool(0.7) {
+                    wanted.bindings.insert(binding);
+                }
+            }
+            match random.random_range(0..12) {
+                0 => wanted.frozen = !wanted.frozen,
+                1 => wanted.gateways = [format!("10.0.0.{}", random.random_range(1..4)).parse().expect("one")].into(),
+                2 => wanted.subnets = ["10.0.0.0/24".parse().expect("a subnet")].into(),
+                3 if !governed.remove(&name("br-2")) => drop(governed.insert(name("br-2"))),
+                _ => {}
+            }
+            let mut outdated = decision.outdated(&wanted, &governed);
+            if random.random_bool(0.3) {
+                outdated.insert(name(&format!("br-{}", random.random_range(0..3))));
+            }
+            kept += 3_usize.saturating_sub(outdated.len());
+            for bridge in &outdated {
+                look_at(random, &mut observed, &wanted, bridge);
+            }
+            decision = decision.renewed(&wanted, &observed, &governed, &outdated);
+            let anew = Decision::of(&wanted, &observed, &governed);
+            assert_eq!(decision.elements(), anew.elements(), "seed {seed}, step {step}");
+            let sorted = |decision: &Decision| shown(decision).into_iter().collect::<BTreeSet<_>>();
+            assert_eq!(sorted(&decision), sorted(&anew), "seed {seed}, step {step}");
+        }
+    }
+    assert!(kept > 1000, "bridges are kept as they are: {kept}");
 }

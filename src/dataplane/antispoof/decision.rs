@@ -1,0 +1,283 @@
+//! What is decided of each bridge, and the members of the table that come of it.
+//!
+//! Input: the wanted bindings and what was seen of the bridges. Output: a [`Decision`]. It is kept between changes: of a host
+//! with ten thousand endpoints only the bridge on which something has changed is decided anew. That comes to the same as
+//! deciding everything, as a property test holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::dataplane::antispoof::assign::{Assignment, Grounds, Held, Unbound, assign};
+use crate::dataplane::antispoof::table::{self, Elements, Set, Table};
+use crate::dataplane::port::Port;
+use crate::dataplane::state::{Problem, State};
+use crate::net::{Cidr, Family, InterfaceName};
+use crate::ruleset::{AntiSpoofing, Binding, Role, differences};
+
+/// What was decided of all bridges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::dataplane) struct Decision {
+    /// What was wanted.
+    wanted: AntiSpoofing,
+    /// Bridges of governed networks.
+    governed: BTreeSet<InterfaceName>,
+    bridges: BTreeMap<InterfaceName, OfBridge>,
+    /// What concerns no bridge: gateways and subnets.
+    rest: Elements,
+    /// What the sets of the table should hold.
+    elements: Elements,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OfBridge {
+    bound: Vec<(Binding, InterfaceName)>,
+    /// Each with the reason.
+    unbound: Vec<(Binding, String)>,
+    elements: Elements,
+}
+
+impl Decision {
+    /// Decides about every bridge.
+    pub(in crate::dataplane) fn of(
+        wanted: &AntiSpoofing,
+        observed: &State,
+        governed: &BTreeSet<InterfaceName>,
+    ) -> Decision {
+        let held = held_ports(observed);
+        let mut decision = Decision { wanted: wanted.clone(), governed: governed.clone(), ..Decision::default() };
+        let bridges = governed.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge));
+        for bridge in bridges.collect::<BTreeSet<_>>() {
+            let of_bridge = decide(wanted, observed, governed, bridge, &held);
+            decision.elements.extend(&of_bridge.elements);
+            decision.bridges.insert(bridge.clone(), of_bridge);
+        }
+        decision.rest = rest(wanted);
+        decision.elements.extend(&decision.rest);
+        decision
+    }
+
+    /// The bridges of which something else is wanted now, or of which an endpoint has no port yet.
+    pub(in crate::dataplane) fn outdated(
+        &self,
+        wanted: &AntiSpoofing,
+        governed: &BTreeSet<InterfaceName>,
+    ) -> BTreeSet<InterfaceName> {
+        if wanted.frozen != self.wanted.frozen {
+            return self.all(wanted, governed);
+        }
+        let (added, removed) = differences(&self.wanted.bindings, &wanted.bindings);
+        let mut outdated: BTreeSet<InterfaceName> =
+            added.into_iter().chain(removed).map(|binding| binding.bridge.clone()).collect();
+        outdated.extend(governed.symmetric_difference(&self.governed).cloned());
+        let waiting = self.bridges.iter().filter(|(_, of_bridge)| !of_bridge.unbound.is_empty());
+        outdated.extend(waiting.map(|(bridge, _)| bridge.clone()));
+        outdated
+    }
+
+    /// Every bridge that is or was decided about.
+    pub(in crate::dataplane) fn all(
+        &self,
+        wanted: &AntiSpoofing,
+        governed: &BTreeSet<InterfaceName>,
+    ) -> BTreeSet<InterfaceName> {
+        let now = governed.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge));
+        self.bridges.keys().chain(now).cloned().collect()
+    }
+
+    /// Decides anew about some bridges, of which everything that was decided before is in the kernel. The others are
+    /// wanted and seen as before.
+    pub(in crate::dataplane) fn renewed(
+        mut self,
+        wanted: &AntiSpoofing,
+        observed: &State,
+        governed: &BTreeSet<InterfaceName>,
+        outdated: &BTreeSet<InterfaceName>,
+    ) -> Decision {
+        let is_peer = |binding: &&Binding| binding.role == Role::Peer;
+        let (added, removed) = differences(&self.wanted.bindings, &wanted.bindings);
+        let other_peers = added.iter().chain(&removed).any(is_peer);
+        let former = &self.wanted;
+        let other_rest = other_peers || (&former.gateways, &former.subnets) != (&wanted.gateways, &wanted.subnets);
+        let (mut gone, mut come) = (Elements::default(), Elements::default());
+        let mut replace = |before: &Elements, after: &Elements| {
+            gone.extend(&before.difference(after));
+            come.extend(&after.difference(before));
+        };
+        for bridge in outdated {
+            let former = self.bridges.remove(bridge).unwrap_or_default();
+            let held = former.held_addresses();
+            let of_bridge = decide(wanted, observed, governed, bridge, &held);
+            replace(&former.elements, &of_bridge.elements);
+            if of_bridge != OfBridge::default() || governed.contains(bridge) {
+                self.bridges.insert(bridge.clone(), of_bridge);
+            }
+        }
+        if other_rest {
+            let rest = rest(wanted);
+            replace(&self.rest, &rest);
+            self.rest = rest;
+        }
+        // An address or MAC address can be claimed for several.
+        let parts = || self.bridges.values().map(|of_bridge| &of_bridge.elements).chain([&self.rest]);
+        let gone = gone.split(|set, element| parts().any(|part| part.contains(set, element))).1;
+        self.elements.remove(&gone);
+        self.elements.extend(&come);
+        self.wanted = wanted.clone();
+        self.governed.clone_from(governed);
+        self
+    }
+
+    /// What the sets of the table should hold.
+    pub(super) fn elements(&self) -> &Elements {
+        &self.elements
+    }
+
+    /// The table that comes of it.
+    pub(in crate::dataplane) fn table(&self) -> Table {
+        Table { intact: true, elements: self.elements.clone() }
+    }
+
+    /// Which ports of some bridges are bound for endpoints that are wanted there, each with the attachment.
+    pub(in crate::dataplane) fn held(
+        &self,
+        wanted: &AntiSpoofing,
+        bridges: &BTreeSet<InterfaceName>,
+    ) -> BTreeSet<(InterfaceName, String)> {
+        let mut ports = BTreeSet::new();
+        for bridge in bridges {
+            let Some(of_bridge) = self.bridges.get(bridge) else { continue };
+            ports.extend(held_for(wanted.bindings_on(bridge), &of_bridge.held_addresses()));
+        }
+        ports
+    }
+
+    /// Who is at which port.
+    #[cfg(test)]
+    pub(super) fn bound(&self) -> impl Iterator<Item = (&Binding, &InterfaceName)> {
+        self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(binding, port)| (binding, port))
+    }
+
+    /// The endpoints whose port is not known.
+    pub(in crate::dataplane) fn unbound(&self) -> impl Iterator<Item = Problem> {
+        let unbound = self.bridges.values().flat_map(|of_bridge| &of_bridge.unbound);
+        unbound.map(|(binding, reason)| Problem::Unbound {
+            endpoint: binding.endpoint.clone(),
+            bridge: binding.bridge.clone(),
+            reason: reason.clone(),
+        })
+    }
+}
+
+impl OfBridge {
+    fn held_addresses(&self) -> Held {
+        let mut held = Held::new();
+        for (binding, port) in &self.bound {
+            for (mac, address) in binding.mac.iter().flat_map(|mac| binding.addresses.iter().map(move |at| (*mac, *at)))
+            {
+                held.entry((mac, address)).or_default().insert(port.clone());
+            }
+        }
+        held
+    }
+}
+
+fn decide(
+    wanted: &AntiSpoofing,
+    observed: &State,
+    governed: &BTreeSet<InterfaceName>,
+    bridge: &InterfaceName,
+    held: &Held,
+) -> OfBridge {
+    let ports: BTreeMap<&InterfaceName, &Port> = observed.ports_of(bridge).map(|port| (&port.name, port)).collect();
+    let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
+    let (strangers, young) = (&observed.strangers, &observed.young);
+    let grounds = Grounds { ports: &ports, held, strangers, young, frozen: wanted.frozen };
+    let Assignment { bound, unbound } = assign(&bindings, grounds);
+    let mut elements = Elements::default();
+    let mut free: BTreeSet<&InterfaceName> =
+        if governed.contains(bridge) { ports.keys().copied().collect() } else { BTreeSet::new() };
+    for (binding, port) in &bound {
+        free.remove(port);
+        bind(binding, port, &mut elements);
+    }
+    for port in free {
+        elements.insert(Set::Free, table::port(port));
+    }
+    for binding in bindings {
+        claim(own_addresses(binding), &mut elements);
+        if let Some(mac) = binding.mac {
+            elements.insert(Set::Macs, mac.to_string());
+        }
+    }
+    OfBridge {
+        bound: bound.into_iter().map(|(binding, port)| (binding.clone(), port)).collect(),
+        unbound: unbound.into_iter().map(|Unbound { binding, reason }| (binding.clone(), reason)).collect(),
+        elements,
+    }
+}
+
+/// What an endpoint at a port may call itself.
+fn bind(binding: &Binding, port: &InterfaceName, elements: &mut Elements) {
+    let Some(mac) = binding.mac else { return };
+    let ports = match binding.role {
+        Role::Governed => Set::Ports,
+        Role::Peer => Set::Peers,
+    };
+    elements.insert(ports, table::port(port));
+    elements.insert(Set::Stations, table::station(port, mac));
+    for address in own_addresses(binding) {
+        elements.insert(Set::Bound(Family::of(address)), table::bound(port, mac, address));
+        if let IpAddr::V6(address) = address {
+            elements.insert(Set::Targets, table::target(port, mac, address));
+        }
+    }
+}
+
+/// Addresses that nobody else may call his own.
+fn claim(addresses: impl Iterator<Item = IpAddr>, elements: &mut Elements) {
+    for address in addresses {
+        elements.insert(Set::Claimed(Family::of(address)), address.to_string());
+        if let IpAddr::V6(address) = address {
+            elements.insert(Set::ClaimedTargets, table::hexadecimal(address));
+        }
+    }
+}
+
+/// Gateways and subnets; of a network without policy, only the addresses of those whom rules name.
+fn rest(wanted: &AntiSpoofing) -> Elements {
+    let mut elements = Elements::default();
+    claim(wanted.gateways.iter().copied(), &mut elements);
+    let peers = wanted.bindings.iter().filter(|binding| binding.role == Role::Peer);
+    let of_peers = peers.flat_map(|binding| binding.addresses.iter().copied().map(Cidr::host));
+    for subnet in Cidr::aggregate(wanted.subnets.iter().copied().chain(of_peers)) {
+        elements.insert(Set::Subnets(subnet.family()), table::subnet(subnet));
+    }
+    elements
+}
+
+/// The addresses of an endpoint, with the link-local one that its kernel forms where it has IPv6.
+fn own_addresses(binding: &Binding) -> impl Iterator<Item = IpAddr> {
+    let has_v6 = binding.addresses.iter().any(IpAddr::is_ipv6);
+    let link_local = binding.mac.filter(|_| has_v6).map(|mac| IpAddr::V6(mac.link_local()));
+    binding.addresses.iter().copied().chain(link_local)
+}
+
+/// The ports of (MAC address, address): as we left them, or as the kernel holds them where we have not been before.
+fn held_ports(observed: &State) -> Held {
+    observed.former_table.as_ref().or(observed.table.as_ref()).map(Table::bound).unwrap_or_default()
+}
+
+/// The ports that the kernel holds for endpoints that are still wanted, each with the attachment.
+pub(in crate::dataplane) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, String)> {
+    held_for(desired.bindings.iter(), &held_ports(observed))
+}
+
+fn held_for<'a>(bindings: impl Iterator<Item = &'a Binding>, held: &Held) -> BTreeSet<(InterfaceName, String)> {
+    let mut ports = BTreeSet::new();
+    for binding in bindings {
+        let keys = binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)));
+        let names = keys.filter_map(|key| held.get(&key)).flatten();
+        ports.extend(names.map(|name| (name.clone(), binding.attachment.clone())));
+    }
+    ports
+}
