@@ -29,6 +29,7 @@ pub use meaning::Meaning;
 
 pub(crate) use rules::exists_in;
 
+use chains::dispatch::FEW;
 use chains::{ChainBuilder, Class, GovernedNetwork};
 use label_sets::LabelSets;
 use sets::{Candidate, SetBuilder};
@@ -87,6 +88,11 @@ pub struct Compiled {
 
 /// Compiles. Total: whatever passed the checks of [`crate::policy`] has a ruleset.
 pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiled {
+    compile_with(policies, inventory, options, FEW)
+}
+
+/// Compiles, with up to `few` networks and classes in a row.
+pub(crate) fn compile_with(policies: &PolicySet, inventory: &Inventory, options: &Options, few: usize) -> Compiled {
     let candidates: Vec<Candidate<'_>> = inventory
         .endpoints()
         .into_iter()
@@ -113,7 +119,7 @@ pub fn compile(policies: &PolicySet, inventory: &Inventory, options: &Options) -
             let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
             sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
         }
-        let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family);
+        let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family, few);
         builder.base_chains(&networks);
         let (chains, origins) = builder.finish();
         compiled.ruleset.chains.insert(family, chains);

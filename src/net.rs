@@ -263,6 +263,12 @@ impl<'de> Deserialize<'de> for InterfaceName {
     }
 }
 
+impl<'de> Deserialize<'de> for InterfacePrefix {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
 impl FromStr for PortRange {
     type Err = Error;
 
@@ -474,6 +480,39 @@ impl FromStr for InterfaceName {
 }
 
 impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What several interface names begin with: 1 to 14 bytes of such a name. To iptables it is that with a `+` behind it, and
+/// the whole is no longer than a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct InterfacePrefix(String);
+
+impl InterfacePrefix {
+    /// Whether a name begins so.
+    pub fn begins(&self, name: &InterfaceName) -> bool {
+        name.0.starts_with(&self.0)
+    }
+
+    /// Whether all names that begin like `other` begin so as well.
+    pub fn covers(&self, other: &InterfacePrefix) -> bool {
+        other.0.starts_with(&self.0)
+    }
+}
+
+impl FromStr for InterfacePrefix {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let InterfaceName(text) = text.parse()?;
+        if text.len() <= 14 { Ok(InterfacePrefix(text)) } else { Err(Error::Interface(text)) }
+    }
+}
+
+impl fmt::Display for InterfacePrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -154,6 +154,20 @@ impl<'a> SetBuilder<'a> {
         self.insert(family, SetKind::Ip, (readable, &format!("class {content}")), meaning, members)
     }
 
+    /// The members of a branch of the classes of one network; identified by the network and those classes, so that rules
+    /// with other classes in the branch have another set, and none is changed under rules that it was not made for.
+    pub(super) fn branch<'e>(
+        &mut self,
+        family: Family,
+        (level, readable, content): (u8, &str, &str),
+        meaning: Meaning,
+        members: impl Iterator<Item = &'e Endpoint<'e>>,
+    ) -> SetName {
+        let members = members.filter_map(|endpoint| endpoint.address(family)).map(Member::Ip).collect();
+        let name = SetName::branch(family, level, &readable_part(readable), content);
+        self.store(name, AddressSet { family, kind: SetKind::Ip, members }, meaning)
+    }
+
     /// The classified endpoints of all governed networks, each bound to its bridge.
     pub(super) fn known(&mut self, family: Family, members: BTreeSet<(Cidr, InterfaceName)>) {
         let members = members.into_iter().map(|(net, interface)| Member::NetInterface { net, interface }).collect();
@@ -185,6 +199,11 @@ impl<'a> SetBuilder<'a> {
         members: BTreeSet<Member>,
     ) -> SetName {
         let name = SetName::of_content(family, kind, &readable_part(readable), content);
+        self.store(name, AddressSet { family, kind, members }, meaning)
+    }
+
+    fn store(&mut self, name: SetName, set: AddressSet, meaning: Meaning) -> SetName {
+        let AddressSet { family, kind, members } = set;
         let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: BTreeSet::new() });
         // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
         set.members.extend(members);

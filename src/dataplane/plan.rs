@@ -79,10 +79,12 @@ struct SetChanges {
 
 impl SetChanges {
     /// Compares sets. On an interface that no rule in force names, being known changes nothing yet; there an address
-    /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet.
+    /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet. The
+    /// same goes for an endpoint that changes its class: see [`SetName::branch`] for the order by names.
     fn between(observed: &State, desired: &Ruleset) -> SetChanges {
         let judged_after = interfaces(desired);
         let mut changes = Changes::default();
+        let mut added = Vec::new();
         for (name, set) in &desired.sets {
             let present = observed.sets.get(name.as_str());
             if present.is_none() {
@@ -94,14 +96,16 @@ impl SetChanges {
                 continue;
             }
             let known = [SetName::known(set.family), SetName::listed(set.family)].contains(name);
+            let mut added_here = Vec::new();
             for member in set.members.difference(members) {
                 let batch = match known {
-                    false => &mut changes.added,
+                    false => &mut added_here,
                     true if is_on(member, &observed.interfaces) && present.is_some() => &mut changes.known_late,
                     true => &mut changes.known_early,
                 };
                 batch.push(member_line("add", name.as_str(), member));
             }
+            added.push(added_here);
             for member in members.difference(&set.members) {
                 let batch = match known {
                     false => &mut changes.removed,
@@ -111,6 +115,7 @@ impl SetChanges {
                 batch.push(member_line("del", name.as_str(), member));
             }
         }
+        changes.added = added.into_iter().rev().flatten().collect();
         changes.in_order()
     }
 }
