@@ -595,6 +595,22 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_leaves_room_for_the_wildcard() {
+        for text in ["", "fifteen-bytes-x", "br+", "-a", "a b"] {
+            assert!(text.parse::<InterfacePrefix>().is_err(), "{text}");
+        }
+        let prefix = |text: &str| text.parse::<InterfacePrefix>().unwrap();
+        let name = |text: &str| text.parse::<InterfaceName>().unwrap();
+        let fourteen = prefix("br-0123456789a");
+        assert!(fourteen.begins(&name("br-0123456789ab")) && fourteen.begins(&name("br-0123456789a")));
+        assert!(!fourteen.begins(&name("br-0123456789")) && !fourteen.begins(&name("br-0123456789b")));
+        assert!(prefix("br-").covers(&fourteen) && prefix("br-").covers(&prefix("br-")));
+        assert!(!fourteen.covers(&prefix("br-")));
+        assert_eq!(serde_json::from_str::<InterfacePrefix>("\"br-\"").unwrap(), prefix("br-"));
+        assert!(serde_json::from_str::<InterfacePrefix>("\"br+\"").is_err());
+    }
+
+    #[test]
     fn interface_names_fit_the_kernel() {
         assert!("br-0123456789ab".parse::<InterfaceName>().is_ok());
         for text in ["", "sixteen-bytes-xx", "a b", "a/b", ".", "br+", "a\"b", "a,b", "!a", "-a"] {

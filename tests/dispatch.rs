@@ -132,6 +132,25 @@ fn of_many_networks_a_packet_meets_few_rules() {
     assert!(ruleset.bridges.is_subset(&named));
 }
 
+/// Engines keep bridges apart; should two networks have one all the same, both are asked, as in a row.
+#[test]
+fn networks_with_one_bridge_are_all_asked() {
+    let bridges: Vec<String> = (0..20).map(|number| format!("br-{}", number / 10)).collect();
+    let distinct: Vec<String> = (0..20).map(|number| format!("br-{number:02}")).collect();
+    let mut inventory = inventory(&distinct, &labels(1));
+    for network in inventory.networks.values_mut() {
+        let number: usize = network.name[1..].parse().expect("a number");
+        network.bridge = Some(if number < 12 { &distinct[number] } else { &bridges[number] }.parse().expect("a name"));
+    }
+    let ruleset = compile(&policies(&policy("l0", "has(l0)")), &inventory, &Options::default()).ruleset;
+    let packet = tcp(&inventory, ["c15-0", "c15-0"], 80);
+    let verdict = evaluate(&ruleset, &packet);
+    for end in ["from", "to"] {
+        let asked = verdict.trace.iter().filter(|hit| hit.comment.starts_with(&format!("{end} network n")));
+        assert_eq!(asked.count(), 8, "{end}: {:#?}", verdict.trace);
+    }
+}
+
 #[test]
 fn of_many_classes_a_packet_meets_few_rules() {
     let labels = labels(300);

@@ -26,36 +26,40 @@ const BRIDGES: [(&str, &str); 4] =
 /// More networks and more classes than stand in a row.
 const MORE: usize = 12;
 
+fn policy(label: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: {label}}}\n\
+         spec: {{selector: has({label}), {spec}}}\n"
+    )
+}
+
 fn ruleset() -> Ruleset {
-    let mut networks = String::new();
-    let mut containers = String::new();
+    let mut policies = vec![
+        policy("closed", "types: [Egress]"),
+        policy("open", "types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]"),
+        policy("shut", "types: [Ingress]"),
+    ];
+    let (mut networks, mut containers) = (Vec::new(), Vec::new());
     for (number, (bridge, label)) in BRIDGES.iter().enumerate() {
-        networks += &format!(
+        networks.push(format!(
             "    - {{name: n{number}, bridge: {bridge}, subnets: [10.7.{number}.0/24, 'fd07:{number}::/64'], \
              gateways: [10.7.{number}.1, 'fd07:{number}::1']}}\n"
-        );
-        containers += &format!(
-            "    - {{name: c{number}, labels: {{{label}: ''}}, networks: [{{name: n{number}, ipv4Address: 10.7.{number}.2, ipv6Address: 'fd07:{number}::2'}}]}}\n"
-        );
+        ));
+        let addresses = format!("ipv4Address: 10.7.{number}.2, ipv6Address: 'fd07:{number}::2'");
+        containers.push(format!(
+            "    - {{name: c{number}, labels: {{{label}: ''}}, networks: [{{name: n{number}, {addresses}}}]}}\n"
+        ));
     }
-    let mut policies = String::new();
-    let mut policy = |label: &str, spec: &str| {
-        policies += &format!(
-            "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: {label}}}\n\
-             spec: {{selector: has({label}), {spec}}}\n"
-        );
-    };
-    policy("closed", "types: [Egress]");
-    policy("open", "types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]");
-    policy("shut", "types: [Ingress]");
     for number in 0..MORE {
-        networks += &format!("    - {{name: m{number}, bridge: br-m{number}, subnets: [10.8.{number}.0/24]}}\n");
-        policy(&format!("more{number}"), "types: [Ingress, Egress]");
-        for of in 0..BRIDGES.len() {
-            containers +=
-                &format!("    - {{name: more{of}-{number}, labels: {{more{number}: ''}}, networks: [n{of}]}}\n");
-        }
+        networks.push(format!("    - {{name: m{number}, bridge: br-m{number}, subnets: [10.8.{number}.0/24]}}\n"));
+        policies.push(policy(&format!("more{number}"), "types: [Ingress, Egress]"));
+        containers.extend(
+            (0..BRIDGES.len()).map(|of| {
+                format!("    - {{name: more{of}-{number}, labels: {{more{number}: ''}}, networks: [n{of}]}}\n")
+            }),
+        );
     }
+    let (networks, containers, policies) = (networks.concat(), containers.concat(), policies.concat());
     let inventory = format!(
         "apiVersion: dockgate.io/v1alpha1\nkind: Inventory\nmetadata: {{name: world}}\nspec:\n  networks:\n{networks}  \
          containers:\n{containers}"

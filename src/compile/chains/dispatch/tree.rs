@@ -123,13 +123,13 @@ fn fork(hashes: &[u32], positions: Vec<usize>, mut path: String, level: u8, limi
             branches.entry(digit).or_default().push(*position);
         }
         if branches.len() > 1 {
-            let node = |(digit, positions): (u32, Vec<usize>)| match positions[..] {
-                [only] => Node::One(only),
-                _ => {
-                    let path = format!("{path}{digit}");
-                    let below = fork(hashes, positions, path.clone(), level + 1, limits);
-                    Node::Several(Branch { path, level }, below)
+            let node = |(digit, positions): (u32, Vec<usize>)| {
+                if let [only] = positions[..] {
+                    return Node::One(only);
                 }
+                let path = format!("{path}{digit}");
+                let below = fork(hashes, positions, path.clone(), level + 1, limits);
+                Node::Several(Branch { path, level }, below)
             };
             return branches.into_iter().map(node).collect();
         }
