@@ -14,7 +14,7 @@ use imbl::ordset::DiffItem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::net::{Cidr, Family, InterfaceName, MacAddress, PortRange, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, InterfacePrefix, MacAddress, PortRange, Protocol};
 
 /// Prefix of every chain that dockgate owns.
 pub const CHAIN_PREFIX: &str = "DG-";
@@ -85,6 +85,14 @@ impl SetName {
         let prefix = format!("{SET_PREFIX}{}-", family.digit());
         let content = format!("{kind}\n{content}");
         SetName(meaningful_name(&prefix, readable, &content, SET_LIMIT))
+    }
+
+    /// The set of a branch: the members of several classes, by which a packet finds the way to its own. `level` is 0 where
+    /// packets come in, and has one digit. By name a branch thus comes before the branches and the classes beneath it (`in-`
+    /// and `out-`): sets that are filled in the opposite order and emptied in this one have nobody in a branch who is in
+    /// none of its classes.
+    pub fn branch(family: Family, level: u8, readable: &str, content: &str) -> SetName {
+        SetName::of_content(family, SetKind::Ip, &format!("{level}-{readable}"), content)
     }
 
     /// The set of classified endpoints of a family: (address, bridge).
@@ -243,6 +251,10 @@ pub enum Match {
     InInterface(InterfaceName),
     /// `-o NAME`
     OutInterface(InterfaceName),
+    /// `-i PREFIX+`; only to lead to chains whose rules name each interface that they judge.
+    InInterfacePrefix(InterfacePrefix),
+    /// `-o PREFIX+`; as before.
+    OutInterfacePrefix(InterfacePrefix),
     /// `-m conntrack --ctstate A,B`
     State(BTreeSet<ConnectionState>),
     /// `-p tcp ! --syn`

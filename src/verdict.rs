@@ -12,6 +12,8 @@ pub mod path;
 pub mod ports;
 pub mod reason;
 pub mod remedy;
+#[cfg(test)]
+mod trees;
 
 use std::net::IpAddr;
 
@@ -134,6 +136,8 @@ fn condition_holds(ruleset: &Ruleset, condition: &Match, packet: &Packet) -> boo
     match condition {
         Match::InInterface(name) => packet.in_interface.as_ref() == Some(name),
         Match::OutInterface(name) => packet.out_interface.as_ref() == Some(name),
+        Match::InInterfacePrefix(prefix) => packet.in_interface.as_ref().is_some_and(|name| prefix.begins(name)),
+        Match::OutInterfacePrefix(prefix) => packet.out_interface.as_ref().is_some_and(|name| prefix.begins(name)),
         // The packet is the first of its flow, a first TCP packet is a SYN, and a first SCTP packet has an INIT.
         Match::State(states) => states.contains(&ConnectionState::New),
         Match::TcpNotSyn | Match::SctpNotInit => false,

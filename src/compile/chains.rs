@@ -7,6 +7,7 @@
 //! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
 //! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
+pub(super) mod dispatch;
 pub(super) mod published;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,10 +19,11 @@ use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, Rule
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
 use super::gate::Gate;
-use super::meaning::Meaning;
 use super::rules::{self, Published};
 use super::sets::SetBuilder;
 use super::{DenyAction, Options, Origin};
+
+use dispatch::{Entrance, Limits, OfClasses};
 
 /// Neighbour solicitation and advertisement, router solicitation and multicast listener messages: without them IPv6
 /// does not start. Router advertisements (134) and redirects (137) are no business of a container.
@@ -63,6 +65,7 @@ pub(super) struct ChainBuilder<'s, 'a> {
     options: &'a Options,
     sets: &'s mut SetBuilder<'a>,
     family: Family,
+    limits: Limits,
     /// All endpoints of the host that are on a network.
     endpoints: &'s [&'a Endpoint<'a>],
     /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
@@ -80,12 +83,16 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         sets: &'s mut SetBuilder<'a>,
         endpoints: &'s [&'a Endpoint<'a>],
         family: Family,
+        few: usize,
     ) -> Self {
+        let enforced = policies.policies.iter().filter(|policy| !policy.key.kind.is_staged());
+        let tiers: BTreeSet<&str> = enforced.map(|policy| policy.tier.as_str()).collect();
         ChainBuilder {
             policies,
             options,
             sets,
             family,
+            limits: Limits::new(few, tiers.len()),
             endpoints,
             titles: titles(policies),
             class_chains: HashMap::new(),
@@ -104,33 +111,19 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         if !networks.is_empty() {
             bases = Hook::ALL.map(|hook| (hook, self.base_prologue(hook))).into();
         }
-        let mut dispatch = |hook: Hook, interface: Match, chain: &ChainName, comment: String| {
-            let rule = Rule { matches: vec![interface], action: Action::Jump(chain.clone()), comment };
-            bases.entry(hook).or_default().push(rule);
-        };
-        for governed in networks {
-            let from = self.egress_chain(governed);
-            let comment = format!("from network {}", governed.network.name);
-            for hook in [Hook::Forward, Hook::Input] {
-                dispatch(hook, Match::InInterface(governed.bridge.clone()), &from, comment.clone());
-            }
-        }
-        for governed in networks {
-            let Some(via) = self.via_chain(governed) else { continue };
-            let comment = format!("from network {} through published ports", governed.network.name);
-            dispatch(Hook::Input, Match::InInterface(governed.bridge.clone()), &via, comment);
-        }
-        for governed in networks {
-            let comment = format!("to network {}", governed.network.name);
-            for (hook, chain) in
-                [(Hook::Forward, self.ingress_chain(governed)), (Hook::Output, self.host_to_chain(governed))]
-            {
-                dispatch(hook, Match::OutInterface(governed.bridge.clone()), &chain, comment.clone());
-            }
-        }
+        let from = self.network_dispatch(&Entrance::FROM, networks, |all, governed| Some(all.egress_chain(governed)));
+        let via = self.network_dispatch(&Entrance::VIA, networks, Self::via_chain);
+        let to = self.network_dispatch(&Entrance::TO, networks, |all, governed| Some(all.ingress_chain(governed)));
+        let host = self.network_dispatch(&Entrance::HOST, networks, |all, governed| Some(all.host_to_chain(governed)));
         let (published, answers) = self.published_ports(networks);
-        bases.entry(Hook::Input).or_default().extend(published);
-        bases.entry(Hook::Output).or_default().extend(answers);
+        let dispatch = [
+            (Hook::Forward, vec![from.clone(), to]),
+            (Hook::Input, vec![from, via, published]),
+            (Hook::Output, vec![host, answers]),
+        ];
+        for (hook, rules) in dispatch {
+            bases.entry(hook).or_default().extend(rules.into_iter().flatten());
+        }
         self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
     }
 
@@ -220,10 +213,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         // -m set ! --match-set dg-4-known src,src -j DROP
         let comment = format!("{} on {network}", Gate::UnknownSource);
         chain.push(rule(vec![self.unknown(Side::Source)], Action::Drop, comment));
-        for class in &governed.egress {
-            let target = self.class_chain(class, Direction::Egress, None);
-            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
-        }
+        let classes = self.class_chains(&governed.egress, Direction::Egress);
+        let direction = Direction::Egress;
+        chain.extend(self.class_dispatch(&OfClasses { governed, direction, role: "from", classes }));
         self.network_chain("from", governed, chain)
     }
 
@@ -241,10 +233,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let comment = format!("{} on {network}", Gate::UnknownDestination);
         chain.push(rule(vec![self.unknown(Side::Destination)], Action::Drop, comment));
         chain.push(self.errors_about_flows());
-        for class in &governed.ingress {
-            let target = self.class_chain(class, Direction::Ingress, None);
-            chain.push(self.class_dispatch(governed, class, Direction::Ingress, target));
-        }
+        let classes = self.class_chains(&governed.ingress, Direction::Ingress);
+        let direction = Direction::Ingress;
+        chain.extend(self.class_dispatch(&OfClasses { governed, direction, role: "to", classes }));
         self.network_chain("to", governed, chain)
     }
 
@@ -304,29 +295,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         name
     }
 
-    /// `-m set --match-set CLASS src -g CHAIN`; the one place that decides how a packet finds its class.
-    fn class_dispatch(
-        &mut self,
-        governed: &GovernedNetwork<'a>,
-        class: &Class<'a>,
-        direction: Direction,
-        target: ChainName,
-    ) -> Rule {
-        let readable = format!("{}-{}", short(direction), class.policies[0].key.name);
-        let content = format!("{} {}", governed.network.id, class.identity(direction));
-        let policies = class.policies.iter().map(|policy| policy.key.clone()).collect();
-        let meaning = Meaning::Class { network: governed.network.name.clone(), direction, policies };
-        let of_network = (&governed.network.id, direction);
-        let set = self.sets.class(self.family, (&readable, &content), meaning, of_network, class);
-        let side = match direction {
-            Direction::Egress => Side::Source,
-            Direction::Ingress => Side::Destination,
-        };
-        rule(
-            vec![Match::Set { side, set, kind: SetKind::Ip, negated: false }],
-            Action::Goto(target),
-            self.class_comment(class, direction),
-        )
+    fn class_chains<'n>(&mut self, classes: &'n [Class<'a>], direction: Direction) -> Vec<(&'n Class<'a>, ChainName)> {
+        classes.iter().map(|class| (class, self.class_chain(class, direction, None))).collect()
     }
 
     fn class_comment(&self, class: &Class<'_>, direction: Direction) -> String {

@@ -16,6 +16,7 @@ use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, PolicySet};
 use crate::ruleset::{AntiSpoofing, Member};
 
+use super::chains::dispatch::FEW;
 use super::chains::{ChainBuilder, Class, GovernedNetwork};
 use super::label_sets::LabelSets;
 use super::membership::{Candidate, Membership, Shown, by_container, candidates};
@@ -43,6 +44,11 @@ pub struct Compiler {
 impl Compiler {
     /// Compiles everything.
     pub fn new(policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiler {
+        Compiler::with_rows_of(FEW, policies, inventory, options)
+    }
+
+    /// Compiles everything, with up to `few` networks and classes in a row.
+    pub(crate) fn with_rows_of(few: usize, policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiler {
         let mut label_sets = LabelSets::new(policies);
         let all: Vec<Candidate<'_>> = inventory
             .containers
@@ -66,7 +72,7 @@ impl Compiler {
                 let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
                 sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
             }
-            let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family);
+            let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family, few);
             builder.base_chains(&networks);
             let (chains, origins) = builder.finish();
             compiled.ruleset.chains.insert(family, chains);

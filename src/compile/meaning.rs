@@ -36,6 +36,15 @@ pub enum Meaning {
         /// The policies, in evaluation order.
         policies: Vec<PolicyKey>,
     },
+    /// The members of several such classes: where a network has many, a packet finds its own by branches.
+    Branch {
+        /// Name of the network.
+        network: String,
+        /// The direction.
+        direction: Direction,
+        /// Where in the tree of classes: a digit for each fork.
+        path: String,
+    },
     /// See [`crate::ruleset::SetName::known`].
     Known,
     /// See [`crate::ruleset::SetName::listed`].
@@ -61,6 +70,9 @@ impl fmt::Display for Meaning {
             }
             Meaning::Class { network, direction, policies } => {
                 write!(f, "endpoints on {network} whose {direction} is governed by {}", join(policies))
+            }
+            Meaning::Branch { network, direction, path } => {
+                write!(f, "endpoints on {network} whose {direction} policies are found in branch {path}")
             }
             Meaning::Known => f.write_str("endpoints that dockgate knows, each behind its bridge"),
             Meaning::Listed => f.write_str("endpoints that this host may reach, each behind its bridge"),

@@ -143,6 +143,23 @@ impl<'a> SetBuilder<'a> {
         self.meanings.insert(listed, Meaning::Listed);
     }
 
+    /// The members of a branch of the classes of one network; identified by the network and those classes, so that rules
+    /// with other classes in the branch have another set, and none is changed under rules that it was not made for.
+    pub(super) fn branch<'c, 'e: 'c>(
+        &mut self,
+        family: Family,
+        (level, readable, content): (u8, &str, &str),
+        meaning: Meaning,
+        (network, direction): (&NetworkId, Direction),
+        classes: impl Iterator<Item = &'c Class<'e>>,
+    ) -> SetName {
+        let name = SetName::branch(family, level, &readable_part(readable), content);
+        for class in classes {
+            self.membership.add_class(&name, family, network, direction, &class.governing);
+        }
+        self.store(name, AddressSet { family, kind: SetKind::Ip, members: OrdSet::new() }, meaning)
+    }
+
     /// The subnets of all bridge networks: a source among them comes from that bridge, or is a lie.
     pub(super) fn bridged_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
         let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());
@@ -160,6 +177,11 @@ impl<'a> SetBuilder<'a> {
         members: Vec<Member>,
     ) -> SetName {
         let name = SetName::of_content(family, kind, &readable_part(readable), content);
+        self.store(name, AddressSet { family, kind, members: members.into_iter().collect() }, meaning)
+    }
+
+    fn store(&mut self, name: SetName, set: AddressSet, meaning: Meaning) -> SetName {
+        let AddressSet { family, kind, members } = set;
         let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: OrdSet::new() });
         // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
         set.members.extend(members);

@@ -92,28 +92,32 @@ struct SetChanges {
 
 impl SetChanges {
     /// Compares sets. On an interface that no rule in force names, being known changes nothing yet; there an address
-    /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet.
+    /// becomes known before the first rule does, and ceases to be known after the last, so that neither costs a packet. The
+    /// same goes for an endpoint that changes its class: see [`SetName::branch`] for the order by names.
     ///
     /// `judged_after` are the interfaces that rules name then.
     fn between(observed: &State, desired: &Ruleset, judged_after: &BTreeSet<InterfaceName>) -> SetChanges {
         let mut changes = Changes::default();
+        let mut added = Vec::new();
         for (name, set) in &desired.sets {
             let present = observed.sets.get(name.as_str());
             if present.is_none() {
                 changes.created.push(create_line(name, set));
             }
             let nothing = OrdSet::new();
-            let (added, removed) = differences(present.map_or(&nothing, |present| &present.members), &set.members);
+            let (come, gone) = differences(present.map_or(&nothing, |present| &present.members), &set.members);
             let known = [SetName::known(set.family), SetName::listed(set.family)].contains(name);
-            for member in added {
+            let mut added_here = Vec::new();
+            for member in come {
                 let batch = match known {
-                    false => &mut changes.added,
+                    false => &mut added_here,
                     true if is_on(member, &observed.interfaces) && present.is_some() => &mut changes.known_late,
                     true => &mut changes.known_early,
                 };
                 batch.push(member_line("add", name.as_str(), member));
             }
-            for member in removed {
+            added.push(added_here);
+            for member in gone {
                 let batch = match known {
                     false => &mut changes.removed,
                     true if is_on(member, judged_after) => &mut changes.forgotten_early,
@@ -122,6 +126,7 @@ impl SetChanges {
                 batch.push(member_line("del", name.as_str(), member));
             }
         }
+        changes.added = added.into_iter().rev().flatten().collect();
         changes.in_order()
     }
 }

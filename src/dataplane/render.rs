@@ -5,9 +5,9 @@
 //! `iptables-save` shows identifies the content of a chain, order included, without any memory of what was written.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use crate::net::{Cidr, Family, InterfaceName, PortRange, Protocol};
+use crate::net::{Cidr, Family, InterfaceName, InterfacePrefix, PortRange, Protocol};
 use crate::ruleset::{Action, Chain, ConnectionState, Match, Rule, SetKind, Side, content_hash};
 
 /// Marks the hash at the end of a comment.
@@ -136,10 +136,42 @@ impl Protocols {
     }
 }
 
+/// The interfaces that a rule is about: iptables takes one `-i` and one `-o` per rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interfaces<'a> {
+    One(&'a InterfaceName),
+    Beginning(&'a InterfacePrefix),
+}
+
+impl<'a> Interfaces<'a> {
+    /// Those of both; `None` when there are none.
+    fn and(self, other: Interfaces<'a>) -> Option<Interfaces<'a>> {
+        if other.covers(self) { Some(self) } else { self.covers(other).then_some(other) }
+    }
+
+    fn covers(self, other: Interfaces<'_>) -> bool {
+        match (self, other) {
+            (Interfaces::One(one), Interfaces::One(other)) => one == other,
+            (Interfaces::One(_), Interfaces::Beginning(_)) => false,
+            (Interfaces::Beginning(prefix), Interfaces::One(name)) => prefix.begins(name),
+            (Interfaces::Beginning(one), Interfaces::Beginning(other)) => one.covers(other),
+        }
+    }
+}
+
+impl fmt::Display for Interfaces<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interfaces::One(name) => name.fmt(f),
+            Interfaces::Beginning(prefix) => write!(f, "{prefix}+"),
+        }
+    }
+}
+
 /// The conditions of a rule, merged where iptables takes an option only once.
 struct Conditions<'a> {
-    in_interface: Option<&'a InterfaceName>,
-    out_interface: Option<&'a InterfaceName>,
+    in_interface: Option<Interfaces<'a>>,
+    out_interface: Option<Interfaces<'a>>,
     nets: Vec<(Side, Cidr, bool)>,
     protocols: Protocols,
     states: Option<BTreeSet<ConnectionState>>,
@@ -160,8 +192,10 @@ impl<'a> Conditions<'a> {
         };
         for condition in matches {
             match condition {
-                Match::InInterface(name) => agree(&mut merged.in_interface, name)?,
-                Match::OutInterface(name) => agree(&mut merged.out_interface, name)?,
+                Match::InInterface(name) => agree(&mut merged.in_interface, Interfaces::One(name))?,
+                Match::OutInterface(name) => agree(&mut merged.out_interface, Interfaces::One(name))?,
+                Match::InInterfacePrefix(prefix) => agree(&mut merged.in_interface, Interfaces::Beginning(prefix))?,
+                Match::OutInterfacePrefix(prefix) => agree(&mut merged.out_interface, Interfaces::Beginning(prefix))?,
                 Match::Net { side, net, negated } => merged.nets.push((*side, *net, *negated)),
                 Match::Protocol { protocol, negated } => {
                     merged.protocols = merged.protocols.and(*protocol, *negated)?;
@@ -193,11 +227,11 @@ impl<'a> Conditions<'a> {
     fn render(&self, family: Family) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail, so the results of `write!` carry nothing.
-        if let Some(name) = self.in_interface {
-            let _ = write!(text, "-i {name} ");
+        if let Some(interfaces) = self.in_interface {
+            let _ = write!(text, "-i {interfaces} ");
         }
-        if let Some(name) = self.out_interface {
-            let _ = write!(text, "-o {name} ");
+        if let Some(interfaces) = self.out_interface {
+            let _ = write!(text, "-o {interfaces} ");
         }
         self.render_nets(&mut text);
         let further_exclusions = match &self.protocols {
@@ -245,9 +279,10 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// Sets `slot` to `name`; `None` when it holds another name.
-fn agree<'a>(slot: &mut Option<&'a InterfaceName>, name: &'a InterfaceName) -> Option<()> {
-    (*slot.get_or_insert(name) == name).then_some(())
+/// Narrows `slot` to these interfaces; `None` when none is left.
+fn agree<'a>(slot: &mut Option<Interfaces<'a>>, interfaces: Interfaces<'a>) -> Option<()> {
+    *slot = Some(slot.map_or(Some(interfaces), |earlier| earlier.and(interfaces))?);
+    Some(())
 }
 
 fn inversion(negated: bool) -> &'static str {
@@ -299,6 +334,8 @@ fn render_other(text: &mut String, family: Family, condition: &Match) {
         }
         Match::InInterface(_)
         | Match::OutInterface(_)
+        | Match::InInterfacePrefix(_)
+        | Match::OutInterfacePrefix(_)
         | Match::State(_)
         | Match::Net { .. }
         | Match::Protocol { .. } => {}

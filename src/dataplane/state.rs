@@ -258,14 +258,17 @@ impl State {
     }
 }
 
-/// Every interface that a rule of the ruleset names.
+/// Every interface that a rule of the ruleset names. What several begin with names none of them: it leads to rules that do,
+/// and where none does, nothing is judged yet.
 pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
     let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
     rules
         .flat_map(|rule| &rule.matches)
         .filter_map(|condition| match condition {
             Match::InInterface(name) | Match::OutInterface(name) => Some(name.clone()),
-            Match::State(_)
+            Match::InInterfacePrefix(_)
+            | Match::OutInterfacePrefix(_)
+            | Match::State(_)
             | Match::TcpNotSyn
             | Match::SctpNotInit
             | Match::Net { .. }

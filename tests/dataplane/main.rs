@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a measured latency is told to whoever runs the tests")]
 
 mod claim;
+mod dispatch;
 mod namespace;
 mod notices;
 mod sctp;

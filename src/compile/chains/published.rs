@@ -13,6 +13,7 @@ use crate::policy::Direction;
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Match, Rule, Side};
 
 use super::super::rules::Published;
+use super::dispatch::OfClasses;
 use super::{ChainBuilder, Class, GovernedNetwork, rule, state};
 
 /// Where `docker-proxy` listens for a service.
@@ -112,11 +113,9 @@ impl<'a> ChainBuilder<'_, 'a> {
     /// it, so that the client's egress policy is asked about that container, too, governed or not: about the host it was
     /// asked before. `None` where no egress policy is in force, or nothing is published.
     pub(super) fn via_chain(&mut self, governed: &GovernedNetwork<'a>) -> Option<ChainName> {
-        let mut chain = Vec::new();
-        for class in &governed.egress {
-            let target = self.reached_chain(class)?;
-            chain.push(self.class_dispatch(governed, class, Direction::Egress, target));
-        }
+        let classes = governed.egress.iter().map(|class| Some((class, self.reached_chain(class)?)));
+        let classes = classes.collect::<Option<_>>()?;
+        let chain = self.class_dispatch(&OfClasses { governed, direction: Direction::Egress, role: "via", classes });
         (!chain.is_empty()).then(|| self.network_chain("via", governed, chain))
     }
 

@@ -44,6 +44,42 @@ fn outline(steps: &[Step]) -> Vec<String> {
     steps.iter().flat_map(word).collect()
 }
 
+/// What begins several names only leads to rules that name an interface: where none does yet, being known changes nothing.
+#[test]
+fn a_beginning_of_names_names_no_interface() {
+    let mut ruleset = ruleset("br-a", &[], true);
+    let leads = Rule {
+        matches: vec![Match::InInterfacePrefix("br-".parse().unwrap())],
+        action: Action::Jump(ChainName::base(Hook::Forward)),
+        comment: String::new(),
+    };
+    ruleset.chains.get_mut(&Family::V4).unwrap().insert(ChainName::base(Hook::Input), vec![leads]);
+    assert_eq!(interfaces(&ruleset), BTreeSet::from(["br-a".parse().unwrap()]));
+}
+
+#[test]
+fn sets_are_filled_from_the_class_up_and_emptied_from_the_branch_down() {
+    let class = SetName::of_content(Family::V4, SetKind::Ip, "out-web", "");
+    let branches = [0, 1].map(|level| SetName::branch(Family::V4, level, "out-front", ""));
+    let with = |members: &[&str]| {
+        let mut ruleset = ruleset("br-a", &[], true);
+        for name in branches.iter().chain([&class]) {
+            let members = members.iter().map(|member| Member::Ip(member.parse().unwrap())).collect();
+            ruleset.sets.insert(name.clone(), AddressSet { family: Family::V4, kind: SetKind::Ip, members });
+        }
+        ruleset
+    };
+    let [outer, inner] = &branches;
+    assert_eq!(
+        outline(&plan(&held(&with(&[])), &with(&["192.0.2.1"]))),
+        [&class, inner, outer].map(|name| format!("add {name} 192.0.2.1"))
+    );
+    assert_eq!(
+        outline(&plan(&held(&with(&["192.0.2.1"])), &with(&[]))),
+        [outer, inner, &class].map(|name| format!("del {name} 192.0.2.1"))
+    );
+}
+
 #[test]
 fn an_address_becomes_known_last_and_unknown_first() {
     let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");

@@ -7,6 +7,10 @@ fn interface(name: &str) -> InterfaceName {
     name.parse().unwrap()
 }
 
+fn prefix(text: &str) -> InterfacePrefix {
+    text.parse().unwrap()
+}
+
 fn net(side: Side, net: &str, negated: bool) -> Match {
     Match::Net { side, net: net.parse().unwrap(), negated }
 }
@@ -110,6 +114,58 @@ fn interfaces_states_addresses_and_sets() {
             vec![Match::InInterface(interface("br-a")), set(Source, SetKind::NetInterface, true)],
             Action::Drop,
             vec!["-i br-a -m set ! --match-set dg-4-known src,src -j DROP"],
+        ),
+    ]);
+}
+
+#[test]
+fn interfaces_by_what_their_names_begin_with() {
+    check(vec![
+        (
+            "interfaces that begin alike",
+            Family::V6,
+            vec![Match::InInterfacePrefix(prefix("br-0")), Match::OutInterfacePrefix(prefix("br-0123456789a"))],
+            Action::Jump(ChainName::base(Hook::Forward)),
+            vec!["-i br-0+ -o br-0123456789a+ -j DG-FORWARD"],
+        ),
+        (
+            "an interface among those that begin alike",
+            Family::V4,
+            vec![Match::InInterfacePrefix(prefix("br-")), Match::InInterface(interface("br-a"))],
+            Action::Drop,
+            vec!["-i br-a -j DROP"],
+        ),
+        (
+            "the same, the other way round",
+            Family::V4,
+            vec![Match::OutInterface(interface("br-a")), Match::OutInterfacePrefix(prefix("br-a"))],
+            Action::Drop,
+            vec!["-o br-a -j DROP"],
+        ),
+        (
+            "an interface that begins otherwise",
+            Family::V4,
+            vec![Match::InInterface(interface("br-")), Match::InInterfacePrefix(prefix("br-a"))],
+            Action::Drop,
+            vec![],
+        ),
+        (
+            "beginnings of which one is that of the other",
+            Family::V4,
+            vec![
+                Match::InInterfacePrefix(prefix("br-a")),
+                Match::InInterfacePrefix(prefix("br-")),
+                Match::InInterfacePrefix(prefix("br-ab")),
+            ],
+            Action::Drop,
+            vec!["-i br-ab+ -j DROP"],
+        ),
+        (
+            "beginnings that exclude each other",
+            Family::V4,
+            vec![Match::InInterfacePrefix(prefix("br-a")), Match::InInterfacePrefix(prefix("br-b"))],
+            Action::Drop,
+            vec![],
         ),
     ]);
 }

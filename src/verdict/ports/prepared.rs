@@ -156,8 +156,12 @@ impl<'a> Prepared<'a> {
                     asked.of(*side).push(self.number(*side, condition));
                 }
                 Match::Set { side, .. } => asked.of(*side).push(self.number(*side, condition)),
-                Match::InInterface(_) => asked.of_source.push(self.number(Side::Source, condition)),
-                Match::OutInterface(_) => asked.of_destination.push(self.number(Side::Destination, condition)),
+                Match::InInterface(_) | Match::InInterfacePrefix(_) => {
+                    asked.of_source.push(self.number(Side::Source, condition));
+                }
+                Match::OutInterface(_) | Match::OutInterfacePrefix(_) => {
+                    asked.of_destination.push(self.number(Side::Destination, condition));
+                }
             }
         }
         asked
@@ -193,6 +197,9 @@ impl<'a> Prepared<'a> {
         for (condition, number) in numbers {
             answers[*number] = match condition {
                 Match::InInterface(name) | Match::OutInterface(name) => interface == Some(name),
+                Match::InInterfacePrefix(prefix) | Match::OutInterfacePrefix(prefix) => {
+                    interface.is_some_and(|name| prefix.begins(name))
+                }
                 Match::Net { net, negated, .. } => net.contains(address) != *negated,
                 Match::Set { set, kind, negated, .. } => sets.contains(&(set, *kind)) != *negated,
                 _ => false,

@@ -34,8 +34,12 @@ fn condition(random: &mut StdRng) -> Match {
             Match::Set { side, set: set_name(random.random_range(0..=SETS), kind), kind, negated }
         }
         4 => Match::Net { side, net: Cidr::new(address(random.random()), 30).expect("a block"), negated },
-        5 if random.random_bool(0.5) => Match::InInterface(bridge(random.random_range(0..2))),
-        5 => Match::OutInterface(bridge(random.random_range(0..2))),
+        5 => match (random.random_range(0..4), bridge(random.random_range(0..2))) {
+            (0, name) => Match::InInterface(name),
+            (1, name) => Match::OutInterface(name),
+            (2, name) => Match::InInterfacePrefix(name.as_str().parse().expect("a beginning")),
+            (_, name) => Match::OutInterfacePrefix(name.as_str()[..3].parse().expect("a beginning")),
+        },
         6 => Match::Protocol { protocol: Protocol::UDP, negated },
         _ => Match::Ports { side, ranges: vec!["70:90".parse().expect("a range")], negated },
     }

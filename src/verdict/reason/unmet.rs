@@ -91,10 +91,16 @@ impl Reader<'_, '_> {
                         None => Clause::Ports { side, ports: vec![Port::Named(name)], negated },
                     }
                 }
-                Meaning::Class { .. } | Meaning::Known | Meaning::Listed | Meaning::BridgedSubnets => return None,
+                Meaning::Class { .. }
+                | Meaning::Branch { .. }
+                | Meaning::Known
+                | Meaning::Listed
+                | Meaning::BridgedSubnets => return None,
             },
             Match::InInterface(_)
             | Match::OutInterface(_)
+            | Match::InInterfacePrefix(_)
+            | Match::OutInterfacePrefix(_)
             | Match::State(_)
             | Match::TcpNotSyn
             | Match::SctpNotInit => return None,
