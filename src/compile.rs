@@ -19,7 +19,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::inventory::{Endpoint, Inventory, Unenforceable};
+use crate::inventory::{Attachment, Container, Endpoint, Inventory, Unenforceable};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicySet};
 use crate::ruleset::{Ruleset, SetName};
 
@@ -115,7 +115,19 @@ impl fmt::Display for OutOfReach<'_> {
 /// A container that shares another's endpoint is judged as that one: a policy that governs the other is in force for it,
 /// too, and one that selects it by labels of its own is not.
 pub fn out_of_reach<'a>(policies: &'a PolicySet, inventory: &'a Inventory) -> Vec<OutOfReach<'a>> {
-    let endpoints = inventory.endpoints();
+    // Of thousands of containers few are out of reach, and their labels are asked for after every event.
+    let may_be_out = |container: &&Container| {
+        let is_bridged = |attachment: &Attachment| {
+            inventory.networks.get(&attachment.network).is_some_and(|network| network.bridge.is_some())
+        };
+        container.unenforceable.is_some() || !container.attachments.iter().all(is_bridged)
+    };
+    let out: Vec<&Container> = inventory.containers.values().filter(may_be_out).collect();
+    let owners = out.iter().filter_map(|container| inventory.stack_of(container));
+    let asked: BTreeMap<_, _> = out.iter().copied().chain(owners).map(|container| (&container.id, container)).collect();
+    let mut endpoints: Vec<_> =
+        asked.into_values().flat_map(|container| inventory.endpoints_with_labels(container)).collect();
+    endpoints.sort_by(|one, other| one.order().cmp(&other.order()));
     let selecting = |endpoint: &Endpoint<'_>| {
         let both = Direction::ALL.map(|direction| policies_of(policies, endpoint, direction));
         let selects = |policy: &&Policy| both.iter().flatten().any(|found| found.key == policy.key);

@@ -369,17 +369,20 @@ impl Inventory {
     /// one endpoint without a network, so that it is reported. An attachment to a network that is not known yet is left
     /// out: there is no bridge to police it on, and [`Change::Network`] brings it in.
     pub fn endpoints(&self) -> Vec<Endpoint<'_>> {
-        let mut endpoints = Vec::new();
-        for container in self.containers.values() {
-            let labels = self.container_labels(container);
-            endpoints.extend(self.endpoints_of(container, |network| {
-                let mut labels = labels.clone();
-                labels.extend(network.map(|network| (NETWORK_LABEL.to_owned(), network.name.clone())));
-                Arc::new(labels)
-            }));
-        }
+        let of_container = |container| self.endpoints_with_labels(container);
+        let mut endpoints: Vec<_> = self.containers.values().flat_map(of_container).collect();
         endpoints.sort_by(|a, b| a.order().cmp(&b.order()));
         endpoints
+    }
+
+    /// The endpoints of a container, by network id.
+    pub(crate) fn endpoints_with_labels<'a>(&'a self, container: &'a Container) -> Vec<Endpoint<'a>> {
+        let labels = self.container_labels(container);
+        self.endpoints_of(container, |network| {
+            let mut labels = labels.clone();
+            labels.extend(network.map(|network| (NETWORK_LABEL.to_owned(), network.name.clone())));
+            Arc::new(labels)
+        })
     }
 
     /// The endpoints of a container, by network id, with labels of the caller's making.

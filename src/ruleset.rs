@@ -188,6 +188,9 @@ pub struct AddressSet {
 /// looked at.
 pub fn differences<'a, T: Ord>(before: &'a OrdSet<T>, after: &'a OrdSet<T>) -> (Vec<&'a T>, Vec<&'a T>) {
     let (mut added, mut removed) = (Vec::new(), Vec::new());
+    if before.ptr_eq(after) {
+        return (added, removed);
+    }
     for difference in before.diff(after) {
         match difference {
             DiffItem::Add(item) => added.push(item),

@@ -66,7 +66,7 @@ pub(super) struct ChainBuilder<'s, 'a> {
     sets: &'s mut SetBuilder<'a>,
     family: Family,
     limits: Limits,
-    /// All endpoints of the host that are on a network.
+    /// All endpoints of the host that are on a network and publish ports.
     endpoints: &'s [&'a Endpoint<'a>],
     /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
     titles: BTreeMap<&'a PolicyKey, String>,

@@ -56,8 +56,9 @@ impl Compiler {
             .flat_map(|container| candidates(&mut label_sets, policies, inventory, container))
             .collect();
         let networks = governed_networks(policies, inventory, &label_sets, &all);
-        let attached: Vec<_> =
-            all.iter().map(|candidate| &candidate.endpoint).filter(|endpoint| endpoint.network.is_some()).collect();
+        let publishes =
+            |endpoint: &&Endpoint<'_>| endpoint.network.is_some() && !endpoint.container.published.is_empty();
+        let publishing: Vec<_> = all.iter().map(|candidate| &candidate.endpoint).filter(publishes).collect();
         let mut sets = SetBuilder::new(policies, inventory);
         for governed in &networks {
             sets.membership.govern(&governed.network.id, &governed.bridge);
@@ -72,7 +73,7 @@ impl Compiler {
                 let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
                 sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
             }
-            let mut builder = ChainBuilder::new(policies, options, &mut sets, &attached, family, few);
+            let mut builder = ChainBuilder::new(policies, options, &mut sets, &publishing, family, few);
             builder.base_chains(&networks);
             let (chains, origins) = builder.finish();
             compiled.ruleset.chains.insert(family, chains);
@@ -98,6 +99,11 @@ impl Compiler {
     /// The ruleset alone.
     pub fn into_compiled(self) -> Compiled {
         self.compiled
+    }
+
+    /// How many endpoints there are, and of how many policy is in force.
+    pub fn endpoints(&self) -> (usize, usize) {
+        (self.membership.endpoints, self.membership.governed)
     }
 
     /// Notes whether the engine is away; see [`AntiSpoofing::frozen`].

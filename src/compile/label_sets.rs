@@ -29,6 +29,11 @@ impl LabelSet {
             Direction::Egress => egress,
         }
     }
+
+    /// Whether any policy governs whoever has it.
+    pub(super) fn is_governed(&self) -> bool {
+        self.governing.iter().any(|governing| !governing.is_empty())
+    }
 }
 
 /// All label sets of a host.

@@ -141,11 +141,15 @@ pub(super) struct Membership {
     places: Vec<(Family, usize, usize)>,
     networks: HashMap<NetworkId, OfNetwork>,
     /// Bridges of governed networks.
-    governed: BTreeSet<InterfaceName>,
+    bridges: BTreeSet<InterfaceName>,
     /// Whether every container has ports that are judged, because an egress policy is in force.
     all_judged: bool,
     /// Networks and classes that have endpoints and had none when everything was compiled, or the other way round.
     deviations: isize,
+    /// All endpoints, those on no network included.
+    pub(super) endpoints: usize,
+    /// Those for which a policy is in force.
+    pub(super) governed: usize,
 }
 
 /// What a container is in the kernel.
@@ -216,7 +220,7 @@ impl Membership {
     /// A network is governed.
     pub(super) fn govern(&mut self, network: &NetworkId, bridge: &InterfaceName) {
         self.networks.entry(network.clone()).or_default().bridge = Some(bridge.clone());
-        self.governed.insert(bridge.clone());
+        self.bridges.insert(bridge.clone());
     }
 
     /// An egress policy is in force: those whom it governs are judged on the way to every container.
@@ -227,11 +231,16 @@ impl Membership {
     /// Counts an endpoint once more, or once less.
     pub(super) fn count(&mut self, label_sets: &LabelSets, candidate: &Candidate<'_>, step: isize) {
         let endpoint = &candidate.endpoint;
+        self.endpoints = self.endpoints.saturating_add_signed(step);
+        let label_set = &label_sets.distinct[candidate.label_set];
+        if endpoint.unenforceable.is_none() && label_set.is_governed() {
+            self.governed = self.governed.saturating_add_signed(step);
+        }
         let Some(network) = endpoint.network else { return };
         let of_network = self.networks.entry(network.id.clone()).or_default();
         self.deviations += of_network.endpoints.add(step);
         for direction in Direction::ALL.into_iter().filter(|_| endpoint.unenforceable.is_none()) {
-            let governing = label_sets.distinct[candidate.label_set].governing(direction);
+            let governing = label_set.governing(direction);
             if !governing.is_empty() {
                 self.deviations += of_network.class_mut(direction, governing).endpoints.add(step);
             }
@@ -357,7 +366,7 @@ impl Membership {
         let bridge = endpoint.network?.bridge.as_ref().filter(|_| endpoint.unenforceable.is_none())?;
         let role = match self.governed_bridge(endpoint) {
             Some(_) => Role::Governed,
-            None if is_named && !self.governed.contains(bridge) => Role::Peer,
+            None if is_named && !self.bridges.contains(bridge) => Role::Peer,
             None => return None,
         };
         let attachment = endpoint.attachment.filter(|attachment| !attachment.is_pending())?;

@@ -143,12 +143,13 @@ impl Kept {
 /// Whether the kept ruleset has the same bridge networks, and of those that no policy governs the same places.
 fn known_nets(kept: &Ruleset, ruleset: &Ruleset) -> bool {
     Family::ALL.into_iter().all(|family| {
-        let free = |of: &Ruleset| -> BTreeSet<Member> {
-            let known = of.sets.get(&SetName::known(family)).map(|set| &set.members);
-            known.into_iter().flatten().filter(|member| !is_governed(member, &ruleset.bridges)).cloned().collect()
-        };
+        let known = SetName::known(family);
+        let members = |of: &Ruleset| of.sets.get(&known).map(|set| set.members.clone()).unwrap_or_default();
+        let (kept_known, now_known) = (members(kept), members(ruleset));
+        let free = |member: &&Member| !is_governed(member, &ruleset.bridges);
         let subnets = SetName::bridged_subnets(family);
-        kept.sets.get(&subnets) == ruleset.sets.get(&subnets) && free(kept) == free(ruleset)
+        kept.sets.get(&subnets) == ruleset.sets.get(&subnets)
+            && kept_known.iter().filter(free).eq(now_known.iter().filter(free))
     })
 }
 

@@ -304,6 +304,12 @@ impl Core {
         Some(compiler.compiled())
     }
 
+    /// How many endpoints there are, and of how many policy is in force; of none before the first compilation.
+    pub fn endpoints(&self) -> (usize, usize) {
+        let known = || self.inventory.as_ref().map_or(0, |inventory| inventory.endpoints().len());
+        self.compiler.as_ref().map_or_else(|| (known(), 0), Compiler::endpoints)
+    }
+
     /// Whose flows that were open when flows were judged last the wanted ruleset may forbid: before the first time anybody's.
     pub fn concerned(&self) -> Concerned {
         match (&self.judged, &self.compiler) {

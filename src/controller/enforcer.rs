@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::compile::{self, OutOfReach, policies_of};
+use crate::compile::{self, OutOfReach};
 use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
-use crate::inventory::{Container, Endpoint, Engine};
-use crate::policy::{Direction, PolicySet, Severity};
+use crate::inventory::{Container, Engine};
+use crate::policy::{PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
@@ -444,10 +444,7 @@ fn unreadable_ports(container: &Container) -> Vec<String> {
 
 fn endpoints(core: &Core, policies: &PolicySet, accepted: &BTreeSet<String>) -> EndpointsStatus {
     let Some(inventory) = core.inventory() else { return EndpointsStatus::default() };
-    let endpoints = inventory.endpoints();
-    let selected = |endpoint: &&Endpoint<'_>| {
-        Direction::ALL.into_iter().any(|direction| !policies_of(policies, endpoint, direction).is_empty())
-    };
+    let (total, governed) = core.endpoints();
     let unenforceable = |found: OutOfReach<'_>| UnenforceableEndpoint {
         container: found.endpoint.container.name.clone(),
         network: found.endpoint.network.map(|network| network.name.clone()),
@@ -456,8 +453,8 @@ fn endpoints(core: &Core, policies: &PolicySet, accepted: &BTreeSet<String>) -> 
         accepted: accepted.contains(&found.endpoint.container.name),
     };
     EndpointsStatus {
-        total: endpoints.len(),
-        governed: endpoints.iter().filter(selected).filter(|endpoint| endpoint.unenforceable.is_none()).count(),
+        total,
+        governed,
         unenforceable: compile::out_of_reach(policies, inventory).into_iter().map(unenforceable).collect(),
         unreadable_ports: inventory.containers.values().flat_map(unreadable_ports).collect(),
     }

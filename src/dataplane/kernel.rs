@@ -152,12 +152,14 @@ impl Kernel {
         let known = held.iter().map(|(port, _)| port).collect();
         let ports = port::ports(bridges, &known).map_err(Error::Bridges)?;
         let seen = self.sightings.see(Instant::now(), bridges, &ports, held, wanted);
-        let (gone, stays): (BTreeSet<Port>, _) =
-            std::mem::take(&mut state.ports).into_iter().partition(|port| bridges.contains(&port.bridge));
-        state.ports = stays;
-        let is_old = |name: &InterfaceName| gone.iter().chain(&ports).any(|port| port.name == *name);
-        state.strangers.retain(|(name, _)| !is_old(name));
-        state.young.retain(|name| !is_old(name));
+        let gone: Vec<Port> =
+            bridges.iter().flat_map(|bridge| port::on_bridge(&state.ports, bridge)).cloned().collect();
+        for port in &gone {
+            state.ports.remove(port);
+        }
+        let seen_anew: BTreeSet<&InterfaceName> = gone.iter().chain(&ports).map(|port| &port.name).collect();
+        state.strangers.retain(|(name, _)| !seen_anew.contains(name));
+        state.young.retain(|name| !seen_anew.contains(name));
         state.ports.extend(ports);
         state.strangers.extend(seen.strangers);
         state.young.extend(seen.young);

@@ -70,6 +70,10 @@ pub fn removal(observed: &State) -> Vec<Step> {
 }
 
 fn destroy_step(observed: &State, desired: &Ruleset) -> Option<Step> {
+    // The path of a container that comes or goes.
+    if observed.odd_sets.is_empty() && observed.sets.keys().eq(desired.sets.keys().map(SetName::as_str)) {
+        return None;
+    }
     let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
     let present = observed.sets.keys().chain(&observed.odd_sets);
     let unused: Vec<String> = present.filter(|name| !wanted.contains(name.as_str())).cloned().collect();

@@ -38,6 +38,16 @@ pub struct Port {
     pub mac: Option<MacAddress>,
 }
 
+/// Those of some ports that are on a bridge.
+pub(super) fn on_bridge<'p>(
+    ports: &'p BTreeSet<Port>,
+    bridge: &InterfaceName,
+) -> impl Iterator<Item = &'p Port> + use<'p> {
+    let bridge = bridge.clone();
+    let first = Port { bridge: bridge.clone(), name: InterfaceName::least(), mac: None };
+    ports.range(first..).take_while(move |port| port.bridge == bridge)
+}
+
 /// The ports of these bridges. A bridge that does not exist has none. Of the ports that are known already the other end is
 /// not asked for: that is a request for each.
 pub(super) fn ports(bridges: &BTreeSet<InterfaceName>, known: &BTreeSet<&InterfaceName>) -> io::Result<BTreeSet<Port>> {
@@ -171,11 +181,10 @@ impl Sightings {
         let first = Sighting { at: now, tolerance };
         for bridge in bridges {
             let former = self.bridges.remove(bridge).unwrap_or_default();
-            let on_it = ports.iter().filter(|port| port.bridge == *bridge);
             let came = |port: &Port| former.ports.get(&port.name).copied().unwrap_or(now);
             let seen = |attachment: &String| former.attachments.get(attachment).copied().unwrap_or(first);
             let now_there = OnBridge {
-                ports: on_it.map(|port| (port.name.clone(), came(port))).collect(),
+                ports: on_bridge(ports, bridge).map(|port| (port.name.clone(), came(port))).collect(),
                 attachments: wanted
                     .bindings_on(bridge)
                     .map(|binding| (binding.attachment.clone(), seen(&binding.attachment)))
@@ -189,9 +198,9 @@ impl Sightings {
         self.see_bound(now, bridges, held, wanted);
         let held: BTreeSet<&InterfaceName> = held.iter().map(|(name, _)| name).collect();
         let mut told = Seen::default();
-        for (bridge, on_bridge) in self.bridges.iter().filter(|(bridge, _)| bridges.contains(*bridge)) {
-            let free = ports.iter().filter(|port| port.bridge == *bridge && !held.contains(&port.name));
-            on_bridge.judge(now, free, &mut told);
+        for (bridge, seen) in bridges.iter().filter_map(|bridge| self.bridges.get_key_value(bridge)) {
+            let free = on_bridge(ports, bridge).filter(|port| !held.contains(&port.name));
+            seen.judge(now, free, &mut told);
         }
         told
     }
@@ -208,11 +217,11 @@ impl Sightings {
         let new = self.began.then_some(now);
         let held: BTreeSet<&String> = held.iter().map(|(_, attachment)| attachment).collect();
         for bridge in bridges {
-            let Some(on_bridge) = self.bridges.get_mut(bridge) else { continue };
-            let since = |attachment: &String| on_bridge.bound.get(attachment).copied().unwrap_or(new);
+            let Some(seen) = self.bridges.get_mut(bridge) else { continue };
+            let since = |attachment: &String| seen.bound.get(attachment).copied().unwrap_or(new);
             let attachments = wanted.bindings_on(bridge).map(|binding| &binding.attachment);
             let bound = attachments.filter(|attachment| held.contains(attachment));
-            on_bridge.bound = bound.map(|attachment| (attachment.clone(), since(attachment))).collect();
+            seen.bound = bound.map(|attachment| (attachment.clone(), since(attachment))).collect();
         }
         self.began = true;
     }

@@ -230,12 +230,6 @@ impl State {
         Some(if is_asked { Decision::of(wanted, self, &desired.bridges) } else { Decision::default() })
     }
 
-    /// The ports of a bridge.
-    pub(super) fn ports_of(&self, bridge: &InterfaceName) -> impl Iterator<Item = &Port> {
-        let first = Port { bridge: bridge.clone(), name: InterfaceName::least(), mac: None };
-        self.ports.range(first..).take_while(move |port| port.bridge == *bridge)
-    }
-
     /// What keeps `desired` from being enforced in full, or our removal from being complete, in this state.
     pub fn problems(&self, desired: &Ruleset) -> Vec<Problem> {
         self.problems_decided(desired, self.decide(desired).as_ref())

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::dataplane::antispoof::assign::{Assignment, Grounds, Held, Unbound, assign};
 use crate::dataplane::antispoof::table::{self, Elements, Set, Table};
-use crate::dataplane::port::Port;
+use crate::dataplane::port::{Port, on_bridge};
 use crate::dataplane::state::{Problem, State};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::ruleset::{AntiSpoofing, Binding, Role, differences};
@@ -188,7 +188,8 @@ fn decide(
     bridge: &InterfaceName,
     held: &Held,
 ) -> OfBridge {
-    let ports: BTreeMap<&InterfaceName, &Port> = observed.ports_of(bridge).map(|port| (&port.name, port)).collect();
+    let ports: BTreeMap<&InterfaceName, &Port> =
+        on_bridge(&observed.ports, bridge).map(|port| (&port.name, port)).collect();
     let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
     let (strangers, young) = (&observed.strangers, &observed.young);
     let grounds = Grounds { ports: &ports, held, strangers, young, frozen: wanted.frozen };
