@@ -16,7 +16,7 @@ SUDO := sudo --preserve-env=DOCKGATE_LAB_CACHE,DOCKGATE_LAB_MIRROR
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: scenarios soak help build check test test-engines demo laboratory browser
+.PHONY: scenarios soak bench help build check test test-engines demo laboratory browser
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,17 @@ scenarios: laboratory ## every way past policy that is known, tried with packets
 
 soak: laboratory ## accidents in random order, all at once, for SECONDS (600), under forbidden and allowed packets
 	DOCKGATE_SOAK_SECONDS=$(or $(SECONDS),600) $(CARGO) test --locked $(AS_ROOT) --test soak
+
+# The programs that measure in namespaces of their own, one after another: they must not disturb each other.
+BENCHES := $(filter-out report,$(patsubst benches/%/main.rs,%,$(wildcard benches/*/main.rs)))
+
+bench: laboratory ## what everything costs, against what was asked for: docs/performance.md; a quarter of an hour
+	@$(SUDO) rm -rf $(or $(CARGO_TARGET_DIR),target)/bench
+	$(CARGO) bench --locked --bench pure
+	@failed=; for bench in $(BENCHES); do \
+		$(CARGO) bench --locked $(AS_ROOT) --bench $$bench || failed="$$failed $$bench"; done; \
+		$(CARGO) bench --locked --quiet --bench report || failed="$$failed report"; \
+		if [ -n "$$failed" ]; then echo "Not measured:$$failed"; exit 1; fi
 
 demo: ## a small shop on a real engine, before and after a policy; half a minute once it is built
 	@sh tests/laboratory/install.sh

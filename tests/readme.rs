@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use command_line::{Invocation, code_blocks, dockgate, root};
 
 /// Documents for people, from the root of the repository. Those of the examples are checked by `tests/examples.rs`.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/diagnostics.md",
     "docs/diff.md",
     "docs/explain.md",
+    "docs/performance.md",
     "docs/policy.md",
     "docs/tutorial.md",
     "helm-free-deploy/README.md",

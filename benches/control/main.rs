@@ -1,0 +1,64 @@
+//! The controller's own part: from the engine's word to the kernel, against the size of the world.
+//!
+//! The engine is an imitation of its API, because no machine for tests runs 10,000 containers; bridges, cables, sets and
+//! rules are real, in network namespaces of this program's own. How soon a real engine's containers are known, and what a
+//! packet costs, is measured by other programs beside this one.
+//!
+//! `make bench` runs it, as root. `DOCKGATE_BENCH_ENDPOINTS=10,100` chooses other sizes; targets speak of 10,000.
+
+#![expect(clippy::print_stderr, reason = "progress is told to whoever waits for it")]
+#![expect(clippy::cast_precision_loss, reason = "nothing here is counted in numbers that large")]
+
+#[expect(dead_code, reason = "this program uses a part of it")]
+#[path = "../../tests/support/command.rs"]
+mod command;
+mod controller;
+#[path = "../form/mod.rs"]
+mod form;
+mod host;
+#[path = "../../tests/support/imitation.rs"]
+mod imitation;
+mod large;
+mod members;
+#[expect(dead_code, reason = "this program uses a part of it")]
+#[path = "../../tests/support/namespace.rs"]
+mod namespace;
+mod point;
+mod pure;
+mod rows;
+mod rules;
+mod samples;
+#[path = "../../tests/support/scale.rs"]
+mod scale;
+
+use std::io;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use scale::Scale;
+
+const ENDPOINTS: [usize; 4] = [10, 100, 1000, 10_000];
+
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Tells whoever waits what is being done, in the world of how many endpoints.
+fn progress(endpoints: usize, what: &str) {
+    eprintln!("[{:6.1} s] control, {endpoints} endpoints: {what}", BEGAN.elapsed().as_secs_f64());
+}
+
+fn main() -> io::Result<()> {
+    let sizes = match std::env::var("DOCKGATE_BENCH_ENDPOINTS") {
+        Ok(chosen) => chosen.split(',').map(|size| size.trim().parse().expect("a number of endpoints")).collect(),
+        Err(_) => ENDPOINTS.to_vec(),
+    };
+    let largest = sizes.iter().copied().max().expect("at least one size");
+    let policies = tempfile::tempdir()?;
+    point::write_policies(policies.path(), &Scale::large(largest));
+    let validated = pure::validate(policies.path(), largest);
+    let compiled: Vec<_> = sizes.iter().map(|size| (*size, pure::compile_all(&Scale::large(*size)))).collect();
+    let points: Vec<_> = sizes
+        .iter()
+        .map(|size| (*size, point::measure(&Scale::large(*size), policies.path(), *size == largest)))
+        .collect();
+    form::write("control", &rows::outcome(&points, &compiled, &validated))
+}
