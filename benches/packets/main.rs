@@ -36,10 +36,10 @@ const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_millis(300);
 
 /// The world of the table's first rows.
-const ENDPOINTS: usize = 10_000;
-const CLASSES: usize = 100;
+const ENDPOINTS: u32 = 10_000;
+const CLASSES: u32 = 100;
 /// Networks of a large host and of a small one.
-const NETWORKS: [usize; 2] = [500, 5];
+const NETWORKS: [u32; 2] = [500, 5];
 
 fn main() -> std::io::Result<()> {
     assert!(nix::unistd::geteuid().is_root(), "network namespaces take root: run it by `make bench`");
@@ -99,7 +99,7 @@ fn rows(variant: Variant) -> Vec<Row> {
             rows.push(Row {
                 what: format!(
                     "{what}, {} endpoints, {CLASSES} classes on one network, {class} class, iptables-{variant}",
-                    grouped(ENDPOINTS as f64)
+                    grouped(f64::from(ENDPOINTS))
                 ),
                 target: format!("≥ {target} × bare ruleset"),
                 measured: display(rounds.median(site)),
@@ -132,7 +132,7 @@ fn many_networks(variant: Variant) -> Row {
 
 /// What is measured as the world grows.
 fn growth(variant: Variant) -> Vec<Series> {
-    const SIZES: [usize; 5] = [10, 30, 100, 300, 1000];
+    const SIZES: [u32; 5] = [10, 30, 100, 300, 1000];
     let by_classes = SIZES.map(|classes| (classes, World::of_classes(ENDPOINTS, classes, Position::Average)));
     let by_networks = SIZES.map(|networks| (networks, World::of_networks(networks)));
     let by_endpoints = [10, 100, 1000, 10_000]
@@ -145,17 +145,11 @@ fn growth(variant: Variant) -> Vec<Series> {
     ]
 }
 
-fn series(
-    name: &str,
-    unit: &str,
-    worlds: &[(usize, World)],
-    variant: Variant,
-    measure: impl Fn(&Site) -> f64,
-) -> Series {
-    let build = |(size, world): &(usize, World)| built(world, Rules::Policy, variant, &format!("{name}: {size}"));
+fn series(name: &str, unit: &str, worlds: &[(u32, World)], variant: Variant, measure: impl Fn(&Site) -> f64) -> Series {
+    let build = |(size, world): &(u32, World)| built(world, Rules::Policy, variant, &format!("{name}: {size}"));
     let sites: Vec<Site> = worlds.iter().map(build).collect();
     let rounds = measured(name, sites.len(), |site| measure(&sites[site]));
-    let points = worlds.iter().enumerate().map(|(site, (size, _))| (*size as f64, rounds.median(site))).collect();
+    let points = worlds.iter().enumerate().map(|(site, (size, _))| (f64::from(*size), rounds.median(site))).collect();
     Series { name: name.to_owned(), unit: unit.to_owned(), points }
 }
 

@@ -86,9 +86,10 @@ impl Site {
     fn enforce(&self, world: &World) {
         let ruleset = world.ruleset();
         let outcome = self.host.run(|| {
-            let mut kernel = Kernel::open(Options { variant: Some(self.variant) }).expect("a kernel that can enforce");
-            kernel.enforce(&ruleset).expect("a kernel that can enforce")
+            let kernel = Kernel::open(Options { variant: Some(self.variant) });
+            kernel.and_then(|mut kernel| kernel.enforce(&ruleset))
         });
+        let outcome = outcome.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
         let of_a_world_without_cables =
             |problem: &&Problem| matches!(problem, Problem::NoBridge { .. } | Problem::Unbound { .. });
         let others: Vec<_> = outcome.problems.iter().filter(|problem| !of_a_world_without_cables(problem)).collect();
@@ -96,8 +97,10 @@ impl Site {
     }
 
     fn load(&self, world: &World) {
-        let mut input = format!("*mangle\n:{CHAIN} - [0:0]\n-A FORWARD -j {CHAIN}\n");
-        input += &format!("-A {CHAIN} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN\n");
+        let mut input = format!(
+            "*mangle\n:{CHAIN} - [0:0]\n-A FORWARD -j {CHAIN}\n\
+             -A {CHAIN} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN\n"
+        );
         match self.rules {
             Rules::Linear => {
                 let ends = self.ends.iter().map(|end| end.address);

@@ -51,7 +51,7 @@ pub(crate) fn arrives(site: &Site, port: u16) -> bool {
     receiver.recv(&mut [0]).is_ok()
 }
 
-/// Connections per second: opened, and reset at once, so that they leave neither end in TIME_WAIT and the handshake is
+/// Connections per second: opened, and reset at once, so that they leave neither end in `TIME_WAIT` and the handshake is
 /// most of what there is of them.
 pub(crate) fn connections(site: &Site, duration: Duration) -> f64 {
     forget_flows(site);
@@ -96,17 +96,17 @@ pub(crate) fn datagrams(site: &Site, duration: Duration) -> f64 {
     setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER).expect(EXPECT);
     receiver.set_nonblocking(true).expect(EXPECT);
     let is_over = AtomicBool::new(false);
-    let (received, sent, elapsed) = thread::scope(|scope| {
+    let (arrived, sent, elapsed) = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut received = 0_u32;
+            let mut count = 0_u32;
             loop {
                 // Asked before reading: what was sent before it was said is read.
                 let is_last = is_over.load(Ordering::Acquire);
                 while receiver.recv(&mut [0; 64]).is_ok() {
-                    received += 1;
+                    count += 1;
                 }
                 if is_last {
-                    return received;
+                    return count;
                 }
                 thread::sleep(READER_PAUSE);
             }
@@ -122,8 +122,8 @@ pub(crate) fn datagrams(site: &Site, duration: Duration) -> f64 {
         (reader.join().expect("nothing in it panics"), sent, elapsed)
     });
     assert!(elapsed >= duration, "a datagram could not be sent after {sent}");
-    assert!(received > sent / 2, "of {sent} datagrams that policy allows, {received} arrive");
-    f64::from(received) / elapsed.as_secs_f64()
+    assert!(arrived > sent / 2, "of {sent} datagrams that policy allows, {arrived} arrive");
+    f64::from(arrived) / elapsed.as_secs_f64()
 }
 
 /// Bits per second of one established flow.

@@ -15,16 +15,16 @@ use dockgate::ruleset::Ruleset;
 
 use crate::scale::Scale;
 
-/// What every class allows among its own members, by TCP and by UDP.
+/// What every class allows to everybody on this host, by TCP and by UDP.
 pub(crate) const ALLOWED: std::ops::RangeInclusive<u16> = 5000..=5009;
 
 /// What no class allows.
 pub(crate) const FORBIDDEN: u16 = 6000;
 
-/// Endpoints and classes of each of many networks: one endpoint per class, and a second of the first one. No number of
-/// networks here is a multiple of the classes, or the classes of a network would be fewer.
-const ENDPOINTS_OF_ONE_OF_MANY: usize = CLASSES_OF_ONE_OF_MANY + 1;
-const CLASSES_OF_ONE_OF_MANY: usize = 7;
+/// Endpoints of each of many networks: those two that talk, each of another class.
+const ENDPOINTS_OF_ONE_OF_MANY: usize = 2;
+/// Classes of a host with many networks: no divisor of a number of networks here, or both endpoints were of one class.
+const CLASSES_OF_MANY: usize = 7;
 
 /// Where the two ends stand in the order in which dispatch has them.
 #[derive(Clone, Copy, Debug)]
@@ -64,36 +64,34 @@ pub(crate) struct World {
     pub(crate) prefix: u8,
     /// The end that sends.
     pub(crate) client: End,
-    /// The end that receives: of the client's class and network.
+    /// The end that receives.
     pub(crate) server: End,
 }
 
 impl World {
     /// One network with so many classes; the ends are of the class at this position.
-    pub(crate) fn of_classes(endpoints: usize, classes: usize, position: Position) -> World {
+    pub(crate) fn of_classes(endpoints: u32, classes: u32, position: Position) -> World {
+        let (endpoints, classes) = (endpoints as usize, classes as usize);
         let members = endpoints / classes;
         let class = position.of(classes);
         let member = |nth: usize| class + classes * nth;
         World::new((endpoints, classes, 1), [member((members - 1) / 2), member(members.div_ceil(2))])
     }
 
-    /// So many networks with eight endpoints each; the ends are on the average one.
-    pub(crate) fn of_networks(networks: usize) -> World {
+    /// So many networks with two endpoints each; the ends are those of the average network.
+    pub(crate) fn of_networks(networks: u32) -> World {
+        let networks = networks as usize;
         // Dispatch has them in the order of their names.
         let mut order: Vec<usize> = (0..networks).collect();
         order.sort_by_key(|number| format!("network-{number}"));
-        let is_of_middle_class = |number: &usize| number % CLASSES_OF_ONE_OF_MANY == CLASSES_OF_ONE_OF_MANY / 2;
-        let candidates = order.iter().enumerate().filter(|(_, number)| is_of_middle_class(number));
-        let nearest = candidates.min_by_key(|(place, _)| place.abs_diff(Position::Average.of(networks)));
-        let (_, &network) = nearest.expect("four networks or more have such a one");
-        let size = (networks * ENDPOINTS_OF_ONE_OF_MANY, CLASSES_OF_ONE_OF_MANY, networks);
-        World::new(size, [network, network + networks * CLASSES_OF_ONE_OF_MANY])
+        let network = order[Position::Average.of(networks)];
+        let size = (networks * ENDPOINTS_OF_ONE_OF_MANY, CLASSES_OF_MANY, networks);
+        World::new(size, [network, network + networks])
     }
 
     fn new((endpoints, classes, networks): (usize, usize, usize), ends: [usize; 2]) -> World {
         let scale = Scale { endpoints, networks, policies: 0, rules: 0, label_sets: classes };
         let [client, server] = ends.map(|number| scale.container(number));
-        assert_eq!(client.labels["app"], server.labels["app"], "both ends are of one class");
         let inventory = scale.inventory();
         let network = &inventory.networks[&client.attachments[0].network];
         assert_eq!(network.id, server.attachments[0].network, "both ends are on one network");
@@ -123,22 +121,21 @@ impl World {
     }
 }
 
-/// The policy of a class. Another class comes first in it, so that what is measured is not its first rule.
+/// The policy of a class. Another rule comes first in it, so that what is measured is not its first one.
 fn policy(class: usize, classes: usize) -> String {
-    let neighbour = (class + 1) % classes;
     let mut text = format!(
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: class-{class:04}}}\nspec:\n  \
          order: {class}\n  selector: \"app == 'app-{class}'\"\n  types: [Ingress, Egress]\n"
     );
-    let own = format!("{}:{}", ALLOWED.start(), ALLOWED.end());
-    for (direction, peer_is) in [("ingress", "source"), ("egress", "destination")] {
+    let neighbour = format!("app == 'app-{}'", (class + 1) % classes);
+    let open = format!("{}:{}", ALLOWED.start(), ALLOWED.end());
+    let rules = [("TCP", neighbour.as_str(), "80:88"), ("TCP", "has(app)", &open), ("UDP", "has(app)", &open)];
+    for direction in ["ingress", "egress"] {
         writeln!(text, "  {direction}:").expect("a String takes everything");
-        for (protocol, peer, ports) in
-            [("TCP", neighbour, "80:88"), ("TCP", class, own.as_str()), ("UDP", class, own.as_str())]
-        {
-            let (peer, ports) = (format!("selector: \"app == 'app-{peer}'\""), format!("ports: ['{ports}']"));
-            let sides = match peer_is {
-                "source" => format!("source: {{{peer}}}, destination: {{{ports}}}"),
+        for (protocol, peer, ports) in rules {
+            let (peer, ports) = (format!("selector: \"{peer}\""), format!("ports: ['{ports}']"));
+            let sides = match direction {
+                "ingress" => format!("source: {{{peer}}}, destination: {{{ports}}}"),
                 _ => format!("destination: {{{peer}, {ports}}}"),
             };
             writeln!(text, "    - {{action: Allow, protocol: {protocol}, {sides}}}")
