@@ -14,9 +14,10 @@ use dockgate::dataplane::conntrack;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::cores::bind_to_core;
 use crate::site::Site;
 
-/// Ports on which connections are accepted, each with a thread that makes them: as many as these machines have cores.
+/// Ports to which connections are made, for each a core that is busy with that alone.
 const CONNECTION_PORTS: [u16; 2] = [5001, 5002];
 const DATAGRAM_PORT: u16 = 5003;
 const STREAM_PORT: u16 = 5004;
@@ -58,14 +59,18 @@ pub(crate) fn connections(site: &Site, duration: Duration) -> f64 {
     let listeners = CONNECTION_PORTS.map(|port| listen(site, port));
     let start = Barrier::new(CONNECTION_PORTS.len());
     let made: io::Result<f64> = thread::scope(|scope| {
-        for listener in &listeners {
-            scope.spawn(|| while listener.accept().is_ok() {});
+        for (core, listener) in listeners.iter().enumerate() {
+            scope.spawn(move || {
+                bind_to_core(core);
+                while listener.accept().is_ok() {}
+            });
         }
-        let client = |port| {
+        let client = |(core, port): (usize, u16)| {
             let address = server(site, port).into();
             let start = &start;
             scope.spawn(move || {
                 site.client.enter();
+                bind_to_core(core);
                 start.wait();
                 let (started, mut made) = (Instant::now(), 0.0);
                 while started.elapsed() < duration {
@@ -77,8 +82,8 @@ pub(crate) fn connections(site: &Site, duration: Duration) -> f64 {
                 Ok(made / started.elapsed().as_secs_f64())
             })
         };
-        let clients = CONNECTION_PORTS.map(client);
-        let made = clients.map(|client| client.join().expect("nothing in it panics"));
+        let clients: Vec<_> = CONNECTION_PORTS.into_iter().enumerate().map(client).collect();
+        let made: Vec<_> = clients.into_iter().map(|client| client.join().expect("nothing in it panics")).collect();
         for listener in &listeners {
             // Its thread waits in accept.
             SockRef::from(listener).shutdown(Shutdown::Both).expect(EXPECT);
@@ -98,6 +103,7 @@ pub(crate) fn datagrams(site: &Site, duration: Duration) -> f64 {
     let is_over = AtomicBool::new(false);
     let (arrived, sent, elapsed) = thread::scope(|scope| {
         let reader = scope.spawn(|| {
+            bind_to_core(1);
             let mut count = 0_u32;
             loop {
                 // Asked before reading: what was sent before it was said is read.
@@ -111,11 +117,15 @@ pub(crate) fn datagrams(site: &Site, duration: Duration) -> f64 {
                 thread::sleep(READER_PAUSE);
             }
         });
-        let (started, mut sent) = (Instant::now(), 0_u32);
-        while started.elapsed() < duration && (0..32).all(|_| sender.send(&[0; 32]).is_ok()) {
-            sent += 32;
-        }
-        let elapsed = started.elapsed();
+        let writer = scope.spawn(|| {
+            bind_to_core(0);
+            let (started, mut count) = (Instant::now(), 0_u32);
+            while started.elapsed() < duration && (0..32).all(|_| sender.send(&[0; 32]).is_ok()) {
+                count += 32;
+            }
+            (count, started.elapsed())
+        });
+        let (sent, elapsed) = writer.join().expect("nothing in it panics");
         // The last ones are on their way.
         thread::sleep(READER_PAUSE);
         is_over.store(true, Ordering::Release);
@@ -134,25 +144,29 @@ pub(crate) fn stream(site: &Site, duration: Duration) -> f64 {
     let sender = site.client.run(|| TcpStream::connect_timeout(&address, PATIENCE));
     let mut sender = sender.expect("a connection that policy allows comes about");
     let (mut receiver, _) = listener.accept().expect(EXPECT);
-    let (bytes, elapsed) = thread::scope(|scope| {
+    let measured: io::Result<_> = thread::scope(|scope| {
         scope.spawn(move || {
+            bind_to_core(0);
             let block = vec![0; 128 << 10];
             while sender.write_all(&block).is_ok() {}
         });
-        let mut block = vec![0; 256 << 10];
-        let mut read_for = |duration: Duration| {
-            let (started, mut bytes) = (Instant::now(), 0.0);
-            while started.elapsed() < duration {
-                let read = receiver.read(&mut block)?;
-                bytes += f64::from(u32::try_from(read).expect("a block is small"));
-            }
-            Ok((bytes, started.elapsed()))
-        };
-        let measured: io::Result<_> = read_for(WARM_UP).and_then(|_| read_for(duration));
-        // What is unread resets the connection, which ends the sender.
-        drop(receiver);
-        measured.expect("an established flow goes on")
+        let reader = scope.spawn(move || {
+            bind_to_core(1);
+            let mut block = vec![0; 256 << 10];
+            let mut read_for = |duration: Duration| {
+                let (started, mut bytes) = (Instant::now(), 0.0);
+                while started.elapsed() < duration {
+                    let read = receiver.read(&mut block)?;
+                    bytes += f64::from(u32::try_from(read).expect("a block is small"));
+                }
+                Ok((bytes, started.elapsed()))
+            };
+            // It ends with its socket: what is unread resets the connection, which ends the sender.
+            read_for(WARM_UP).and_then(|_| read_for(duration))
+        });
+        reader.join().expect("nothing in it panics")
     });
+    let (bytes, elapsed) = measured.expect("an established flow goes on");
     8.0 * bytes / elapsed.as_secs_f64()
 }
 
