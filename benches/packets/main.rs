@@ -4,7 +4,6 @@
 //! measured in turns, in the same run. All packets are IPv4, between two containers on one bridge. The table against
 //! spoofing is in force, as users have it. Nothing here fails for being slow; a packet that goes where it should not, or
 //! does not arrive where it should, does.
-//!
 
 #![expect(clippy::print_stderr, reason = "whoever waits is told for what")]
 
@@ -27,6 +26,7 @@ use std::time::{Duration, Instant};
 use dockgate::dataplane::{Kernel, Options, Variant};
 
 use form::{Outcome, Row, Series};
+use namespace::Namespace;
 use rounds::Rounds;
 use site::{Rules, Site};
 use world::{Position, World};
@@ -47,15 +47,20 @@ const NETWORKS: [u32; 2] = [500, 5];
 
 fn main() -> std::io::Result<()> {
     assert!(nix::unistd::geteuid().is_root(), "network namespaces take root: run it by `make bench`");
-    let mut outcome = Outcome::default();
-    for variant in [Variant::Nft, Variant::Legacy] {
-        match Kernel::open(Options { variant: Some(variant) }) {
-            Ok(_) => outcome.rows.extend(rows(variant)),
-            Err(error) => eprintln!("packets: nothing is measured with iptables-{variant}: {error}"),
-        }
+    let variants: Vec<Variant> =
+        [Variant::Nft, Variant::Legacy].into_iter().filter(|variant| is_usable(*variant)).collect();
+    let first = *variants.first().expect("packets cannot be measured where no variant of iptables can enforce");
+    let rows = variants.into_iter().flat_map(rows).collect();
+    form::write("packets", &Outcome { rows, series: growth(first) })
+}
+
+/// Whether this machine can enforce with it. Asked in a namespace of its own: asking makes tables.
+fn is_usable(variant: Variant) -> bool {
+    let opened = Namespace::anonymous().run(|| Kernel::open(Options { variant: Some(variant) }));
+    if let Err(error) = &opened {
+        eprintln!("packets: nothing is measured with iptables-{variant}: {error}");
     }
-    outcome.series = growth(Variant::Nft);
-    form::write("packets", &outcome)
+    opened.is_ok()
 }
 
 /// A measurement, and what is asked of it.
