@@ -1,9 +1,9 @@
 //! What a packet costs that policy judges: as a share of what any packet filter costs, and as classes and networks grow.
 //!
 //! Input: none; it takes root. Output: a table, and `bench/packets.json` in the target directory. What is compared is
-//! measured in turns, in the same run. All packets are IPv4, between two containers on one bridge. The table against
-//! spoofing is in force, as users have it. Nothing here fails for being slow; a packet that goes where it should not, or
-//! does not arrive where it should, does.
+//! measured in turns, in the same run; a ratio is the median of the rounds' own ratios. All packets are IPv4, between two
+//! containers on one bridge. The table against spoofing is in force, as users have it. Nothing here fails for being slow;
+//! a packet that goes where it should not, or does not arrive where it should, does.
 
 #![expect(clippy::print_stderr, reason = "whoever waits is told for what")]
 

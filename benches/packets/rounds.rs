@@ -1,7 +1,12 @@
 //! Rounds of measurements at several sites, and what they come to.
 //!
-//! Input: sites and a measurement. Output: a number per site and round. In each round every site has its turn, and another
-//! site the first one; what else the machine does thus hits all of them, and two sites are compared round by round.
+//! Input: sites and a measurement. Output: a number per site and round. In each round every site has its turn, in an order
+//! of the round's own: what else the machine does, in a rhythm or not, thus hits all of them alike, and none always comes
+//! after the same other one. Two sites are compared round by round.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
 /// What was measured at each site, a number per round.
 #[derive(Debug)]
@@ -13,10 +18,12 @@ impl Rounds {
     /// Measures at so many sites, each known by its position.
     pub(crate) fn of(sites: usize, rounds: usize, mut measure: impl FnMut(usize) -> f64) -> Rounds {
         let mut samples = vec![Vec::new(); sites];
-        for round in 0..rounds {
-            for turn in 0..sites {
-                let site = (round + turn) % sites;
-                samples[site].push(measure(site));
+        let mut order: Vec<usize> = (0..sites).collect();
+        let mut random = StdRng::seed_from_u64(0);
+        for _ in 0..rounds {
+            order.shuffle(&mut random);
+            for site in &order {
+                samples[*site].push(measure(*site));
             }
         }
         Rounds { samples }
