@@ -38,7 +38,8 @@ impl Scale {
 
     /// The containers and networks.
     pub(crate) fn inventory(&self) -> Inventory {
-        let networks = (0..self.networks).map(network).map(|network| (network.id.clone(), network)).collect();
+        let networks = (0..self.networks).map(|number| network(number, self.host_bits()));
+        let networks = networks.map(|network| (network.id.clone(), network)).collect();
         let containers = (0..self.endpoints).map(|number| self.container(number));
         let containers = containers.map(|container| (container.id.clone(), container)).collect();
         Inventory { networks, containers, ..Inventory::default() }
@@ -62,7 +63,7 @@ impl Scale {
             ("com.docker.compose.config-hash", format!("{number:064x}")),
         ];
         let id = format!("{number:064x}");
-        let (v4, v6) = addresses(network, host);
+        let (v4, v6) = addresses(network, host, self.host_bits());
         let attachment = Attachment {
             network: NetworkId(network_id(network)),
             endpoint_id: format!("{number:063x}e"),
@@ -89,6 +90,11 @@ impl Scale {
             judged: BTreeSet::new(),
             stated_namespace: None,
         }
+    }
+
+    /// A /22 has room for as many as a bridge has ports; more of them, as only policy can tell apart, have a /16.
+    fn host_bits(&self) -> u32 {
+        if self.endpoints.div_ceil(self.networks) <= ENDPOINTS_PER_NETWORK { 10 } else { 16 }
     }
 
     fn policy(&self, number: usize) -> String {
@@ -129,16 +135,16 @@ fn network_id(number: usize) -> String {
     format!("{:064x}", 0xa000_0000_0000_0000_u64 + number as u64)
 }
 
-fn network(number: usize) -> Network {
+fn network(number: usize, host_bits: u32) -> Network {
     let id = network_id(number);
-    let (v4, v6) = addresses(number, 0);
-    let (gateway_v4, gateway_v6) = addresses(number, 1);
+    let (v4, v6) = addresses(number, 0, host_bits);
+    let (gateway_v4, gateway_v6) = addresses(number, 1, host_bits);
     Network {
         name: format!("network-{number}"),
         driver: "bridge".to_owned(),
         bridge: Some(format!("br-{number:012x}").parse().expect("an interface name")),
         subnets: vec![
-            format!("{v4}/22").parse::<Cidr>().expect("a subnet"),
+            format!("{v4}/{}", 32 - host_bits).parse::<Cidr>().expect("a subnet"),
             format!("{v6}/64").parse::<Cidr>().expect("a subnet"),
         ],
         gateways: vec![gateway_v4, gateway_v6],
@@ -147,10 +153,10 @@ fn network(number: usize) -> Network {
     }
 }
 
-/// Addresses of a host number on a network: a /22 of 10.0.0.0/8, and a /64.
-fn addresses(network: usize, host: usize) -> (IpAddr, IpAddr) {
+/// Addresses of a host number on a network: of a subnet with so many bits for hosts, from 10.0.0.0 on, and of a /64.
+fn addresses(network: usize, host: usize, host_bits: u32) -> (IpAddr, IpAddr) {
     let part = |number: usize| u32::try_from(number).expect("a small number");
-    let v4 = Ipv4Addr::from_bits((10 << 24) + (part(network) << 10) + part(host));
+    let v4 = Ipv4Addr::from_bits((10 << 24) + (part(network) << host_bits) + part(host));
     let v6 = Ipv6Addr::from_bits((0x2001_0db8 << 96) + ((network as u128) << 64) + host as u128);
     (v4.into(), v6.into())
 }
