@@ -63,13 +63,12 @@ fn follow_one(bencher: Bencher<'_, '_>, endpoints: usize) {
     let mut core = Core::new(Options::default(), Store::default());
     core.take(Event::Policies(Ok(files(&scale))));
     core.take(Event::Inventory(Change::Snapshot(scale.inventory())));
-    let mut next = endpoints;
     let core = RefCell::new(core);
     bencher
         .with_inputs(|| {
             // Its create event comes long before its address.
-            let mut container = Scale { endpoints: next + 1, ..scale }.container(next);
-            next += scale.label_sets * scale.networks;
+            let mut container = Scale { endpoints: endpoints + 1, ..scale }.container(endpoints);
+            core.borrow_mut().take(Event::Inventory(Change::ContainerGone(container.id.clone())));
             let attachment = container.attachments.remove(0);
             container.attachments.push(Attachment::pending(attachment.network.clone()));
             let id = container.id.clone();
