@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -29,12 +30,34 @@ const HASH_LENGTH: usize = 10;
 
 /// A short, stable, lower-case hash of a text, as it stands in names and comments.
 pub fn content_hash(text: &str) -> String {
+    short_text(&Sha256::digest(text.as_bytes()))
+}
+
+fn short_text(digest: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .take(HASH_LENGTH)
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-        .collect()
+    digest.iter().take(HASH_LENGTH).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+}
+
+/// As [`content_hash`], of a value. It is the same for equal values of one build of this program; another may hash them
+/// otherwise, so that it gives other names, and an upgrade puts chains of new names in the place of the old.
+pub(crate) fn value_hash(value: &impl Hash) -> String {
+    let mut digest = Digester(Sha256::new());
+    value.hash(&mut digest);
+    short_text(&digest.0.finalize())
+}
+
+/// Feeds a value into a digest of content, as text is.
+struct Digester(Sha256);
+
+impl Hasher for Digester {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of no use here: 64 bits are not the digest.
+    fn finish(&self) -> u64 {
+        0
+    }
 }
 
 /// Builds `PREFIX + readable part + '-' + hash`, cutting the readable part so that the whole stays within `limit`.

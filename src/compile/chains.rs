@@ -8,9 +8,11 @@
 //! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
 pub(super) mod dispatch;
+mod block;
 pub(super) mod published;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::inventory::{Endpoint, Network};
@@ -19,9 +21,11 @@ use crate::policy::{DefaultAction, Direction, Policy, PolicyKey, PolicySet, Rule
 use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Hook, Match, Rule, SetKind, SetName, Side};
 
 use super::gate::Gate;
-use super::rules::{self, Published};
+use super::rules::Published;
 use super::sets::SetBuilder;
 use super::{DenyAction, Options, Origin};
+
+use block::{Block, Conditions};
 
 use dispatch::{Entrance, Limits, OfClasses};
 
@@ -68,10 +72,12 @@ pub(super) struct ChainBuilder<'s, 'a> {
     limits: Limits,
     /// All endpoints of the host that are on a network and publish ports.
     endpoints: &'s [&'a Endpoint<'a>],
-    /// Comment text of each policy: its key, with the kind in front where two policies would read alike.
-    titles: BTreeMap<&'a PolicyKey, String>,
+    /// Comment text of each policy of the set: its key, with the kind in front where two policies would read alike.
+    titles: Vec<String>,
+    /// The rules of policies that were made already, by position and direction.
+    blocks: HashMap<(usize, Direction), Rc<Block>>,
     /// The chains of classes that were built already: classes of different networks can have the same policies.
-    class_chains: HashMap<(Direction, Vec<&'a PolicyKey>), ChainName>,
+    class_chains: HashMap<(Direction, Arc<[usize]>), ChainName>,
     chains: BTreeMap<ChainName, Chain>,
     origins: BTreeMap<String, Origin>,
 }
@@ -95,6 +101,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             limits: Limits::new(few, tiers.len()),
             endpoints,
             titles: titles(policies),
+            blocks: HashMap::new(),
             class_chains: HashMap::new(),
             chains: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -300,20 +307,22 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     fn class_comment(&self, class: &Class<'_>, direction: Direction) -> String {
-        let titles: Vec<_> = class.policies.iter().map(|policy| self.titles[&policy.key].as_str()).collect();
+        let titles: Vec<_> = class.governing.iter().map(|position| self.titles[*position].as_str()).collect();
         format!("{direction} of {}", titles.join(", "))
     }
 
     /// The chain of a class: its first tier; each further tier is a chain of its own that Pass goes to. With a published
     /// service, the chain judges connections to that service as INPUT sees them.
     fn class_chain(&mut self, class: &Class<'a>, direction: Direction, service: Option<&Published<'_>>) -> ChainName {
-        let key = (direction, class.keys().collect());
+        let key = (direction, Arc::clone(&class.governing));
         if let (None, Some(known)) = (service, self.class_chains.get(&key)) {
             return known.clone();
         }
+        let policies = &self.policies.policies;
         let mut next: Option<ChainName> = None;
         for tier in self.policies.tiers.iter().rev() {
-            let of_tier: Vec<_> = class.policies.iter().copied().filter(|policy| policy.tier == tier.name).collect();
+            let in_tier = |position: &usize| policies[*position].tier == tier.name;
+            let of_tier: Vec<usize> = class.governing.iter().copied().filter(in_tier).collect();
             if !of_tier.is_empty() {
                 next = Some(self.tier_chain(tier, &of_tier, direction, next.as_ref(), service));
             }
@@ -325,44 +334,43 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         first
     }
 
+    /// Its name says which rules it has: those of its policies, where they go from there, and what its end is.
     fn tier_chain(
         &mut self,
         tier: &Tier,
-        policies: &[&'a Policy],
+        policies: &[usize],
         direction: Direction,
         next: Option<&ChainName>,
         service: Option<&Published<'_>>,
     ) -> ChainName {
-        let mut chain = Vec::new();
-        for policy in policies.iter().copied() {
-            for policy_rule in policy.rules(direction).unwrap_or_default() {
-                let comment = format!("{} {direction}[{}]", self.titles[&policy.key], policy_rule.index);
-                let action = self.action(policy_rule.action, &comment, next);
-                let alternatives = match service {
-                    None => rules::alternatives(self.sets, policy_rule, self.family),
-                    Some(service) => rules::alternatives_for_published(self.sets, policy_rule, self.family, service),
-                };
-                for matches in alternatives {
-                    chain.push(rule(matches, action.clone(), comment.clone()));
-                }
-                let origin = Origin {
-                    policy: policy.key.clone(),
-                    tier: tier.name.clone(),
-                    direction,
-                    rule: Some(policy_rule.index),
-                    location: policy_rule.location.clone(),
-                };
-                self.origins.insert(comment, origin);
-            }
-        }
-        chain.extend(self.end_of_tier(tier, policies, direction, next));
         let role = match (service, direction) {
             (None, _) => short(direction),
             (Some(_), Direction::Ingress) => "pub",
             (Some(_), Direction::Egress) => "via",
         };
-        let readable = format!("{role}-{}", policies[0].key.name);
-        let name = ChainName::of_content(&readable, &format!("{role} {} {chain:?}", tier.name));
+        let mut content = format!("{role} {} {:?}", tier.name, self.options);
+        let mut chain = Vec::new();
+        for position in policies {
+            let block = self.block(*position, direction, service);
+            // Rules that exist in no alternative make no difference.
+            if block.rules.is_empty() {
+                continue;
+            }
+            content.push('\n');
+            content.push_str(&block.digest);
+            for Conditions { comment, action, alternatives } in &block.rules {
+                let action = self.action(*action, comment, next);
+                for matches in alternatives {
+                    chain.push(rule(matches.clone(), action.clone(), comment.clone()));
+                }
+            }
+        }
+        let end = self.end_of_tier(tier, policies, direction, next);
+        chain.extend(end.clone());
+        let goes_on = next.filter(|_| chain.iter().any(|rule| matches!(rule.action, Action::Goto(_))));
+        content.push_str(&format!("\nnext {goes_on:?}\n{end:?}"));
+        let readable = format!("{role}-{}", self.policies.policies[policies[0]].key.name);
+        let name = ChainName::of_content(&readable, &content);
         self.chains.insert(name.clone(), chain);
         name
     }
@@ -370,24 +378,24 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     fn end_of_tier(
         &mut self,
         tier: &Tier,
-        policies: &[&Policy],
+        policies: &[usize],
         direction: Direction,
         next: Option<&ChainName>,
     ) -> Option<Rule> {
-        let last = policies.last()?;
-        let comment = format!("end of tier {} after {}, {direction}", tier.name, self.titles[&last.key]);
+        let last = *policies.last()?;
+        let comment = format!("end of tier {} after {}, {direction}", tier.name, self.titles[last]);
         let action = match tier.default_action {
             DefaultAction::Deny => self.deny(),
             DefaultAction::Pass => pass(next),
         };
-        let origin = Origin {
+        let last = &self.policies.policies[last];
+        self.origins.entry(comment.clone()).or_insert_with(|| Origin {
             policy: last.key.clone(),
             tier: tier.name.clone(),
             direction,
             rule: None,
             location: last.location.clone(),
-        };
-        self.origins.insert(comment.clone(), origin);
+        });
         Some(rule(vec![], action, comment))
     }
 
@@ -444,7 +452,7 @@ fn group_addresses(network: &Network, family: Family) -> Vec<Cidr> {
     }
 }
 
-fn titles(policies: &PolicySet) -> BTreeMap<&PolicyKey, String> {
+fn titles(policies: &PolicySet) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut ambiguous = BTreeSet::new();
     for policy in &policies.policies {
@@ -457,5 +465,5 @@ fn titles(policies: &PolicySet) -> BTreeMap<&PolicyKey, String> {
         let text = policy.key.to_string();
         if ambiguous.contains(&text) { format!("{} {text}", policy.key.kind.name()) } else { text }
     };
-    policies.policies.iter().map(|policy| (&policy.key, title(policy))).collect()
+    policies.policies.iter().map(title).collect()
 }

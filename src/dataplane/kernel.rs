@@ -151,6 +151,20 @@ impl Kernel {
     ) -> Result<(), Error> {
         let known = held.iter().map(|(port, _)| port).collect();
         let ports = port::ports(bridges, &known).map_err(Error::Bridges)?;
+        self.take_ports(state, wanted, bridges, held, &ports);
+        Ok(())
+    }
+
+    /// Takes in the ports of some bridges, which are among those that were read.
+    fn take_ports(
+        &mut self,
+        state: &mut State,
+        wanted: &AntiSpoofing,
+        bridges: &BTreeSet<InterfaceName>,
+        held: &BTreeSet<(InterfaceName, String)>,
+        read: &BTreeSet<Port>,
+    ) {
+        let ports: BTreeSet<Port> = bridges.iter().flat_map(|bridge| port::on_bridge(read, bridge)).cloned().collect();
         let seen = self.sightings.see(Instant::now(), bridges, &ports, held, wanted);
         let gone: Vec<Port> =
             bridges.iter().flat_map(|bridge| port::on_bridge(&state.ports, bridge)).cloned().collect();
@@ -163,7 +177,6 @@ impl Kernel {
         state.ports.extend(ports);
         state.strangers.extend(seen.strangers);
         state.young.extend(seen.young);
-        Ok(())
     }
 
     /// Executes steps in order, up to the first that fails. What is worth knowing but keeps no later step from being
@@ -226,12 +239,14 @@ impl Kernel {
         let (decision, outdated) = match (&desired.anti_spoofing, decision) {
             (Some(wanted), Some(former)) if state.without_table.is_none() => {
                 // An endpoint that is new, or has no port yet, may have one by now.
-                let outdated = if std::mem::take(&mut self.ports_moved) {
-                    former.all(wanted, &desired.bridges)
-                } else {
-                    former.outdated(wanted, &desired.bridges)
-                };
-                if !outdated.is_empty() {
+                let mut outdated = former.outdated(wanted, &desired.bridges);
+                if std::mem::take(&mut self.ports_moved) {
+                    let all = former.all(wanted, &desired.bridges);
+                    let known = former.known_ports(wanted, &outdated);
+                    let ports = port::ports(&all, &known.iter().collect()).map_err(Error::Bridges)?;
+                    outdated.extend(all.into_iter().filter(|on| port::have_moved(&state.ports, &ports, &known, on)));
+                    self.take_ports(&mut state, wanted, &outdated, &former.held(wanted, &outdated), &ports);
+                } else if !outdated.is_empty() {
                     let held = former.held(wanted, &outdated);
                     self.read_ports_of(&mut state, wanted, &outdated, &held)?;
                 }

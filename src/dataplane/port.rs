@@ -48,6 +48,21 @@ pub(super) fn on_bridge<'p>(
     ports.range(first..).take_while(move |port| port.bridge == bridge)
 }
 
+/// Whether a bridge has other ports than before, or one whose other end calls itself otherwise. That of ports that are known
+/// was not asked for.
+pub(super) fn have_moved(
+    before: &BTreeSet<Port>,
+    now: &BTreeSet<Port>,
+    known: &BTreeSet<InterfaceName>,
+    bridge: &InterfaceName,
+) -> bool {
+    let shown = |port: &Port| port.mac.filter(|_| !known.contains(&port.name));
+    let mut now = on_bridge(now, bridge);
+    let same = on_bridge(before, bridge)
+        .all(|port| now.next().is_some_and(|other| other.name == port.name && shown(other) == shown(port)));
+    !same || now.next().is_some()
+}
+
 /// The ports of these bridges. A bridge that does not exist has none. Of the ports that are known already the other end is
 /// not asked for: that is a request for each.
 pub(super) fn ports(bridges: &BTreeSet<InterfaceName>, known: &BTreeSet<&InterfaceName>) -> io::Result<BTreeSet<Port>> {

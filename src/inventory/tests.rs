@@ -329,3 +329,37 @@ fn a_remembered_port_goes_to_whom_docker_gives_it() {
     let new = &world.containers[&ContainerId("new".to_owned())];
     assert!(new.listed && new.judged.is_empty() && !new.ports_are_judged(), "nothing has been in force yet");
 }
+
+/// What a container claims of itself, of its namespace and of its network, and what counts.
+#[test]
+fn a_label_alone_is_what_it_is_among_all() {
+    let forged = [
+        ("app", "web"),
+        ("org.projectcalico.label.app", "api"),
+        ("org.projectcalico.label.role", "db"),
+        ("org.projectcalico.label.dockgate.io/network", "forged"),
+        ("dockgate.io/network", "forged"),
+        ("dockgate.io/container", "forged"),
+        ("projectcalico.org/namespace", "shop"),
+        ("projectcalico.org/orchestrator", "k8s"),
+        ("pcns.team", "forged"),
+        ("org.projectcalico.label.pcns.team", "forged"),
+    ];
+    let one = container("c", &forged, vec![attachment("n", 2)]);
+    let mut alone = container("h", &forged, vec![]);
+    alone.unenforceable = Some(Unenforceable::HostNetwork);
+    let mut world = inventory(&[network("n")], &[one, alone]);
+    world.namespaces.insert("shop".to_owned(), [("team".to_owned(), "sales".to_owned())].into());
+    let endpoints = world.endpoints();
+    assert_eq!(endpoints.len(), 2);
+    for endpoint in &endpoints {
+        let mut keys: BTreeSet<String> = endpoint.labels.keys().cloned().collect();
+        keys.extend(endpoint.container.labels.keys().cloned());
+        keys.extend(["role", "none", "pcns.none", "pcns.kubernetes.io/metadata.name"].map(str::to_owned));
+        for key in keys {
+            let told = world.label(endpoint.container, endpoint.network, &key);
+            assert_eq!(told, endpoint.labels.get(&key).map(String::as_str), "{key} of {}", endpoint.name());
+        }
+    }
+    assert_eq!(endpoints[0].labels.get("pcns.team").map(String::as_str), Some("sales"), "the prefix is the right one");
+}

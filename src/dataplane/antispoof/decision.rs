@@ -157,6 +157,19 @@ impl Decision {
         self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(binding, port)| (binding, port))
     }
 
+    /// The ports that are bound to endpoints that are wanted; those of the bridges that are not outdated all are.
+    pub(in crate::dataplane) fn known_ports(
+        &self,
+        wanted: &AntiSpoofing,
+        outdated: &BTreeSet<InterfaceName>,
+    ) -> BTreeSet<InterfaceName> {
+        let others = self.bridges.iter().filter(|(bridge, _)| !outdated.contains(*bridge));
+        let mut known: BTreeSet<InterfaceName> =
+            others.flat_map(|(_, of_bridge)| &of_bridge.bound).map(|(_, port)| port.clone()).collect();
+        known.extend(self.held(wanted, outdated).into_iter().map(|(port, _)| port));
+        known
+    }
+
     /// The endpoints whose port is not known.
     pub(in crate::dataplane) fn unbound(&self) -> impl Iterator<Item = Problem> {
         let unbound = self.bridges.values().flat_map(|of_bridge| &of_bridge.unbound);
