@@ -348,7 +348,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             (Some(_), Direction::Ingress) => "pub",
             (Some(_), Direction::Egress) => "via",
         };
-        let mut content = format!("{role} {} {:?}", tier.name, self.options);
+        let mut content = vec![format!("{role} {} {:?}", tier.name, self.options)];
         let mut chain = Vec::new();
         for position in policies {
             let block = self.block(*position, direction, service);
@@ -356,8 +356,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             if block.rules.is_empty() {
                 continue;
             }
-            content.push('\n');
-            content.push_str(&block.digest);
+            content.push(block.digest.clone());
             for Conditions { comment, action, alternatives } in &block.rules {
                 let action = self.action(*action, comment, next);
                 for matches in alternatives {
@@ -368,9 +367,9 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         let end = self.end_of_tier(tier, policies, direction, next);
         chain.extend(end.clone());
         let goes_on = next.filter(|_| chain.iter().any(|rule| matches!(rule.action, Action::Goto(_))));
-        content.push_str(&format!("\nnext {goes_on:?}\n{end:?}"));
+        content.push(format!("next {goes_on:?}\n{end:?}"));
         let readable = format!("{role}-{}", self.policies.policies[policies[0]].key.name);
-        let name = ChainName::of_content(&readable, &content);
+        let name = ChainName::of_content(&readable, &content.join("\n"));
         self.chains.insert(name.clone(), chain);
         name
     }

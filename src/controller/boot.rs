@@ -96,7 +96,7 @@ pub(super) struct Kept {
 impl Kept {
     /// What there is to keep of a kernel that holds a ruleset, unless this is kept already.
     pub(super) fn unless_same(former: Option<&Kept>, kernel: &Kernel, ruleset: &Ruleset) -> Option<Kept> {
-        let (variant, anchors) = (kernel.variant(), kernel.anchors(ruleset));
+        let (variant, anchors) = (kernel.variant(), kernel.anchors());
         let same = former.is_some_and(|former| {
             let kept = &former.ruleset;
             former.variant == variant

@@ -11,7 +11,6 @@ use std::io;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockProtocol;
 
 use super::netlink::{Netlink, attribute, find};
@@ -24,6 +23,12 @@ const CT_GET: u16 = 0x101;
 const CT_DELETE: u16 = 0x102;
 /// `struct nfgenmsg`: family, version, resource.
 const HEADER_LENGTH: usize = 4;
+// linux/rtnetlink.h, linux/if_addr.h: `struct ifaddrmsg`
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const ADDRESS_HEADER_LENGTH: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_PROTOINFO: u16 = 4;
@@ -132,13 +137,24 @@ fn condemned(socket: &Netlink, mut judge: impl FnMut(&Flow) -> bool) -> io::Resu
 
 /// The addresses of this host.
 pub fn host_addresses() -> Result<BTreeSet<IpAddr>, Error> {
-    let interfaces = getifaddrs().map_err(|errno| Error::Addresses(errno.into()))?;
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    };
-    Ok(interfaces.filter_map(address).collect())
+    let mut addresses = BTreeSet::new();
+    // Not by `getifaddrs`, which lists the links as well: a host of containers has thousands.
+    let netlink = Netlink::open(SockProtocol::NetlinkRoute).map_err(Error::Addresses)?;
+    let listed = netlink.dump(RTM_GETADDR, &[0; ADDRESS_HEADER_LENGTH], |kind, body| {
+        let attributes = body.get(ADDRESS_HEADER_LENGTH..).filter(|_| kind == RTM_NEWADDR);
+        // Of a link between two points the other one is the address.
+        let own =
+            attributes.and_then(|attributes| find(attributes, IFA_LOCAL).or_else(|| find(attributes, IFA_ADDRESS)));
+        addresses.extend(own.and_then(ip));
+    });
+    listed.map_err(Error::Addresses)?;
+    Ok(addresses)
+}
+
+/// An address of either family from its bytes.
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// What the kernel says of a subsystem that it does not have and could not load, and of other trouble.

@@ -258,7 +258,7 @@ impl Kernel {
             }
         };
         if !is_the_same {
-            return self.carry_out(&state, desired, decision);
+            return self.carry_out(&state, desired, decision, Some(&chains));
         }
         let steps = plan_sets(&state, desired, decision.as_ref());
         let problems = self.apply(&steps)?;
@@ -281,7 +281,7 @@ impl Kernel {
         observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
         self.read_ports(&mut observed, desired)?;
         let decision = observed.decide(desired);
-        let outcome = self.carry_out(&observed, desired, decision)?;
+        let outcome = self.carry_out(&observed, desired, decision, None)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
         let outcome = Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome };
         if !self.leave_other_variant()? {
@@ -327,9 +327,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// Where our jumps stand in a kernel that holds the ruleset.
-    pub fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
-        self.mirror.as_ref().map(|mirror| mirror.state.anchors(desired)).unwrap_or_default()
+    /// Where our jumps stand in a kernel that holds a ruleset.
+    pub fn anchors(&self) -> Vec<Jump> {
+        self.mirror.as_ref().map(|mirror| mirror.state.jumps.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Makes the kernel hold the ruleset before an engine has started, so that the engine's start does not open it.
@@ -347,7 +347,7 @@ impl Kernel {
             problems.extend(make_bridge(bridge).err());
         }
         let mut outcome = self.repair(desired)?;
-        let standing = self.anchors(desired);
+        let standing = self.anchors();
         // What an earlier version kept may be of another table than the rules are in now.
         let is_wanted = |jump: &&Jump| {
             let leads = |to: &Jump| (to.family, to.table, to.hook) == (jump.family, jump.table, jump.hook);
@@ -372,11 +372,18 @@ impl Kernel {
         run("-N").or_else(|error| run("-S").map_err(|_| error))
     }
 
-    /// `decision` is about what is desired, and what was seen of the bridges.
-    fn carry_out(&mut self, from: &State, desired: &Ruleset, decision: Option<Decision>) -> Result<Outcome, Error> {
-        let mut steps = plan_decided(from, desired, decision.as_ref());
+    /// `decision` is about what is desired, and what was seen of the bridges; `held` are the chains whose rules are in the
+    /// kernel, if they are known.
+    fn carry_out(
+        &mut self,
+        from: &State,
+        desired: &Ruleset,
+        decision: Option<Decision>,
+        held: Option<&Chains>,
+    ) -> Result<Outcome, Error> {
+        let mut steps = plan_decided(from, desired, decision.as_ref(), held);
         let mut problems = self.apply(&steps)?;
-        let mut state = from.after_decided(desired, decision.as_ref());
+        let mut state = from.after_decided(desired, decision.as_ref(), held);
         if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
             // It is left as it is until the kernel is read again, and nobody else's change.
             state.table.clone_from(&from.table);

@@ -16,23 +16,29 @@ use crate::dataplane::place::{Place, places};
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
-use crate::net::InterfaceName;
-use crate::ruleset::{AddressSet, Match, Member, Ruleset, SetName, differences};
+use crate::net::{Family, InterfaceName};
+use crate::ruleset::{AddressSet, Chain, ChainName, Chains, Match, Member, Ruleset, SetName, differences};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
-    plan_decided(observed, desired, observed.decide(desired).as_ref())
+    plan_decided(observed, desired, observed.decide(desired).as_ref(), None)
 }
 
-/// As [`plan`], with what was decided of the bridges.
-pub(super) fn plan_decided(observed: &State, desired: &Ruleset, decision: Option<&Decision>) -> Vec<Step> {
+/// As [`plan`], with what was decided of the bridges, and the chains whose rules the observed state holds, if they are known:
+/// one that stays as it was is not rendered again.
+pub(super) fn plan_decided(
+    observed: &State,
+    desired: &Ruleset,
+    decision: Option<&Decision>,
+    held: Option<&Chains>,
+) -> Vec<Step> {
     if let Some(detour) = around_odd_sets(observed, desired) {
         let mut steps = plan(observed, &detour);
         steps.extend(plan(&observed.after(&detour), desired));
         return steps;
     }
     let sets = SetChanges::between(observed, desired, &interfaces(desired));
-    in_order(observed, desired, decision, sets, rule_steps(observed, desired))
+    in_order(observed, desired, decision, sets, rule_steps(observed, desired, held))
 }
 
 /// The steps when no rule, jump or bridge differs. This is the path of a container that comes or goes, so no rule is
@@ -165,7 +171,7 @@ fn is_on(member: &Member, interfaces: &BTreeSet<InterfaceName>) -> bool {
 }
 
 /// Everything but sets: chains, jumps, bridges.
-fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
+fn rule_steps(observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Vec<Step> {
     let anchors = observed.anchors(desired);
     let anchored = |jump: &Jump| anchors.iter().any(|a| (a.family, a.hook) == (jump.family, jump.hook));
     let in_place = |jump: &Jump| anchors.iter().any(|anchor| same_place(anchor, jump));
@@ -181,21 +187,21 @@ fn rule_steps(observed: &State, desired: &Ruleset) -> Vec<Step> {
 
     let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
     for place in places().filter(|place| !moves(*place)) {
-        steps.extend(table_steps(place, observed, desired));
+        steps.extend(table_steps(place, observed, desired, held));
     }
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
     steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
     steps.extend(strays().flat_map(deletions));
     for place in places().filter(|place| moves(*place)) {
-        steps.extend(table_steps(place, observed, desired));
+        steps.extend(table_steps(place, observed, desired, held));
     }
     steps
 }
 
 /// What brings the chains of a table to what they should be.
-fn table_steps(place: Place, observed: &State, desired: &Ruleset) -> Vec<Step> {
+fn table_steps(place: Place, observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Vec<Step> {
     let ends = observed.ends_table(place, desired).then_some(Step::DeleteTable(place));
-    restore(place, observed, desired).into_iter().chain(ends).collect()
+    restore(place, observed, desired, held).into_iter().chain(ends).collect()
 }
 
 /// Whether two jumps do the same in the same chain.
@@ -228,8 +234,13 @@ fn anchor_steps(observed: &State, anchor: &Jump) -> Vec<Step> {
     steps
 }
 
+/// Whether a chain has the rules that it is known to have.
+pub(super) fn stays(held: Option<&Chains>, family: Family, name: &ChainName, rules: &Chain) -> bool {
+    held.and_then(|chains| chains.get(&family)?.get(name)).is_some_and(|held| held == rules)
+}
+
 /// One transaction that brings all chains of a table to what they should be; `None` when they are.
-fn restore(place: Place, observed: &State, desired: &Ruleset) -> Option<Step> {
+fn restore(place: Place, observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Option<Step> {
     let nothing = BTreeMap::new();
     let present = observed.chains.get(&place).unwrap_or(&nothing);
     let wanted = observed.filtered(desired).remove(&place).unwrap_or_default();
@@ -239,6 +250,9 @@ fn restore(place: Place, observed: &State, desired: &Ruleset) -> Option<Step> {
     let mut heads = Vec::new();
     let mut lines = Vec::new();
     for (name, rules) in &wanted {
+        if present.contains_key(name.as_str()) && stays(held, family, name, rules) {
+            continue;
+        }
         let rendered = render::chain(family, name.as_str(), rules);
         let same = present.get(name.as_str()).is_some_and(|hashes| {
             hashes.len() == rendered.len()

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataplane::antispoof::{self, Decision, Table};
 use crate::dataplane::place::{Chains, Place, Xtable, placed, places};
+use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AddressSet, ChainName, Hook, Match, Ruleset, SetName};
+use crate::ruleset::{self, AddressSet, ChainName, Hook, Match, Ruleset, SetName};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
@@ -110,14 +111,25 @@ impl State {
     /// The state after the steps of [`super::plan()`] from this state to `desired`.
     #[must_use]
     pub fn after(&self, desired: &Ruleset) -> State {
-        self.after_decided(desired, self.decide(desired).as_ref())
+        self.after_decided(desired, self.decide(desired).as_ref(), None)
     }
 
-    /// As [`State::after`], with what was decided of the bridges.
-    pub(super) fn after_decided(&self, desired: &Ruleset, decision: Option<&Decision>) -> State {
+    /// As [`State::after`], with what was decided of the bridges, and the chains whose rules this state holds, if they are
+    /// known.
+    pub(super) fn after_decided(
+        &self,
+        desired: &Ruleset,
+        decision: Option<&Decision>,
+        held: Option<&ruleset::Chains>,
+    ) -> State {
         let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
         for (place, named) in self.filtered(desired) {
+            let present = self.chains.get(&place);
             let hashes_of = |name: &ChainName, rules| {
+                let kept = present.and_then(|named| named.get(name.as_str()));
+                if let Some(kept) = kept.filter(|_| stays(held, place.0, name, rules)) {
+                    return (name.as_str().to_owned(), kept.clone());
+                }
                 let lines = render::chain(place.0, name.as_str(), rules);
                 (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
             };

@@ -11,8 +11,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
 use dockgate::net::Cidr;
 
-/// Endpoints on one bridge at most: the kernel has 1,024 ports for each.
-const ENDPOINTS_PER_NETWORK: usize = 1000;
+/// Endpoints on each network of a large world. The kernel has 1,024 ports for each bridge, and hosts are far from that.
+const ENDPOINTS_PER_NETWORK: usize = 100;
+/// As many as a subnet with 10 bits for them has room for.
+const SMALL_SUBNET: usize = 1000;
 
 /// How large a world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Scale {
 
     /// A /22 has room for as many as a bridge has ports; more of them, as only policy can tell apart, have a /16.
     fn host_bits(&self) -> u32 {
-        if self.endpoints.div_ceil(self.networks) <= ENDPOINTS_PER_NETWORK { 10 } else { 16 }
+        if self.endpoints.div_ceil(self.networks) <= SMALL_SUBNET { 10 } else { 16 }
     }
 
     fn policy(&self, number: usize) -> String {

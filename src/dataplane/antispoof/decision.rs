@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use imbl::OrdSet;
+
 use crate::dataplane::antispoof::assign::{Assignment, Grounds, Held, Unbound, assign};
 use crate::dataplane::antispoof::table::{self, Elements, Set, Table};
 use crate::dataplane::port::{Port, on_bridge};
@@ -30,9 +32,15 @@ pub(in crate::dataplane) struct Decision {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfBridge {
-    bound: Vec<(Binding, InterfaceName)>,
+    /// By port.
+    bound: BTreeMap<InterfaceName, Binding>,
     /// Each with the reason.
     unbound: Vec<(Binding, String)>,
+    /// Ports of a governed bridge that are bound to nobody.
+    free: BTreeSet<InterfaceName>,
+    /// Whose addresses nobody else may call his own.
+    claiming: OrdSet<Binding>,
+    /// What comes of all that.
     elements: Elements,
 }
 
@@ -47,7 +55,7 @@ impl Decision {
         let mut decision = Decision { wanted: wanted.clone(), governed: governed.clone(), ..Decision::default() };
         let bridges = governed.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge));
         for bridge in bridges.collect::<BTreeSet<_>>() {
-            let of_bridge = decide(wanted, observed, governed, bridge, &held);
+            let of_bridge = OfBridge::default().decided(wanted, observed, governed, bridge, &held);
             decision.elements.extend(&of_bridge.elements);
             decision.bridges.insert(bridge.clone(), of_bridge);
         }
@@ -105,9 +113,9 @@ impl Decision {
         };
         for bridge in outdated {
             let former = self.bridges.remove(bridge).unwrap_or_default();
-            let held = former.held_addresses();
-            let of_bridge = decide(wanted, observed, governed, bridge, &held);
-            replace(&former.elements, &of_bridge.elements);
+            let (held, before) = (former.held_addresses(), former.elements.clone());
+            let of_bridge = former.decided(wanted, observed, governed, bridge, &held);
+            replace(&before, &of_bridge.elements);
             if of_bridge != OfBridge::default() || governed.contains(bridge) {
                 self.bridges.insert(bridge.clone(), of_bridge);
             }
@@ -154,7 +162,7 @@ impl Decision {
     /// Who is at which port.
     #[cfg(test)]
     pub(super) fn bound(&self) -> impl Iterator<Item = (&Binding, &InterfaceName)> {
-        self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(binding, port)| (binding, port))
+        self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(port, binding)| (binding, port))
     }
 
     /// The ports that are bound to endpoints that are wanted; those of the bridges that are not outdated all are.
@@ -165,7 +173,7 @@ impl Decision {
     ) -> BTreeSet<InterfaceName> {
         let others = self.bridges.iter().filter(|(bridge, _)| !outdated.contains(*bridge));
         let mut known: BTreeSet<InterfaceName> =
-            others.flat_map(|(_, of_bridge)| &of_bridge.bound).map(|(_, port)| port.clone()).collect();
+            others.flat_map(|(_, of_bridge)| of_bridge.bound.keys()).cloned().collect();
         known.extend(self.held(wanted, outdated).into_iter().map(|(port, _)| port));
         known
     }
@@ -184,7 +192,7 @@ impl Decision {
 impl OfBridge {
     fn held_addresses(&self) -> Held {
         let mut held = Held::new();
-        for (binding, port) in &self.bound {
+        for (port, binding) in &self.bound {
             for (mac, address) in binding.mac.iter().flat_map(|mac| binding.addresses.iter().map(move |at| (*mac, *at)))
             {
                 held.entry((mac, address)).or_default().insert(port.clone());
@@ -192,41 +200,61 @@ impl OfBridge {
         }
         held
     }
-}
 
-fn decide(
-    wanted: &AntiSpoofing,
-    observed: &State,
-    governed: &BTreeSet<InterfaceName>,
-    bridge: &InterfaceName,
-    held: &Held,
-) -> OfBridge {
-    let ports: BTreeMap<&InterfaceName, &Port> =
-        on_bridge(&observed.ports, bridge).map(|port| (&port.name, port)).collect();
-    let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
-    let (strangers, young) = (&observed.strangers, &observed.young);
-    let grounds = Grounds { ports: &ports, held, strangers, young, frozen: wanted.frozen };
-    let Assignment { bound, unbound } = assign(&bindings, grounds);
-    let mut elements = Elements::default();
-    let mut free: BTreeSet<&InterfaceName> =
-        if governed.contains(bridge) { ports.keys().copied().collect() } else { BTreeSet::new() };
-    for (binding, port) in &bound {
-        free.remove(port);
-        bind(binding, port, &mut elements);
-    }
-    for port in free {
-        elements.insert(Set::Free, table::port(port));
-    }
-    for binding in bindings {
-        claim(own_addresses(binding), &mut elements);
-        if let Some(mac) = binding.mac {
-            elements.insert(Set::Macs, mac.to_string());
+    /// Decides about a bridge, of which this was decided before. Of what stays, nothing is written anew.
+    fn decided(
+        self,
+        wanted: &AntiSpoofing,
+        observed: &State,
+        governed: &BTreeSet<InterfaceName>,
+        bridge: &InterfaceName,
+        held: &Held,
+    ) -> OfBridge {
+        let ports: BTreeMap<&InterfaceName, &Port> =
+            on_bridge(&observed.ports, bridge).map(|port| (&port.name, port)).collect();
+        let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
+        let (strangers, young) = (&observed.strangers, &observed.young);
+        let grounds = Grounds { ports: &ports, held, strangers, young, frozen: wanted.frozen };
+        let Assignment { bound, unbound } = assign(&bindings, grounds);
+        let bound: BTreeMap<InterfaceName, Binding> =
+            bound.into_iter().map(|(binding, port)| (port, binding.clone())).collect();
+        let is_free = |name: &&InterfaceName| governed.contains(bridge) && !bound.contains_key(*name);
+        let now = OfBridge {
+            free: ports.keys().copied().filter(is_free).cloned().collect(),
+            claiming: bindings.into_iter().cloned().collect(),
+            unbound: unbound.into_iter().map(|Unbound { binding, reason }| (binding.clone(), reason)).collect(),
+            bound,
+            elements: Elements::default(),
+        };
+        let mut elements = self.elements.clone();
+        let (mut gone, mut come) = (Elements::default(), Elements::default());
+        for (port, binding) in self.bound.iter().filter(|(port, binding)| now.bound.get(*port) != Some(*binding)) {
+            bind(binding, port, &mut gone);
         }
-    }
-    OfBridge {
-        bound: bound.into_iter().map(|(binding, port)| (binding.clone(), port)).collect(),
-        unbound: unbound.into_iter().map(|Unbound { binding, reason }| (binding.clone(), reason)).collect(),
-        elements,
+        for (port, binding) in now.bound.iter().filter(|(port, binding)| self.bound.get(*port) != Some(*binding)) {
+            bind(binding, port, &mut come);
+        }
+        for port in self.free.difference(&now.free) {
+            gone.insert(Set::Free, table::port(port));
+        }
+        for port in now.free.difference(&self.free) {
+            come.insert(Set::Free, table::port(port));
+        }
+        let (added, removed) = differences(&self.claiming, &now.claiming);
+        for binding in &removed {
+            claim_own(binding, &mut gone);
+        }
+        // Another may have the same MAC address or address.
+        let shares = |binding: &&Binding| {
+            let share = |other: &Binding| other.mac == binding.mac || !other.addresses.is_disjoint(&binding.addresses);
+            removed.iter().any(|other| share(other))
+        };
+        for binding in added.into_iter().chain(now.claiming.iter().filter(shares)) {
+            claim_own(binding, &mut come);
+        }
+        elements.remove(&gone);
+        elements.extend(&come);
+        OfBridge { elements, ..now }
     }
 }
 
@@ -244,6 +272,14 @@ fn bind(binding: &Binding, port: &InterfaceName, elements: &mut Elements) {
         if let IpAddr::V6(address) = address {
             elements.insert(Set::Targets, table::target(port, mac, address));
         }
+    }
+}
+
+/// What nobody else may call his own.
+fn claim_own(binding: &Binding, elements: &mut Elements) {
+    claim(own_addresses(binding), elements);
+    if let Some(mac) = binding.mac {
+        elements.insert(Set::Macs, mac.to_string());
     }
 }
 

@@ -58,12 +58,14 @@ fn changes_between(observed: &State, wanted: &Ruleset) -> Changes {
 
 /// `ENDPOINT PORT` of each that is bound, and `ENDPOINT` of each that is not.
 fn shown(decision: &Decision) -> Vec<String> {
-    let bound = decision.bound().map(|(binding, port)| format!("{} {port}", binding.endpoint));
+    let mut bound: Vec<String> =
+        decision.bound().map(|(binding, port)| format!("{} {port}", binding.endpoint)).collect();
+    bound.sort();
     let unbound = decision.unbound().filter_map(|problem| match problem {
         Problem::Unbound { endpoint, .. } => Some(endpoint),
         _ => None,
     });
-    bound.chain(unbound).collect()
+    bound.into_iter().chain(unbound).collect()
 }
 
 #[test]
