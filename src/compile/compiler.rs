@@ -255,8 +255,8 @@ fn same_services(before: &[Candidate<'_>], after: &[Candidate<'_>]) -> bool {
     let is_same = |(before, after): (&Candidate<'_>, &Candidate<'_>)| {
         let (one, other) = (&before.endpoint, &after.endpoint);
         (before.label_set, &before.named_ports) == (after.label_set, &after.named_ports)
-            && (one.attachment, one.network, &one.unenforceable)
-                == (other.attachment, other.network, &other.unenforceable)
+            && (one.network, &one.unenforceable) == (other.network, &other.unenforceable)
+            && addresses(one).eq(addresses(other))
     };
     ports_before == ports_after && before.len() == after.len() && before.iter().zip(after).all(is_same)
 }

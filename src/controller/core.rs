@@ -273,8 +273,10 @@ impl Core {
     /// leaving them out could open what they close. Returns whether anything differs now.
     pub fn refuse(&mut self, policies: BTreeSet<PolicyKey>) -> bool {
         let changed = policies != self.refused;
-        self.refused = policies;
-        self.invalidate();
+        if changed {
+            self.refused = policies;
+            self.invalidate();
+        }
         changed
     }
 

@@ -134,6 +134,7 @@ impl Kernel {
         if let Some(wanted) = desired.anti_spoofing.as_ref().filter(|_| state.without_table.is_none()) {
             let bindings = wanted.bindings.iter().map(|binding| binding.bridge.clone());
             let bridges = desired.bridges.iter().cloned().chain(bindings).collect();
+            self.sightings.forget_all_but(&bridges);
             let held = antispoof::held(wanted, state);
             self.read_ports_of(state, wanted, &bridges, &held)?;
         }
@@ -250,7 +251,9 @@ impl Kernel {
                     let held = former.held(wanted, &outdated);
                     self.read_ports_of(&mut state, wanted, &outdated, &held)?;
                 }
-                (Some(former.renewed(wanted, &state, &desired.bridges, &outdated)), outdated)
+                let decision = former.renewed(wanted, &state, &desired.bridges, &outdated);
+                self.sightings.forget(outdated.iter().filter(|bridge| !decision.is_about(bridge)));
+                (Some(decision), outdated)
             }
             _ => {
                 self.read_ports(&mut state, desired)?;
@@ -378,7 +381,7 @@ impl Kernel {
         &mut self,
         from: &State,
         desired: &Ruleset,
-        decision: Option<Decision>,
+        mut decision: Option<Decision>,
         held: Option<&Chains>,
     ) -> Result<Outcome, Error> {
         let mut steps = plan_decided(from, desired, decision.as_ref(), held);
@@ -389,6 +392,8 @@ impl Kernel {
             state.table.clone_from(&from.table);
             state.former_table.clone_from(&from.former_table);
             state.without_table = Some(reason);
+            // Without it nobody is asked for a port.
+            decision = decision.map(|_| Decision::default());
             steps.retain(|step| !matches!(step, Step::Table(_) | Step::Elements(_)));
             // It is among the lasting problems now.
             problems.retain(|problem| desired.anti_spoofing.is_none() || !matches!(problem, Problem::Spoofing { .. }));

@@ -220,6 +220,19 @@ impl Sightings {
         told
     }
 
+    /// Forgets bridges that are none of our business any more. Should they be again, what is on them then comes at once: a
+    /// port that was older than the word of its own endpoint would be taken for another's.
+    pub(super) fn forget<'b>(&mut self, bridges: impl Iterator<Item = &'b InterfaceName>) {
+        for bridge in bridges {
+            self.bridges.remove(bridge);
+        }
+    }
+
+    /// Forgets all bridges but these.
+    pub(super) fn forget_all_but(&mut self, bridges: &BTreeSet<InterfaceName>) {
+        self.bridges.retain(|bridge, _| bridges.contains(bridge));
+    }
+
     /// Takes in which attachments on some bridges have a port. What a controller before us has bound is past doubt: it was
     /// its to doubt.
     pub(super) fn see_bound(

@@ -92,6 +92,11 @@ impl Decision {
         self.bridges.keys().chain(now).cloned().collect()
     }
 
+    /// Whether a bridge is governed or has an endpoint that a rule names.
+    pub(in crate::dataplane) fn is_about(&self, bridge: &InterfaceName) -> bool {
+        self.bridges.contains_key(bridge)
+    }
+
     /// Decides anew about some bridges, of which everything that was decided before is in the kernel. The others are
     /// wanted and seen as before.
     pub(in crate::dataplane) fn renewed(

@@ -202,6 +202,40 @@ fn what_came_together_is_told_by_when_it_was_first_seen() {
     assert_eq!(see(53_200, &["v5", "v6"], &[("v5", "eve")], &[eve()]), [stranger("v6", "eve")].into());
 }
 
+/// A network that no policy governs for a while: what is on it when one does again comes at once, whatever was there before.
+#[test]
+fn a_bridge_that_was_let_go_is_seen_for_the_first_time_again() {
+    use std::time::{Duration, Instant};
+    let begin = Instant::now();
+    let on = BTreeSet::from([name("br-a")]);
+    let old = BTreeSet::from([port("v1", "br-a", API)]);
+    for (case, lets_go, strangers) in [
+        ("it is forgotten", true, BTreeSet::new()),
+        ("it is kept", false, BTreeSet::from([(name("v1"), "alice".to_owned())])),
+    ] {
+        let mut sightings = crate::dataplane::port::Sightings::default();
+        let see = |sightings: &mut crate::dataplane::port::Sightings, seconds, of: &[Binding]| {
+            let at = begin + Duration::from_secs(seconds);
+            sightings.see(at, &on, &old, &BTreeSet::new(), &desired(of)).strangers
+        };
+        see(&mut sightings, 0, &[binding("eve", API, "10.0.0.3")]);
+        see(&mut sightings, 10, &[]);
+        if lets_go {
+            sightings.forget(on.iter());
+        }
+        let alice = binding("alice", WEB, "10.0.0.2");
+        assert_eq!(see(&mut sightings, 20, &[alice]), strangers, "{case}");
+    }
+    let mut wanted = desired(&[binding("web", WEB, "10.0.0.2")]);
+    let observed = state(&[port("v1", "br-a", WEB)]);
+    let decision = Decision::of(&wanted, &observed, &on);
+    assert!(decision.is_about(&name("br-a")));
+    wanted.bindings = imbl::OrdSet::new();
+    let outdated = decision.outdated(&wanted, &BTreeSet::new());
+    let renewed = decision.renewed(&wanted, &observed, &BTreeSet::new(), &outdated);
+    assert!(!renewed.is_about(&name("br-a")), "nobody on it is governed or named any more");
+}
+
 /// While the engine is away nobody tells of attachments; what is told of when it is back may have come long before.
 #[test]
 fn after_the_engine_was_away_everything_comes_at_once() {
