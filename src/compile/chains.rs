@@ -26,7 +26,6 @@ use super::sets::SetBuilder;
 use super::{DenyAction, Options, Origin};
 
 use block::{Block, Conditions};
-
 use dispatch::{Entrance, Limits, OfClasses};
 
 /// Neighbour solicitation and advertisement, router solicitation and multicast listener messages: without them IPv6

@@ -191,7 +191,7 @@ impl Compiler {
         }
     }
 
-    /// Counts endpoints that are new. Returns whether each has its addresses alone, and is on a network that is known.
+    /// Counts endpoints that are new. Returns whether each has its addresses alone.
     fn count_in(&mut self, candidates: &[Candidate<'_>]) -> bool {
         let mut alone = true;
         for candidate in candidates {
