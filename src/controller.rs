@@ -273,7 +273,7 @@ impl Controller {
                 }
                 heard = inputs.notices.next() => {
                     cause = Cause::ReadBack;
-                    heed(heard, &mut pace)
+                    self.heed(heard, &mut pace)
                 }
                 _ = alive.tick() => Need::Nothing,
                 // Nothing else is waiting.
@@ -311,6 +311,20 @@ impl Controller {
         self.notifier.stopping();
         info!("ending; the rules stay in force");
         Ok(())
+    }
+
+    /// What the kernel's notification asks for at once; what can wait is put down. Where something may have changed unheard
+    /// the kernel is read back.
+    fn heed(&mut self, heard: Heard, pace: &mut Pace) -> Need {
+        let Heard::Notice(notice) = heard else { return Need::Observe };
+        if notice.rules {
+            pace.noticed(Instant::now());
+        }
+        if !notice.links.is_nothing() {
+            pace.links_noticed(Instant::now());
+            self.enforcer.note_links(notice.links);
+        }
+        Need::Nothing
     }
 
     fn ask_for_policies(&self) {
@@ -393,19 +407,6 @@ impl Controller {
     }
 }
 
-/// What the kernel's notification asks for at once; what can wait is put down. Where something may have changed unheard the
-/// kernel is read back.
-fn heed(heard: Heard, pace: &mut Pace) -> Need {
-    let Heard::Notice(notice) = heard else { return Need::Observe };
-    if notice.rules {
-        pace.noticed(Instant::now());
-    }
-    if notice.links {
-        pace.links_noticed(Instant::now());
-    }
-    Need::Nothing
-}
-
 /// Logs each endpoint that policy cannot reach once, when it appears or when policies select it anew.
 fn report_reach(before: &[UnenforceableEndpoint], now: &[UnenforceableEndpoint]) {
     for found in now.iter().filter(|found| !before.contains(found)) {
@@ -479,7 +480,7 @@ mod tests {
         let (files_in, files) = mpsc::channel(1);
         files_in.try_send(Ok(vec![SourceFile::new(Path::new("x.yaml"), POLICY)])).expect("there is space");
         let (notice_in, notice) = mpsc::channel(1);
-        notice_in.try_send(dataplane::Notice { rules: true, links: true }).expect("there is space");
+        notice_in.try_send(dataplane::Notice { rules: true, links: dataplane::Touched::Any }).expect("there is space");
         let mut notice = Some(notice);
         let notices = Notices::new(move || notice.take().ok_or_else(|| std::io::Error::other("once only")));
 

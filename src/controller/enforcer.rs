@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach};
-use crate::dataplane::{self, Kernel, Outcome, Problem, conntrack};
+use crate::dataplane::{self, Kernel, Outcome, Problem, Touched, conntrack};
 use crate::inventory::{Container, Engine};
 use crate::policy::{PolicySet, Severity};
 use crate::telemetry::{
@@ -79,6 +79,8 @@ pub(super) struct Enforcer {
     reconsider_at: Option<Instant>,
     /// When to look for the ports of endpoints without one.
     poll_at: Option<Instant>,
+    /// Bridges that have changed since links were last read, by interface index.
+    touched: Touched<u32>,
     /// Endpoints without a port, each with the time since when.
     unbound: BTreeMap<String, Instant>,
     flows: Flows,
@@ -132,6 +134,11 @@ impl Enforcer {
     /// Why the kernel does not notify us of changes, if so.
     pub(super) fn set_watch_trouble(&mut self, trouble: Option<&str>) {
         self.watch_trouble = trouble.map(str::to_owned);
+    }
+
+    /// The kernel says that something about these bridges has changed, which the next look at links concerns.
+    pub(super) fn note_links(&mut self, touched: Touched<u32>) {
+        self.touched.extend(touched);
     }
 
     /// Whether the last good policies could not be kept.
@@ -192,7 +199,7 @@ impl Enforcer {
             return kernel.repair(&compiled.ruleset);
         }
         if need == Need::ObserveLinks {
-            kernel.observe_links()?;
+            kernel.observe_links(&std::mem::take(&mut self.touched))?;
         }
         kernel.enforce(&compiled.ruleset)
     }

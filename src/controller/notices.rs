@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// Something may have changed.
     Notice(Notice),
@@ -123,8 +123,8 @@ mod tests {
         assert_eq!(notices.next().await, Heard::Gap);
         assert_eq!(notices.trouble(), None);
         let kernel = tried.recv().await.expect("there is a subscription");
-        let notice = Notice { rules: true, links: false };
-        kernel.send(notice).await.expect("somebody listens");
+        let notice = Notice { rules: true, ..Notice::default() };
+        kernel.send(notice.clone()).await.expect("somebody listens");
         assert_eq!(notices.next().await, Heard::Notice(notice));
 
         drop(kernel);

@@ -64,19 +64,19 @@ impl Changes {
             return changes;
         };
         let gone = table.elements.difference(elements);
-        let governed: BTreeSet<&str> = observed
+        // A port that no longer exists sends nothing; its binding goes first all the same.
+        let losing = gone.ports();
+        let existing: BTreeMap<&str, bool> = observed
             .ports
             .iter()
-            .filter(|port| desired.bridges.contains(&port.bridge))
-            .map(|port| port.name.as_str())
+            .filter(|port| losing.contains(port.name.as_str()))
+            .map(|port| (port.name.as_str(), desired.bridges.contains(&port.bridge)))
             .collect();
-        // A port that no longer exists sends nothing; its binding goes first all the same.
-        let existing: BTreeSet<&str> = observed.ports.iter().map(|port| port.name.as_str()).collect();
         let (first, rest) = gone.split(|set, element| {
-            let port = table::port_of(set, element);
             // One that gets an endpoint is nobody's until it has it.
             let is_taken = set == Set::Free;
-            port.is_some_and(|port| governed.contains(port) && !is_taken || !existing.contains(port))
+            let goes = |port: &str| existing.get(port).is_none_or(|is_governed| *is_governed && !is_taken);
+            table::port_of(set, element).is_some_and(goes)
         });
         let come = elements.difference(&table.elements);
         changes.before.extend(step(first.lines("delete")));

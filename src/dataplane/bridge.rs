@@ -20,7 +20,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
     IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK, RTM_NEWLINK,
-    attribute, find, text,
+    attribute, find, link_header, text,
 };
 use crate::net::InterfaceName;
 
@@ -64,6 +64,16 @@ pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
         }
     })?;
     Ok(bridges)
+}
+
+/// The bridge of this index, with whether it has its traffic pass through netfilter in both families; `None` where the link is
+/// no bridge. That there is no such link is an error.
+pub(super) fn switch(index: u32) -> io::Result<Option<(InterfaceName, bool)>> {
+    let mut found = None;
+    Netlink::open(SockProtocol::NetlinkRoute)?.request(RTM_GETLINK, &link_header(index), |_, body| {
+        found = body.get(LINK_HEADER_LENGTH..).and_then(bridge);
+    })?;
+    Ok(found.map(|(name, on)| (name, on && available())))
 }
 
 /// Makes traffic of a bridge pass through netfilter in both families.

@@ -7,7 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel waits for it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,9 @@ use crate::dataplane::plan::{plan_decided, plan_sets, removal};
 use crate::dataplane::port::Port;
 use crate::dataplane::process::{Ipset, Nft};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
-use crate::dataplane::{Error, Step, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets};
+use crate::dataplane::{
+    Error, Step, Touched, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets,
+};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{
     Action, AddressSet, AntiSpoofing, ChainName, Chains, Hook, Match, Rule, Ruleset, SetKind, SetName, Side,
@@ -62,8 +64,8 @@ pub struct Kernel {
     /// Whether the packet filter takes no rules about SCTP.
     without_sctp: bool,
     sightings: port::Sightings,
-    /// Whether ports may have come or gone since they were read.
-    ports_moved: bool,
+    /// Bridges of which ports may have come or gone since they were read.
+    moved: Touched<InterfaceName>,
     /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
     came_over: bool,
     mirror: Option<Mirror>,
@@ -93,7 +95,7 @@ impl Kernel {
             without_table,
             without_sctp: false,
             sightings: port::Sightings::default(),
-            ports_moved: false,
+            moved: Touched::default(),
             came_over: true,
             mirror: None,
         }
@@ -136,23 +138,11 @@ impl Kernel {
             let bridges = desired.bridges.iter().cloned().chain(bindings).collect();
             self.sightings.forget_all_but(&bridges);
             let held = antispoof::held(wanted, state);
-            self.read_ports_of(state, wanted, &bridges, &held)?;
+            let known = held.iter().map(|(port, _)| port).collect();
+            let ports = port::ports(&bridges, &known).map_err(Error::Bridges)?;
+            self.take_ports(state, wanted, &bridges, &held, &ports);
         }
-        self.ports_moved = false;
-        Ok(())
-    }
-
-    /// Reads the ports of some bridges, of which the kernel holds `held` for attachments.
-    fn read_ports_of(
-        &mut self,
-        state: &mut State,
-        wanted: &AntiSpoofing,
-        bridges: &BTreeSet<InterfaceName>,
-        held: &BTreeSet<(InterfaceName, String)>,
-    ) -> Result<(), Error> {
-        let known = held.iter().map(|(port, _)| port).collect();
-        let ports = port::ports(bridges, &known).map_err(Error::Bridges)?;
-        self.take_ports(state, wanted, bridges, held, &ports);
+        self.moved = Touched::default();
         Ok(())
     }
 
@@ -241,15 +231,19 @@ impl Kernel {
             (Some(wanted), Some(former)) if state.without_table.is_none() => {
                 // An endpoint that is new, or has no port yet, may have one by now.
                 let mut outdated = former.outdated(wanted, &desired.bridges);
-                if std::mem::take(&mut self.ports_moved) {
-                    let all = former.all(wanted, &desired.bridges);
-                    let known = former.known_ports(wanted, &outdated);
-                    let ports = port::ports(&all, &known.iter().collect()).map_err(Error::Bridges)?;
-                    outdated.extend(all.into_iter().filter(|on| port::have_moved(&state.ports, &ports, &known, on)));
+                let moved = match std::mem::take(&mut self.moved) {
+                    Touched::Any => former.all(wanted, &desired.bridges),
+                    Touched::Only(mut these) => {
+                        these.retain(|bridge| former.is_about(bridge));
+                        these
+                    }
+                };
+                let read: BTreeSet<InterfaceName> = outdated.union(&moved).cloned().collect();
+                if !read.is_empty() {
+                    let known = former.known_ports(wanted, &read, &outdated);
+                    let ports = port::ports(&read, &known.iter().collect()).map_err(Error::Bridges)?;
+                    outdated.extend(moved.into_iter().filter(|on| port::have_moved(&state.ports, &ports, &known, on)));
                     self.take_ports(&mut state, wanted, &outdated, &former.held(wanted, &outdated), &ports);
-                } else if !outdated.is_empty() {
-                    let held = former.held(wanted, &outdated);
-                    self.read_ports_of(&mut state, wanted, &outdated, &held)?;
                 }
                 let decision = former.renewed(wanted, &state, &desired.bridges, &outdated);
                 self.sightings.forget(outdated.iter().filter(|bridge| !decision.is_about(bridge)));
@@ -314,13 +308,30 @@ impl Kernel {
         Ok(!steps.is_empty())
     }
 
-    /// Reads anew what bridges do, which is cheap, and takes the rest of the kernel for what it is known to be. What
+    /// Reads anew what these bridges do, by interface index, and takes the rest of the kernel for what it is known to be. What
     /// differs is set right by the next [`Kernel::enforce`], which reads their ports as well. A bridge that does not exist is
     /// left as it was remembered: its network is about to go, or the bridge to come.
-    pub fn observe_links(&mut self) -> Result<(), Error> {
+    pub fn observe_links(&mut self, touched: &Touched<u32>) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
-        self.ports_moved = true;
-        for (bridge, filtered) in bridge::switches().map_err(Error::Bridges)? {
+        let read = match touched {
+            // One that is gone cannot say which it was.
+            Touched::Only(these) => {
+                these.iter().map(|index| bridge::switch(*index)).collect::<Result<Vec<_>, _>>().ok()
+            }
+            Touched::Any => None,
+        };
+        let switches: BTreeMap<InterfaceName, bool> = match read {
+            Some(found) => {
+                let found: BTreeMap<InterfaceName, bool> = found.into_iter().flatten().collect();
+                self.moved.extend(Touched::Only(found.keys().cloned().collect()));
+                found
+            }
+            None => {
+                self.moved = Touched::Any;
+                bridge::switches().map_err(Error::Bridges)?
+            }
+        };
+        for (bridge, filtered) in switches {
             if filtered {
                 mirror.state.filtered_bridges.insert(bridge);
             } else {

@@ -26,6 +26,8 @@ const HEADER_LENGTH: usize = 16;
 pub(super) const RTM_NEWLINK: u16 = 16;
 pub(super) const RTM_GETLINK: u16 = 18;
 pub(super) const LINK_HEADER_LENGTH: usize = 16;
+/// The link's index in that header.
+pub(super) const LINK_INDEX: std::ops::Range<usize> = 4..8;
 // linux/if_link.h
 pub(super) const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
@@ -170,6 +172,13 @@ pub(super) fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
 /// process has the process's id.
 pub(super) fn origin(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?))
+}
+
+/// The header of a question about a link by its index; 0 for all links.
+pub(super) fn link_header(index: u32) -> Vec<u8> {
+    let mut header = vec![0; LINK_HEADER_LENGTH];
+    header[LINK_INDEX].copy_from_slice(&index.to_ne_bytes());
+    header
 }
 
 /// Appends an attribute: length, type, value, padding.

@@ -13,19 +13,22 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
     IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK,
-    RTM_NEWLINK, attribute, find, text,
+    RTM_NEWLINK, attribute, find, link_header, text,
 };
 use crate::net::{InterfaceName, MacAddress};
 use crate::ruleset::AntiSpoofing;
 
 // linux/rtnetlink.h
-const INDEX: std::ops::Range<usize> = 4..8;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 // linux/if_link.h
 const IFLA_LINK: u16 = 5;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_TARGET_NETNSID: u16 = 46;
+
+/// Of how many bridges the ports are listed one by one. For each listing the kernel walks through all links, which is cheap; to
+/// describe those of other bridges is not.
+const FEW: usize = 8;
 
 /// A port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,15 +72,17 @@ pub(super) fn ports(bridges: &BTreeSet<InterfaceName>, known: &BTreeSet<&Interfa
     let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
     let index = |bridge: &InterfaceName| Some((if_nametoindex(bridge.as_str()).ok()?, bridge.clone()));
     let masters: BTreeMap<u32, InterfaceName> = bridges.iter().filter_map(index).collect();
-    let mut body = header(0);
-    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    // For each listing the kernel looks at every link there is: of several bridges it lists them all, once.
-    if let [(index, _)] = &masters.iter().collect::<Vec<_>>()[..] {
+    let mut all = link_header(0);
+    attribute(&mut all, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    let of_one = |index: &u32| {
+        let mut body = all.clone();
         attribute(&mut body, IFLA_MASTER, &index.to_ne_bytes());
-    }
+        body
+    };
+    let listings = if masters.len() <= FEW { masters.keys().map(of_one).collect() } else { vec![all] };
     let mut cables = Vec::new();
-    if !masters.is_empty() {
-        netlink.dump(RTM_GETLINK, &body, |kind, body| {
+    for listing in listings {
+        netlink.dump(RTM_GETLINK, &listing, |kind, body| {
             if kind == RTM_NEWLINK {
                 cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, &masters)));
             }
@@ -99,7 +104,7 @@ struct Cable {
 
 /// The other end of a veth pair: its index, and the number of the namespace in which it has that index.
 struct Peer {
-    index: [u8; 4],
+    index: u32,
     namespace: Option<[u8; 4]>,
 }
 
@@ -112,7 +117,8 @@ impl Cable {
         let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
         let peer = (kind == Some("veth")).then(|| {
             let namespace = find(attributes, IFLA_LINK_NETNSID).and_then(|id| id.first_chunk().copied());
-            Some(Peer { index: *find(attributes, IFLA_LINK)?.first_chunk()?, namespace })
+            let index = u32::from_ne_bytes(*find(attributes, IFLA_LINK)?.first_chunk()?);
+            Some(Peer { index, namespace })
         });
         Some(Cable { name, bridge, peer: peer.flatten() })
     }
@@ -120,7 +126,7 @@ impl Cable {
 
 impl Peer {
     fn mac(&self, netlink: &Netlink) -> Option<MacAddress> {
-        let mut body = header(i32::from_ne_bytes(self.index));
+        let mut body = link_header(self.index);
         attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
         if let Some(namespace) = &self.namespace {
             attribute(&mut body, IFLA_TARGET_NETNSID, namespace);
@@ -281,11 +287,4 @@ impl OnBridge {
             }
         }
     }
-}
-
-/// `struct ifinfomsg` for the link of this index; 0 for all links.
-fn header(index: i32) -> Vec<u8> {
-    let mut header = vec![0; LINK_HEADER_LENGTH];
-    header[INDEX].copy_from_slice(&index.to_ne_bytes());
-    header
 }

@@ -11,6 +11,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel's notifications")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,7 +23,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProto
 use tokio::sync::mpsc;
 
 use super::netlink::{
-    BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Message, find, message, origin, text,
+    BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, LINK_INDEX, Message, find, message, origin,
+    text,
 };
 use super::place::Xtable;
 use super::state::DOCKER_USER;
@@ -58,12 +60,43 @@ const AF_BRIDGE: u8 = 7;
 const CLOSED_POLL: u16 = 1000;
 
 /// What may have changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
     /// Rules, chains or tables in which something of ours is or should be.
     pub rules: bool,
-    /// Bridges and their ports: one came, went or was set otherwise.
-    pub links: bool,
+    /// Bridges, by interface index: one came, went or was set otherwise, or a port of it.
+    pub links: Touched<u32>,
+}
+
+/// Those that a change may have touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched<T> {
+    /// These and no others.
+    Only(BTreeSet<T>),
+    /// It is not known which.
+    Any,
+}
+
+impl<T: Ord> Touched<T> {
+    /// Whether nothing was touched.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Touched::Only(these) if these.is_empty())
+    }
+
+    /// Adds what another change has touched.
+    pub fn extend(&mut self, other: Touched<T>) {
+        match (&mut *self, other) {
+            (Touched::Only(these), Touched::Only(others)) => these.extend(others),
+            (_, Touched::Any) => *self = Touched::Any,
+            (Touched::Any, _) => {}
+        }
+    }
+}
+
+impl<T> Default for Touched<T> {
+    fn default() -> Touched<T> {
+        Touched::Only(BTreeSet::new())
+    }
 }
 
 /// Subscribes, and sends a notice for every change from here on, until the receiver is dropped. While the receiver is
@@ -108,7 +141,10 @@ impl Watch {
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Notice { rules: drain(&self.rules, concerns_rules)?, links: drain(&self.links, concerns_bridges)? })
+        let mut notice = Notice::default();
+        drain(&self.rules, |datagram| notice.rules |= datagram.is_none_or(concerns_us))?;
+        drain(&self.links, |datagram| notice.links.extend(datagram.map_or(Touched::Any, bridges_of)))?;
+        Ok(notice)
     }
 }
 
@@ -119,32 +155,42 @@ fn subscribe(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Reads all there is, and says whether any of it matters.
-fn drain(socket: &OwnedFd, matters: fn(u16, &[u8]) -> bool) -> io::Result<bool> {
-    let mut any = false;
+/// Reads all there is, datagram by datagram; `None` stands for what was lost.
+fn drain(socket: &OwnedFd, mut each: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Ok(length) => any |= datagram_matters(&buffer[..length], matters),
-            Err(Errno::EAGAIN) => return Ok(any),
+            Ok(length) => each(Some(&buffer[..length])),
+            Err(Errno::EAGAIN) => return Ok(()),
             Err(Errno::EINTR) => {}
             // The kernel had more to say than the socket holds: what was lost may have mattered.
-            Err(Errno::ENOBUFS) => any = true,
+            Err(Errno::ENOBUFS) => each(None),
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Whether a message of a datagram matters. One that cannot be read does.
-fn datagram_matters(mut rest: &[u8], matters: fn(u16, &[u8]) -> bool) -> bool {
+/// Whether a datagram of nftables is about what we keep. One that cannot be read is.
+fn concerns_us(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some((Message { kind, body, .. }, next)) = message(rest) else { return true };
-        if matters(kind, body) && !is_of_our_nft(kind, rest) {
+        if concerns_rules(kind, body) && !is_of_our_nft(kind, rest) {
             return true;
         }
         rest = next;
     }
     false
+}
+
+/// The bridges that a datagram of rtnetlink is about. One that cannot be read may be about any.
+fn bridges_of(mut rest: &[u8]) -> Touched<u32> {
+    let mut touched = Touched::default();
+    while !rest.is_empty() {
+        let Some((Message { body, .. }, next)) = message(rest) else { return Touched::Any };
+        touched.extend(bridge_of(body));
+        rest = next;
+    }
+    touched
 }
 
 /// Whether a message tells of set members that the `nft` which we keep running has changed: a child of this process. It is the
@@ -192,12 +238,22 @@ fn is_minded(chain: &str) -> bool {
         || Hook::ALL.into_iter().any(|hook| chain == hook.kernel_chain())
 }
 
-/// Whether a message of rtnetlink is about a bridge or a port of one.
-fn concerns_bridges(_kind: u16, body: &[u8]) -> bool {
-    let (Some(family), Some(attributes)) = (body.first(), body.get(LINK_HEADER_LENGTH..)) else { return true };
+/// The bridge that a message of rtnetlink is about: itself or a port of it.
+fn bridge_of(body: &[u8]) -> Touched<u32> {
+    let (Some(family), Some(attributes)) = (body.first(), body.get(LINK_HEADER_LENGTH..)) else { return Touched::Any };
+    let index = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    let only = |index: Option<u32>| index.map_or(Touched::Any, |index| Touched::Only([index].into()));
     let kind = || text(find(find(attributes, IFLA_LINKINFO)?, IFLA_INFO_KIND)?);
-    // What leaves a bridge is told by a message of the bridge family.
-    *family == AF_BRIDGE || find(attributes, IFLA_MASTER).is_some() || kind() == Some("bridge")
+    let master = find(attributes, IFLA_MASTER);
+    if let Some(master) = master {
+        // What leaves a bridge is told by a message of the bridge family, which names it, too.
+        return only(index(master));
+    }
+    match kind() {
+        Some("bridge") => only(body.get(LINK_INDEX).and_then(index)),
+        _ if *family == AF_BRIDGE => Touched::Any,
+        _ => Touched::default(),
+    }
 }
 
 #[cfg(test)]
@@ -246,12 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn only_bridges_and_their_ports_are_minded() {
+    fn a_link_is_about_its_bridge_or_about_none() {
+        const INDEX: u32 = 5;
         let link = |family: u8, attributes: &[u8]| {
             let mut body = vec![0; LINK_HEADER_LENGTH];
             body[0] = family;
+            body[LINK_INDEX].copy_from_slice(&INDEX.to_ne_bytes());
             body.extend_from_slice(attributes);
-            concerns_bridges(16, &body)
+            bridge_of(&body)
         };
         let made = |kind, value: &[u8]| {
             let mut bytes = Vec::new();
@@ -259,15 +317,34 @@ mod tests {
             bytes
         };
         let of_kind = |kind: &[u8]| made(IFLA_LINKINFO, &made(IFLA_INFO_KIND, kind));
-        assert!(link(0, &of_kind(b"bridge\0")));
-        assert!(link(0, &made(IFLA_MASTER, &7_u32.to_ne_bytes())));
-        assert!(link(AF_BRIDGE, &[]), "a port that leaves");
-        assert!(!link(0, &of_kind(b"veth\0")), "a link of nobody's");
+        let master = made(IFLA_MASTER, &7_u32.to_ne_bytes());
+        assert_eq!(link(0, &of_kind(b"bridge\0")), Touched::Only([INDEX].into()), "a bridge");
+        assert_eq!(link(0, &master), Touched::Only([7].into()), "a port");
+        assert_eq!(link(AF_BRIDGE, &master), Touched::Only([7].into()), "a port that leaves");
+        assert_eq!(link(AF_BRIDGE, &[]), Touched::Any, "something about a bridge that is not named");
+        assert_eq!(link(0, &of_kind(b"veth\0")), Touched::default(), "a link of nobody's");
+        assert_eq!(bridge_of(&[0, 0]), Touched::Any, "a message that is cut off");
     }
 
     #[test]
     fn what_cannot_be_read_counts() {
-        assert!(datagram_matters(&[1, 2, 3], |_, _| false));
-        assert!(!datagram_matters(&[], |_, _| true));
+        assert!(concerns_us(&[1, 2, 3]) && !concerns_us(&[]));
+        assert_eq!((bridges_of(&[1, 2, 3]), bridges_of(&[])), (Touched::Any, Touched::default()));
+    }
+
+    #[test]
+    fn what_two_changes_have_touched_is_what_either_has() {
+        let only = |these: &[u32]| Touched::Only(these.iter().copied().collect());
+        for (one, other, both) in [
+            (only(&[]), only(&[]), only(&[])),
+            (only(&[1]), only(&[2]), only(&[1, 2])),
+            (only(&[1]), Touched::Any, Touched::Any),
+            (Touched::Any, only(&[1]), Touched::Any),
+        ] {
+            let mut touched = one;
+            touched.extend(other);
+            assert_eq!(touched.is_nothing(), both == only(&[]));
+            assert_eq!(touched, both);
+        }
     }
 }

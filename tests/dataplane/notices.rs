@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dockgate::dataplane::{Notice, Variant, watch};
+use dockgate::dataplane::{Notice, Touched, Variant, watch};
 use dockgate::net::Family;
 use tokio::sync::mpsc::Receiver;
 
@@ -12,8 +12,15 @@ use super::namespace::{in_namespace, sh};
 use super::world::World;
 use super::{docker_host, kernel};
 
-const RULES: Notice = Notice { rules: true, links: false };
-const LINKS: Notice = Notice { rules: false, links: true };
+/// Something about rules.
+fn rules() -> Notice {
+    Notice { rules: true, ..Notice::default() }
+}
+
+/// The index of a link in this namespace, as the kernel knows it.
+fn index(link: &str) -> u32 {
+    nix::net::if_::if_nametoindex(link).expect("there is such a link")
+}
 
 /// What is notified within `patience`, from the first notice until there has been none for a while.
 fn notified(notices: &mut Receiver<Notice>, patience: Duration) -> Notice {
@@ -25,7 +32,8 @@ fn notified_until_quiet(notices: &mut Receiver<Notice>, patience: Duration, quie
     let mut end = Instant::now() + patience;
     while Instant::now() < end {
         if let Ok(notice) = notices.try_recv() {
-            all = Notice { rules: all.rules || notice.rules, links: all.links || notice.links };
+            all.rules |= notice.rules;
+            all.links.extend(notice.links);
             end = Instant::now() + quiet;
         }
         thread::sleep(Duration::from_millis(1));
@@ -40,32 +48,38 @@ fn changes_by_other_hands_are_notified_and_no_others() {
         kernel(Variant::Nft).repair(&World::default().ruleset()).expect("a kernel that can enforce");
         // The kernel does not notify of settings of a link that is down, which carries no packets.
         sh("ip link set br-a up");
+        let (a, b) = (index("br-a"), index("br-b"));
+        let link = |index| Notice { links: Touched::Only([index].into()), ..Notice::default() };
         for (change, expected) in [
-            ("iptables-nft -t mangle -F DG-FORWARD", Some(RULES)),
-            ("iptables-nft -F DG-INPUT", Some(RULES)),
-            ("ip6tables-nft -I INPUT -j ACCEPT", Some(RULES)),
-            ("iptables-nft -F DOCKER-USER", Some(RULES)),
+            ("iptables-nft -t mangle -F DG-FORWARD", Some(rules())),
+            ("iptables-nft -F DG-INPUT", Some(rules())),
+            ("ip6tables-nft -I INPUT -j ACCEPT", Some(rules())),
+            ("iptables-nft -F DOCKER-USER", Some(rules())),
             ("iptables-nft -A DOCKER -j RETURN", None),
             ("iptables-nft -t nat -A OUTPUT -j RETURN", None),
             ("nft add table inet filter; nft add chain inet filter x; nft add rule inet filter x drop", None),
-            ("nft delete table ip6 filter", Some(RULES)),
-            ("nft flush ruleset", Some(RULES)),
-            ("nft add table bridge dockgate", Some(RULES)),
+            ("nft delete table ip6 filter", Some(rules())),
+            ("nft flush ruleset", Some(rules())),
+            ("nft add table bridge dockgate", Some(rules())),
             ("nft add table bridge other", None),
             ("iptables-nft-save; ip6tables-nft-save; ipset save", None),
-            ("ip link set br-a type bridge nf_call_iptables 0", Some(LINKS)),
+            ("ip link set br-a type bridge nf_call_iptables 0", Some(link(a))),
             ("ip link add v0 type veth peer name v1", None),
-            ("ip link set v0 master br-a", Some(LINKS)),
-            ("ip link set v0 nomaster", Some(LINKS)),
+            ("ip link set v0 master br-a", Some(link(a))),
+            ("ip link set v0 nomaster", Some(link(a))),
             ("ip link del v0", None),
-            ("ip link del br-b", Some(LINKS)),
+            ("ip link del br-b", Some(link(b))),
         ] {
             // Anew for each: what is notified of one change is no other's, however late it is read.
             let mut notices = watch().expect("this kernel notifies");
             sh(change);
             let patience = Duration::from_millis(if expected.is_some() { 5000 } else { 300 });
             // The kernel tells of a lost carrier once a second at most.
-            let quiet = Duration::from_millis(if expected == Some(LINKS) { 1200 } else { 100 });
+            let quiet = Duration::from_millis(if expected.as_ref().is_some_and(|notice| !notice.links.is_nothing()) {
+                1200
+            } else {
+                100
+            });
             let heard = notified_until_quiet(&mut notices, patience, quiet);
             assert_eq!(heard, expected.unwrap_or_default(), "{change}");
         }
@@ -89,10 +103,10 @@ fn notifications_that_were_lost_count_as_a_change() {
         let file = tempfile::NamedTempFile::new().expect("a fixture of this test");
         std::fs::write(file.path(), flood + "COMMIT\n").expect("a fixture of this test");
         sh(&format!("iptables-nft-restore --noflush {}", file.path().display()));
-        assert_eq!(notices.try_recv(), Ok(RULES));
-        let waiting = || Ok::<_, ()>(RULES);
+        assert_eq!(notices.try_recv(), Ok(rules()));
+        let waiting = || Ok::<_, ()>(rules());
         assert_eq!(notices.blocking_recv().ok_or(()), waiting(), "the one that waited");
-        assert_eq!(notified(&mut notices, Duration::from_secs(5)), RULES, "the flood, though none of it is minded");
+        assert_eq!(notified(&mut notices, Duration::from_secs(5)), rules(), "the flood, though none of it is minded");
     });
 }
 
@@ -119,17 +133,27 @@ fn a_bridge_that_was_switched_off_is_found_without_reading_rules() {
         let desired = World::default().ruleset();
         let mut kernel = kernel(Variant::Nft);
         kernel.repair(&desired).expect("a kernel that can enforce");
-        let settled = |kernel: &mut dockgate::dataplane::Kernel| {
-            kernel.observe_links().expect("links can be read");
+        let settled = |kernel: &mut dockgate::dataplane::Kernel, touched: &Touched<u32>| {
+            kernel.observe_links(touched).expect("links can be read");
             kernel.enforce(&desired).expect("a kernel that can enforce").steps.len()
         };
-        assert_eq!(settled(&mut kernel), 0);
-        sh("ip link set br-a type bridge nf_call_ip6tables 0");
-        assert_eq!(settled(&mut kernel), 1, "the bridge is switched on again");
-        assert_eq!(settled(&mut kernel), 0);
+        let touched = |link: &str| Touched::Only([index(link)].into());
+        assert_eq!(settled(&mut kernel, &Touched::Any), 0);
+        for which in [Touched::Any, touched("br-a")] {
+            sh("ip link set br-a type bridge nf_call_ip6tables 0");
+            assert_eq!(settled(&mut kernel, &touched("br-b")), 0, "only what was touched is looked at");
+            assert_eq!(settled(&mut kernel, &touched("lo")), 0, "what is no bridge is none of ours");
+            assert_eq!(settled(&mut kernel, &which), 1, "the bridge is switched on again");
+            assert_eq!(settled(&mut kernel, &which), 0);
+        }
+        let former = touched("br-a");
         sh("ip link del br-a");
-        assert_eq!(settled(&mut kernel), 0, "a bridge that is not there is not complained of");
+        assert_eq!(settled(&mut kernel, &former), 0, "a bridge that is not there is not complained of");
         sh("ip link add br-a type bridge");
-        assert_eq!(settled(&mut kernel), 1, "one that comes back is off");
+        assert_eq!(
+            settled(&mut kernel, &former),
+            1,
+            "whoever is gone may have been any, and one that comes back is off"
+        );
     });
 }

@@ -170,15 +170,15 @@ impl Decision {
         self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(port, binding)| (binding, port))
     }
 
-    /// The ports that are bound to endpoints that are wanted; those of the bridges that are not outdated all are.
+    /// The ports of some bridges that are bound to endpoints that are wanted; those of bridges that are not outdated all are.
     pub(in crate::dataplane) fn known_ports(
         &self,
         wanted: &AntiSpoofing,
+        bridges: &BTreeSet<InterfaceName>,
         outdated: &BTreeSet<InterfaceName>,
     ) -> BTreeSet<InterfaceName> {
-        let others = self.bridges.iter().filter(|(bridge, _)| !outdated.contains(*bridge));
-        let mut known: BTreeSet<InterfaceName> =
-            others.flat_map(|(_, of_bridge)| of_bridge.bound.keys()).cloned().collect();
+        let others = bridges.difference(outdated).filter_map(|bridge| self.bridges.get(bridge));
+        let mut known: BTreeSet<InterfaceName> = others.flat_map(|of_bridge| of_bridge.bound.keys()).cloned().collect();
         known.extend(self.held(wanted, outdated).into_iter().map(|(port, _)| port));
         known
     }

@@ -368,6 +368,12 @@ impl Elements {
         difference
     }
 
+    /// The ports that any of this is about.
+    pub(super) fn ports(&self) -> BTreeSet<&str> {
+        let elements = |set: &Set| self.of(*set).filter_map(|element| port_of(*set, element)).collect::<Vec<_>>();
+        self.0.keys().flat_map(elements).collect()
+    }
+
     /// Those for which the condition holds, and the others.
     pub(super) fn split(&self, condition: impl Fn(Set, &str) -> bool) -> (Elements, Elements) {
         let (mut holding, mut others) = (Elements::default(), Elements::default());
