@@ -20,6 +20,7 @@ mod counters;
 pub mod exec;
 mod kernel;
 mod netlink;
+mod nftables;
 mod place;
 mod plan;
 mod port;
@@ -34,7 +35,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use antispoof::Table;
+pub use antispoof::{SetChange, Table};
 pub use chains::Error as ListingError;
 pub use claim::{Claim, ClaimError, claim};
 pub use counters::{Counters, CountersByRule};
@@ -151,7 +152,7 @@ pub enum Step {
     /// Makes or removes the table against spoofing: one `nft -f` transaction.
     Table(String),
     /// Changes members of that table's sets, all in one transaction.
-    Elements(Vec<String>),
+    Elements(Vec<SetChange>),
 }
 
 impl Step {
@@ -206,7 +207,11 @@ impl fmt::Display for Step {
                 f.write_str(&lines.join("\n"))
             }
             Step::Table(input) => write!(f, "nft -f - <<'END'\n{input}END"),
-            Step::Elements(lines) => write!(f, "nft -f - <<'END'\n{}\nEND", lines.join("\n")),
+            Step::Elements(changes) => {
+                writeln!(f, "nft -f - <<'END'")?;
+                changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+                write!(f, "END")
+            }
         }
     }
 }

@@ -398,6 +398,11 @@ impl MacAddress {
         (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(MacAddress(bytes))
     }
 
+    /// Its bytes.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
     /// The link-local IPv6 address that a station forms from this address (RFC 4291, appendix A).
     pub fn link_local(self) -> Ipv6Addr {
         let mut bytes = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];

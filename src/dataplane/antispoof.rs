@@ -9,6 +9,7 @@
 //! the port calls itself later changes nothing. An endpoint whose port is not found is closed.
 
 mod assign;
+mod change;
 mod decision;
 mod table;
 
@@ -16,10 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::dataplane::Step;
+use crate::dataplane::nftables::Verb;
 use crate::dataplane::state::State;
 use crate::net::Cidr;
 use crate::ruleset::{AddressSet, Member, Ruleset};
 
+pub use change::SetChange;
 pub(super) use decision::{Decision, held};
 use table::Set;
 pub use table::Table;
@@ -53,14 +56,14 @@ impl Changes {
             return changes;
         }
         let elements = decision.elements();
-        let step = |lines: Vec<String>| (!lines.is_empty()).then_some(Step::Elements(lines));
+        let step = |changes: Vec<SetChange>| (!changes.is_empty()).then_some(Step::Elements(changes));
         let Some(table) = observed.table.as_ref().filter(|table| table.intact) else {
             // Rules of another endpoint may still be in force for an address that is in a set of that one.
             let leaving = leaving(observed, desired);
             let is_leaving = |set, element: &str| table::address_of(set, element).is_some_and(|a| leaving.contains(&a));
             let (late, first) = elements.split(is_leaving);
             changes.before.push(Step::Table(table::whole(&first)));
-            changes.after.extend(step(late.lines("add")));
+            changes.after.extend(step(late.changes(Verb::Add)));
             return changes;
         };
         let gone = table.elements.difference(elements);
@@ -79,8 +82,8 @@ impl Changes {
             table::port_of(set, element).is_some_and(goes)
         });
         let come = elements.difference(&table.elements);
-        changes.before.extend(step(first.lines("delete")));
-        changes.after.extend(step([rest.lines("delete"), come.lines("add")].concat()));
+        changes.before.extend(step(first.changes(Verb::Delete)));
+        changes.after.extend(step([rest.changes(Verb::Delete), come.changes(Verb::Add)].concat()));
         changes
     }
 }

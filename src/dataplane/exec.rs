@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door to processes")]
 
+use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -63,21 +64,15 @@ pub enum Error {
         /// The line of its input that it named as the cause, if it named one.
         line: Option<String>,
     },
-    /// `ipset` complained of lines of a batch, and the other lines are in force; or `nft` complained of a transaction, and
-    /// nothing of it is.
-    #[error("`{program}` refused a part of a batch: {complaint}")]
+    /// `ipset` complained of lines of a batch, and the other lines are in force.
+    #[error("`ipset` refused a part of a batch: {complaint}")]
     Refused {
-        /// `ipset` or `nft`.
-        program: &'static str,
         /// What it said.
         complaint: String,
     },
-    /// The long-lived `ipset` or `nft` process ended or fell silent.
-    #[error("the long-lived `{program}` process does not answer")]
-    Silent {
-        /// `ipset` or `nft`.
-        program: &'static str,
-    },
+    /// The long-lived `ipset` process ended or fell silent.
+    #[error("the long-lived `ipset` process does not answer")]
+    Silent,
     /// A command of the `iptables` package failed.
     #[error("`{command}` failed: {complaint}")]
     Jump {
@@ -111,12 +106,10 @@ impl Error {
         // The exit status does not tell: 4 is a lock that was not given, and with iptables-nft a rule that was refused.
         let complaint = match self {
             Error::Failed { status, complaint, line: Some(_), .. } if status.code().is_some() => complaint,
-            Error::Refused { complaint, .. } => complaint,
-            Error::Failed { .. }
-            | Error::Start { .. }
-            | Error::Timeout { .. }
-            | Error::Silent { .. }
-            | Error::Jump { .. } => return false,
+            Error::Refused { complaint } => complaint,
+            Error::Failed { .. } | Error::Start { .. } | Error::Timeout { .. } | Error::Silent | Error::Jump { .. } => {
+                return false;
+            }
         };
         !NO_REFUSAL.iter().any(|reason| complaint.contains(reason))
     }
@@ -166,6 +159,16 @@ pub(super) fn command(program: &str, arguments: &[&str]) -> Command {
 /// Runs a command to its end and returns what it printed.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
     run_within(LIMIT, program, arguments, input)
+}
+
+/// A command on each line.
+pub(super) fn lines(commands: &[impl fmt::Display]) -> String {
+    let mut text = String::new();
+    for command in commands {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{command}");
+    }
+    text
 }
 
 /// As [`run`], for a command that lists what somebody else may be changing. `iptables-nft-save` reads rules one by one and
@@ -359,13 +362,13 @@ mod tests {
             let error = run("sh", &["-c", script], input).unwrap_err();
             assert_eq!(error.is_refusal(), refused, "{error}");
         }
-        let of_batch = |complaint: &str| Error::Refused { program: "ipset", complaint: complaint.to_owned() };
+        let of_batch = |complaint: &str| Error::Refused { complaint: complaint.to_owned() };
         assert!(of_batch("Error in line 1: Syntax error").is_refusal());
         assert!(!of_batch("Kernel error received: Cannot allocate memory").is_refusal());
         let started = run("dockgate-no-such-command", &[], "").unwrap_err();
         let limit = Duration::from_millis(10);
         let late = run_within(limit, "sleep", &["60"], "").unwrap_err();
-        assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent { program: "nft" }.is_refusal());
+        assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent.is_refusal());
     }
 
     #[test]

@@ -17,10 +17,11 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::antispoof::Decision;
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
+use crate::dataplane::nftables::Nft;
 use crate::dataplane::place::{Place, Xtable, places};
 use crate::dataplane::plan::{plan_decided, plan_sets, removal};
 use crate::dataplane::port::Port;
-use crate::dataplane::process::{Ipset, Nft};
+use crate::dataplane::process::Ipset;
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{
     Error, Step, Touched, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets,
@@ -320,16 +321,13 @@ impl Kernel {
             }
             Touched::Any => None,
         };
-        let switches: BTreeMap<InterfaceName, bool> = match read {
-            Some(found) => {
-                let found: BTreeMap<InterfaceName, bool> = found.into_iter().flatten().collect();
-                self.moved.extend(Touched::Only(found.keys().cloned().collect()));
-                found
-            }
-            None => {
-                self.moved = Touched::Any;
-                bridge::switches().map_err(Error::Bridges)?
-            }
+        let switches: BTreeMap<InterfaceName, bool> = if let Some(found) = read {
+            let found: BTreeMap<InterfaceName, bool> = found.into_iter().flatten().collect();
+            self.moved.extend(Touched::Only(found.keys().cloned().collect()));
+            found
+        } else {
+            self.moved = Touched::Any;
+            bridge::switches().map_err(Error::Bridges)?
         };
         for (bridge, filtered) in switches {
             if filtered {
@@ -491,8 +489,8 @@ impl Kernel {
                 problems.extend(self.nft.load(input).err().map(|error| spoofing(step, &error)));
                 Ok(())
             }
-            Step::Elements(lines) => {
-                problems.extend(self.nft.apply(lines).err().map(|error| spoofing(step, &error)));
+            Step::Elements(changes) => {
+                problems.extend(self.nft.change(changes).err().map(|error| spoofing(step, &error)));
                 Ok(())
             }
             Step::Destroy(names) => {

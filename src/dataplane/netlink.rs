@@ -8,7 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -56,6 +57,15 @@ impl Netlink {
         Ok(Netlink(socket))
     }
 
+    /// As [`Netlink::open`], at a netlink port of ours; at any where somebody else has it.
+    pub(super) fn open_at(protocol: SockProtocol, port: u32) -> io::Result<Netlink> {
+        let netlink = Netlink::open(protocol)?;
+        match bind(netlink.0.as_raw_fd(), &NetlinkAddr::new(port, 0)) {
+            Ok(()) | Err(Errno::EADDRINUSE) => Ok(netlink),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Asks for a listing; `each` gets the type and the body of every answer. A listing in which something may be missing,
     /// because it changed meanwhile, is begun anew.
     pub(super) fn dump(&self, kind: u16, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
@@ -92,16 +102,27 @@ impl Netlink {
         self.receive(|_, _| {})
     }
 
+    /// Makes requests that the kernel carries out together or not at all, and waits until it has. The first and the last are
+    /// the frame of that; the last but one is acknowledged after all are in force. After a failure the socket has more
+    /// answers to give, and is of no further use.
+    pub(super) fn transaction(&self, parts: &[Part]) -> io::Result<()> {
+        let mut datagram = Vec::new();
+        for (position, Part { kind, flags, body }) in parts.iter().enumerate() {
+            let acknowledged = if position + 2 == parts.len() { NLM_F_ACK } else { 0 };
+            append(&mut datagram, *kind, NLM_F_REQUEST | flags | acknowledged, body)?;
+        }
+        self.send_datagram(&datagram)?;
+        self.receive(|_, _| {})
+    }
+
     fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(HEADER_LENGTH + body.len()).map_err(io::Error::other)?;
         let mut message = Vec::with_capacity(HEADER_LENGTH + body.len());
-        message.extend_from_slice(&length.to_ne_bytes());
-        message.extend_from_slice(&kind.to_ne_bytes());
-        message.extend_from_slice(&flags.to_ne_bytes());
-        // Sequence number and sender: a socket waits for one answer before its next question, so neither tells anything.
-        message.extend_from_slice(&[0; 8]);
-        message.extend_from_slice(body);
-        sendto(self.0.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        append(&mut message, kind, flags, body)?;
+        self.send_datagram(&message)
+    }
+
+    fn send_datagram(&self, datagram: &[u8]) -> io::Result<()> {
+        sendto(self.0.as_raw_fd(), datagram, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         Ok(())
     }
 
@@ -139,6 +160,27 @@ impl Netlink {
     }
 }
 
+/// A message of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) body: Vec<u8>,
+}
+
+/// Appends a message to a datagram.
+fn append(datagram: &mut Vec<u8>, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(HEADER_LENGTH + body.len()).map_err(io::Error::other)?;
+    datagram.extend_from_slice(&length.to_ne_bytes());
+    datagram.extend_from_slice(&kind.to_ne_bytes());
+    datagram.extend_from_slice(&flags.to_ne_bytes());
+    // Sequence number and sender: a socket waits for one answer before its next question, so neither tells anything.
+    datagram.extend_from_slice(&[0; 8]);
+    datagram.extend_from_slice(body);
+    datagram.resize(aligned(datagram.len()), 0);
+    Ok(())
+}
+
 /// Tries until nothing has interrupted, or often enough.
 fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut left = DUMP_TRIES;
@@ -168,8 +210,7 @@ pub(super) fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((Message { kind, flags, body }, bytes.get(aligned(length)..).unwrap_or_default()))
 }
 
-/// The port of the first message of a datagram: that of the socket which asked for what is told here. The first socket of a
-/// process has the process's id.
+/// The port of the first message of a datagram: that of the socket which asked for what is told here.
 pub(super) fn origin(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?))
 }

@@ -3,16 +3,13 @@
 //!
 //! Input: the notifications of nftables and of rtnetlink in the network namespace of the thread that opened the watch.
 //! Output: [`Notice`]s on a channel. A notice says that something *may* differ, never what: whoever gets it reads the kernel
-//! back and compares. Our own changes are notified like everybody's, but for set members that our `nft` changes; reading
-//! back finds nothing then, so there is no endless loop, and a foreign change in the same moment is not taken for ours.
+//! back and compares. Our own changes are notified like everybody's, but for members of the sets of nftables; reading back
+//! finds nothing then, so there is no endless loop, and a foreign change in the same moment is not taken for ours.
 //!
 //! There are no notifications of iptables-legacy, of ipset, or of `/proc/sys/net/bridge`; for these the periodic
 //! read-back is there. (A bridge that has its own switch on does not heed `/proc/sys/net/bridge`.)
 
-#![expect(clippy::disallowed_methods, reason = "the door to the kernel's notifications")]
-
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
@@ -26,21 +23,19 @@ use super::netlink::{
     BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, LINK_INDEX, Message, find, message, origin,
     text,
 };
+use super::nftables::{NFNL_SUBSYS_NFTABLES, NFPROTO_BRIDGE, own_port};
 use super::place::Xtable;
 use super::state::DOCKER_USER;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
 // linux/netfilter/nfnetlink.h: group 7 as a bit.
 const NFNLGRP_NFTABLES: u32 = 1 << 6;
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNETLINK_HEADER_LENGTH: usize = 4;
 // linux/netfilter/nf_tables.h
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_DELCHAIN: u16 = 5;
 const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_MSG_DELRULE: u16 = 8;
-const NFT_MSG_NEWSETELEM: u16 = 12;
-const NFT_MSG_DELSETELEM: u16 = 14;
 const NFT_MSG_NEWGEN: u16 = 15;
 /// The table's name has this number in messages about tables, chains, rules, sets and elements.
 const NFTA_TABLE: u16 = 1;
@@ -48,7 +43,6 @@ const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_RULE_CHAIN: u16 = 2;
 // linux/netfilter.h
 const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_BRIDGE: u8 = 7;
 const NFPROTO_IPV6: u8 = 10;
 /// The table of ours in the bridge family.
 const BRIDGE_TABLE: &str = "dockgate";
@@ -174,7 +168,10 @@ fn drain(socket: &OwnedFd, mut each: impl FnMut(Option<&[u8]>)) -> io::Result<()
 fn concerns_us(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some((Message { kind, body, .. }, next)) = message(rest) else { return true };
-        if concerns_rules(kind, body) && !is_of_our_nft(kind, rest) {
+        // Set members that we have changed ourselves. It is the one change of ours that is told apart, because there is one
+        // with every container that comes or goes, and a read-back for it would be in the way of the next.
+        let is_ours = kind >> 8 == NFNL_SUBSYS_NFTABLES && origin(rest) == Some(own_port());
+        if concerns_rules(kind, body) && !is_ours {
             return true;
         }
         rest = next;
@@ -191,21 +188,6 @@ fn bridges_of(mut rest: &[u8]) -> Touched<u32> {
         rest = next;
     }
     touched
-}
-
-/// Whether a message tells of set members that the `nft` which we keep running has changed: a child of this process. It is the
-/// one change of ours that is told apart, because there is one with every container that comes or goes, and a read-back
-/// for it would be in the way of the next.
-fn is_of_our_nft(kind: u16, message: &[u8]) -> bool {
-    if kind >> 8 != NFNL_SUBSYS_NFTABLES || ![NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&(kind & 0xff)) {
-        return false;
-    }
-    let parent = |process: u32| {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // `PID (NAME) STATE PARENT ...`, and a name may contain anything.
-        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
-    origin(message).and_then(parent) == Some(std::process::id())
 }
 
 /// Whether a message of nftables is about what we keep: the tables of iptables with chains of ours, there the kernel's chains, Docker's
@@ -260,6 +242,7 @@ fn bridge_of(body: &[u8]) -> Touched<u32> {
 mod tests {
     use super::*;
     use crate::dataplane::netlink::attribute;
+    use crate::dataplane::nftables::NFT_MSG_NEWSETELEM;
 
     fn rules(verb: u16, family: u8, attributes: &[(u16, &str)]) -> bool {
         let mut body = vec![family, 0, 0, 0];

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
+use super::change::SetChange;
+use crate::dataplane::nftables::Verb;
 use crate::dataplane::render::HASH_MARK;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
 use crate::ruleset::{content_hash, differences};
@@ -61,7 +63,7 @@ impl Set {
         Set::Subnets(Family::V6),
     ];
 
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Set::Ports => "ports".to_owned(),
             Set::Peers => "peers".to_owned(),
@@ -386,13 +388,13 @@ impl Elements {
         (holding, others)
     }
 
-    /// A command per set.
-    pub(super) fn lines(&self, verb: &str) -> Vec<String> {
-        let line = |(set, elements): (&Set, &OrdSet<Arc<str>>)| {
-            let elements: Vec<&str> = elements.iter().map(Arc::as_ref).collect();
-            format!("{verb} element {} {} {{ {} }}", NAME.join(" "), set.name(), elements.join(", "))
+    /// A change per set.
+    pub(super) fn changes(&self, verb: Verb) -> Vec<SetChange> {
+        let change = |(set, elements): (&Set, &OrdSet<Arc<str>>)| {
+            let elements = elements.iter().cloned().collect();
+            SetChange { verb, set: *set, elements }
         };
-        self.0.iter().map(line).collect()
+        self.0.iter().map(change).collect()
     }
 }
 

@@ -3,6 +3,11 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+
+/// Changes as commands.
+fn words(changes: &[SetChange]) -> Vec<String> {
+    changes.iter().map(ToString::to_string).collect()
+}
 use crate::dataplane::port::Port;
 use crate::dataplane::state::Problem;
 use crate::net::{InterfaceName, MacAddress};
@@ -281,7 +286,8 @@ fn whom_a_rule_names_elsewhere_is_bound_and_its_network_is_not() {
     let peer = Binding { bridge: name("br-side"), role: Role::Peer, ..binding("peer", API, "10.9.0.2") };
     let wanted = desired(&[binding("web", WEB, "10.0.0.2"), peer]);
     let observed = state(&[port("v1", "br-a", WEB), port("v2", "br-side", API)]);
-    let lines = Decision::of(&wanted, &observed, &[name("br-a")].into()).elements().lines("add").join("\n");
+    let lines = Decision::of(&wanted, &observed, &[name("br-a")].into()).elements().changes(Verb::Add);
+    let lines = words(&lines).join("\n");
     for expected in [
         "ports { \"v1\" }".to_owned(),
         "peers { \"v2\" }".to_owned(),
@@ -307,7 +313,8 @@ fn ports_of_nobodys_on_governed_bridges_are_known_as_such() {
         ..Ruleset::default()
     };
     let governed = ruleset(&["br-a"]);
-    let lines = Decision::of(&wanted, &state(&ports), &governed.bridges).elements().lines("add").join("\n");
+    let lines = Decision::of(&wanted, &state(&ports), &governed.bridges).elements().changes(Verb::Add);
+    let lines = words(&lines).join("\n");
     assert!(lines.contains("element bridge dockgate free { \"v2\", \"v4\" }"), "{lines}");
     // One that gets an endpoint ceases to be nobody's in the moment in which it is the endpoint's.
     let before = state(&ports[1..]).after(&governed);
@@ -315,6 +322,7 @@ fn ports_of_nobodys_on_governed_bridges_are_known_as_such() {
     let changes = changes_between(&now, &governed);
     assert_eq!(changes.before, []);
     let [Step::Elements(lines)] = &changes.after[..] else { panic!("{:?}", changes.after) };
+    let lines = words(lines);
     assert!(lines.iter().all(|line| !line.starts_with("delete")), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("ports { \"v1\" }")), "{lines:?}");
 }
@@ -330,7 +338,7 @@ fn an_address_loses_its_port_first_and_gets_one_before_it_is_known() {
     let old = state(&ports).after(&ruleset(&[binding("web", WEB, "10.0.0.2")]));
     let changes = changes_between(&old, &ruleset(&[binding("api", API, "10.0.0.2")]));
     let lines = |steps: &[Step]| match steps {
-        [Step::Elements(lines)] => lines.join("; "),
+        [Step::Elements(changes)] => words(changes).join("; "),
         other => panic!("{other:?}"),
     };
     let (before, after) = (lines(&changes.before), lines(&changes.after));

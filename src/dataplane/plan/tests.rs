@@ -39,7 +39,7 @@ fn outline(steps: &[Step]) -> Vec<String> {
         Step::DeleteTable(_) => vec!["delete table".to_owned()],
         Step::Destroy(_) => vec!["destroy".to_owned()],
         Step::Table(_) => vec!["table".to_owned()],
-        Step::Elements(lines) => lines.clone(),
+        Step::Elements(changes) => changes.iter().map(ToString::to_string).collect(),
     };
     steps.iter().flat_map(word).collect()
 }

@@ -26,7 +26,6 @@ step() {
 name=${0##*/}
 case "$name $*" in
     "ipset -") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null; done ;;
-    "nft -i") while read -r line; do step; "/usr/sbin/$name" "$line" </dev/null; done ;;
     *-save\ *|*\ -S*|*\ -C\ *|*--version*|*--check*|"ipset save"*|"ipset list"*|"nft list"*|"nft -j list"*)
         exec "/usr/sbin/$name" "$@" ;;
     *) step; "/usr/sbin/$name" "$@"; result=$?; step; exit $result ;;
