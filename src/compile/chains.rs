@@ -150,14 +150,15 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             chain.extend(self.neighbour_discovery(None));
         }
         if hook != Hook::Output {
-            // -m set --match-set dg-4-subnets src -m set ! --match-set dg-4-known src,src -j DROP
+            // -m set ! --match-set dg-4-known src,src -m set --match-set dg-4-subnets src -j DROP
+            // In this order an endpoint is looked up once.
             let claimed = Match::Set {
                 side: Side::Source,
                 set: SetName::bridged_subnets(self.family),
                 kind: SetKind::Net,
                 negated: false,
             };
-            let matches = vec![claimed, self.unknown(Side::Source)];
+            let matches = vec![self.unknown(Side::Source), claimed];
             chain.push(rule(matches, Action::Drop, Gate::Elsewhere.to_string()));
         }
         chain

@@ -247,7 +247,10 @@ impl<'a> Conditions<'a> {
                 excluded.collect()
             }
         };
-        for condition in &self.others {
+        // A lookup costs more than any comparison; what holds cheaply is asked first.
+        let (lookups, comparisons): (Vec<&Match>, Vec<&Match>) =
+            self.others.iter().partition(|condition| matches!(condition, Match::Set { .. }));
+        for condition in comparisons.into_iter().chain(lookups) {
             render_other(&mut text, family, condition);
         }
         if let Some(states) = &self.states {

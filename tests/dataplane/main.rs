@@ -8,6 +8,7 @@ mod dispatch;
 mod namespace;
 mod notices;
 mod sctp;
+mod shortcuts;
 mod spoof;
 mod variant;
 mod world;

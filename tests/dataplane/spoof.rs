@@ -18,7 +18,7 @@ use super::{assert_settled, kernel};
 const EXPECT: &str = "a fixture of this test";
 
 /// Containers on `br-a`: a cable each, whose other end is in a namespace of its own.
-fn containers(macs: &[&str]) -> Vec<String> {
+pub(super) fn containers(macs: &[&str]) -> Vec<String> {
     sh("ip link add br-a type bridge; ip link set br-a up");
     macs.iter().enumerate().map(|(index, mac)| container(index, mac)).collect()
 }
@@ -39,7 +39,7 @@ fn own_namespace() -> String {
 }
 
 /// Removes the containers' namespaces, whatever becomes of the test.
-struct Containers(Vec<String>);
+pub(super) struct Containers(pub(super) Vec<String>);
 
 impl Drop for Containers {
     fn drop(&mut self) {
@@ -60,7 +60,7 @@ fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
     }
 }
 
-fn ruleset(bindings: &[Binding]) -> Ruleset {
+pub(super) fn ruleset(bindings: &[Binding]) -> Ruleset {
     let anti_spoofing = AntiSpoofing {
         bindings: bindings.iter().cloned().collect(),
         gateways: ["172.18.0.1", "2001:db8::1"].iter().map(|address| address.parse().expect(EXPECT)).collect(),
@@ -103,14 +103,14 @@ fn bound() -> BTreeSet<String> {
     members.map(|part| part.replace('"', "").replace(" . ", " ")).collect()
 }
 
-const WEB: &str = "02:42:ac:12:00:02";
-const API: &str = "02:42:ac:12:00:03";
+pub(super) const WEB: &str = "02:42:ac:12:00:02";
+pub(super) const API: &str = "02:42:ac:12:00:03";
 
-fn web() -> Binding {
+pub(super) fn web() -> Binding {
     binding("web", WEB, &["172.18.0.2", "2001:db8::2"])
 }
 
-fn api() -> Binding {
+pub(super) fn api() -> Binding {
     binding("api", API, &["172.18.0.3"])
 }
 

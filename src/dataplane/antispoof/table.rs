@@ -113,6 +113,14 @@ macro_rules! reserved {
     };
 }
 
+/// Frames to one station, and so to no bridge protocol: the bit of Ethernet's group addresses is not set. One byte is loaded
+/// and compared faster than six.
+macro_rules! for_one {
+    () => {
+        "@ll,7,1 0 "
+    };
+}
+
 const CHAINS: [ChainText; 13] = [
     (
         "bound",
@@ -263,7 +271,26 @@ const CHAINS: [ChainText; 13] = [
     (
         "prerouting",
         Some("prerouting"),
-        &[("iifname @ports goto bound", "from an endpoint"), ("goto unbound", "from any other port")],
+        &[
+            (
+                concat!(
+                    "ether type ip ip protocol != igmp ",
+                    for_one!(),
+                    "iifname . ether saddr . ip saddr @bound4 accept"
+                ),
+                "IPv4 under its own address",
+            ),
+            (
+                concat!(
+                    "ether type ip6 meta l4proto != ipv6-icmp ip6 saddr != fe80::/10 ",
+                    for_one!(),
+                    "iifname . ether saddr . ip6 saddr @bound6 accept"
+                ),
+                "IPv6 under its own address",
+            ),
+            ("iifname @ports goto bound", "from an endpoint"),
+            ("goto unbound", "from any other port"),
+        ],
     ),
     (
         "forward",
@@ -289,6 +316,8 @@ const CHAINS: [ChainText; 13] = [
         "postrouting",
         Some("postrouting"),
         &[
+            ("ether type ip oifname . ether daddr . ip daddr @bound4 accept", "IPv4 for its receiver"),
+            ("ether type ip6 oifname . ether daddr . ip6 daddr @bound6 accept", "IPv6 for its receiver"),
             ("ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 accept", "to a group"),
             (
                 "ether type ip ip daddr @subnets4 oifname . ether daddr . ip daddr != @bound4 drop",
