@@ -292,13 +292,7 @@ impl Controller {
             if need == Need::Observe {
                 pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
             }
-            if need > Need::Nothing && self.enforcer.in_sync() {
-                self.core.applied(Instant::now().into_std());
-            }
-            // Once they are in force: the disk is slow, and nobody waits for it.
-            if has_read {
-                self.remember();
-            }
+            self.note_enforced(need, has_read);
             // The status is made of all endpoints and policies, and ports are looked for often.
             if before.is_none_or(|before| before != self.enforcer.told()) {
                 self.publish();
@@ -316,6 +310,17 @@ impl Controller {
         self.notifier.stopping();
         info!("ending; the rules stay in force");
         Ok(())
+    }
+
+    /// What is to be done when the kernel was changed. Policies that were read are kept once they are in force: the disk is
+    /// slow, and nobody waits for it.
+    fn note_enforced(&mut self, need: Need, has_read: bool) {
+        if need > Need::Nothing && self.enforcer.in_sync() {
+            self.core.applied(Instant::now().into_std());
+        }
+        if has_read {
+            self.remember();
+        }
     }
 
     fn ask_for_policies(&self) {
