@@ -46,8 +46,7 @@ pub(crate) fn policy_file(directory: &Path, number: usize) -> PathBuf {
 }
 
 pub(crate) fn measure(place: &Place<'_>, mut controller: Controller, scale: &Scale) -> Large {
-    let mut large = Large::default();
-    large.resident = controller.resident();
+    let mut large = Large { resident: controller.resident(), ..Large::default() };
     if is_wanted("idle") {
         progress(scale.endpoints, &format!("{IDLE_SECONDS} s in which nothing happens"));
         large.idle(&controller);
