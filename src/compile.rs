@@ -16,6 +16,7 @@ mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -77,7 +78,7 @@ pub struct Compiled {
     /// The ruleset.
     pub ruleset: Ruleset,
     /// Origin by rule comment. Fixed rules (gate, connection state) have none.
-    pub origins: BTreeMap<String, Origin>,
+    pub origins: BTreeMap<Arc<str>, Origin>,
     /// What each set stands for.
     pub meanings: BTreeMap<SetName, Meaning>,
 }

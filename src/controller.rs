@@ -139,7 +139,7 @@ fn first_policies(directory: &Path, mut store: Store) -> Result<Store, Error> {
         return Ok(store);
     }
     let sources = files::read(&[directory.to_owned()])?;
-    let update = store.clone().update(&sources);
+    let update = store.try_update(&sources);
     if !update.missing.is_empty() {
         let diagnostics = update.diagnostics.into_iter().filter(|d| d.severity == Severity::Error).collect();
         return Err(Error::Invalid { files: update.missing, diagnostics, sources });
@@ -221,6 +221,7 @@ impl Controller {
             let mut cause = Cause::Event;
             let mut is_poll = false;
             let mut takes_changes = false;
+            let mut has_read = false;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
                 // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
@@ -245,7 +246,7 @@ impl Controller {
                     if reload == Reload::Asked {
                         reload = Reload::Read;
                     }
-                    self.remember();
+                    has_read = true;
                     self.report_policies();
                     need
                 }
@@ -291,9 +292,7 @@ impl Controller {
             if need == Need::Observe {
                 pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
             }
-            if need > Need::Nothing && self.enforcer.in_sync() {
-                self.core.applied(Instant::now().into_std());
-            }
+            self.note_enforced(need, has_read);
             // The status is made of all endpoints and policies, and ports are looked for often.
             if before.is_none_or(|before| before != self.enforcer.told()) {
                 self.publish();
@@ -325,6 +324,17 @@ impl Controller {
             self.enforcer.note_links(notice.links);
         }
         Need::Nothing
+    }
+
+    /// What is to be done when the kernel was changed. Policies that were read are kept once they are in force: the disk is
+    /// slow, and nobody waits for it.
+    fn note_enforced(&mut self, need: Need, has_read: bool) {
+        if need > Need::Nothing && self.enforcer.in_sync() {
+            self.core.applied(Instant::now().into_std());
+        }
+        if has_read {
+            self.remember();
+        }
     }
 
     fn ask_for_policies(&self) {

@@ -132,7 +132,7 @@ impl Error {
 pub enum Step {
     /// Lines of `ipset restore` input: creations, additions and deletions, each repeatable.
     Sets(Vec<String>),
-    /// One `iptables-restore --noflush` transaction.
+    /// One `iptables-restore --noflush`: a transaction for each table.
     Restore {
         /// Family.
         family: Family,

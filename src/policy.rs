@@ -13,6 +13,7 @@ mod foreign;
 mod load;
 pub mod location;
 mod order;
+mod reading;
 mod repair;
 mod shape;
 mod store;

@@ -356,15 +356,15 @@ pub enum Action {
     },
 }
 
-/// One rule of a chain.
+/// One rule of a chain. Copies share what is long: a rule of a policy stands in the chains of all classes that it governs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// Conditions, all of which must hold; none means every packet.
-    pub matches: Vec<Match>,
+    pub matches: Arc<[Match]>,
     /// What is done.
     pub action: Action,
     /// Names policy and rule, e.g. `default/allow-web-to-api ingress[0]`, or says which fixed rule this is.
-    pub comment: String,
+    pub comment: Arc<str>,
 }
 
 /// Rules in order. A packet that no rule decides returns to the caller.

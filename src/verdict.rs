@@ -16,6 +16,7 @@ pub mod remedy;
 mod trees;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ pub struct Hit {
     /// Index in the chain.
     pub index: usize,
     /// Comment of the rule; the key into `compile::Compiled::origins`.
-    pub comment: String,
+    pub comment: Arc<str>,
     /// What it did.
     pub action: Action,
 }
@@ -218,7 +219,7 @@ mod tests {
     }
 
     fn rule(matches: Vec<Match>, action: Action, comment: &str) -> Rule {
-        Rule { matches, action, comment: comment.to_owned() }
+        Rule { matches: matches.into(), action, comment: comment.into() }
     }
 
     fn ruleset(chains: Vec<(ChainName, Vec<Rule>)>) -> Ruleset {
@@ -240,7 +241,7 @@ mod tests {
     }
 
     fn comments(verdict: &Verdict) -> Vec<&str> {
-        verdict.trace.iter().map(|hit| hit.comment.as_str()).collect()
+        verdict.trace.iter().map(|hit| &*hit.comment).collect()
     }
 
     #[test]

@@ -348,9 +348,9 @@ fn rules_name_policies_and_reject_answers() {
     let verdict = evaluate(&compiled.ruleset, &tcp("203.0.113.9", None, "10.1.0.2", Some("front")));
     let last = verdict.trace.last().expect("a rule");
     assert_eq!(last.action, Action::Reject);
-    assert_eq!(last.comment, "end of tier default after allow-web-to-api, ingress");
+    assert_eq!(&*last.comment, "end of tier default after allow-web-to-api, ingress");
     let allowed = evaluate(&compiled.ruleset, &tcp("10.1.0.100", Some("front"), "10.1.0.2", Some("front")));
-    assert_eq!(allowed.trace.last().expect("a rule").comment, "allow-web-to-api ingress[0]");
+    assert_eq!(&*allowed.trace.last().expect("a rule").comment, "allow-web-to-api ingress[0]");
     assert_eq!(compiled.origins["allow-web-to-api ingress[0]"].location.line, 7);
 }
 
@@ -359,7 +359,7 @@ fn every_set_that_a_rule_names_exists_in_the_rules_family() {
     let ruleset = compiled(WEB_TO_API, &shop(5)).ruleset;
     for (family, chains) in ruleset.chains.iter() {
         for rule in chains.values().flatten() {
-            for condition in &rule.matches {
+            for condition in rule.matches.iter() {
                 if let Match::Set { set, kind, .. } = condition {
                     let found = ruleset.sets.get(set).unwrap_or_else(|| panic!("no set {set}"));
                     assert_eq!((found.family, found.kind), (*family, *kind), "{set}");
@@ -563,7 +563,7 @@ spec:
     for family in Family::ALL {
         let rules = |hook, text: &str| {
             let chain = ruleset.chain(family, &ChainName::base(hook)).expect("a base chain");
-            let mut comments: Vec<_> = chain.iter().map(|rule| rule.comment.as_str()).collect();
+            let mut comments: Vec<_> = chain.iter().map(|rule| &*rule.comment).collect();
             comments.retain(|comment| comment.starts_with(text));
             comments.sort_unstable();
             comments.iter().map(|comment| (*comment).to_owned()).collect::<Vec<_>>()

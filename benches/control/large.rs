@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::controller::{Controller, Place, Tools};
 use crate::point::START_LIMIT;
-use crate::progress;
 use crate::rules::{Rules, load_beside};
 use crate::samples::Samples;
 use crate::scale::Scale;
+use crate::{is_wanted, progress};
 
 /// Starts on an empty kernel.
 const STARTS: usize = 3;
@@ -46,14 +46,20 @@ pub(crate) fn policy_file(directory: &Path, number: usize) -> PathBuf {
 }
 
 pub(crate) fn measure(place: &Place<'_>, mut controller: Controller, scale: &Scale) -> Large {
-    let mut large = Large::default();
-    progress(scale.endpoints, &format!("{IDLE_SECONDS} s in which nothing happens"));
-    large.idle(&controller);
-    progress(scale.endpoints, &format!("{EDITS} edits of a policy"));
-    large.edit(place, &mut controller, scale);
-    progress(scale.endpoints, &format!("{STARTS} starts"));
+    let mut large = Large { resident: controller.resident(), ..Large::default() };
+    if is_wanted("idle") {
+        progress(scale.endpoints, &format!("{IDLE_SECONDS} s in which nothing happens"));
+        large.idle(&controller);
+    }
+    if is_wanted("edits") {
+        progress(scale.endpoints, &format!("{EDITS} edits of a policy"));
+        large.edit(place, &mut controller, scale);
+    }
     drop(controller);
-    large.start(place);
+    if is_wanted("starts") {
+        progress(scale.endpoints, &format!("{STARTS} starts"));
+        large.start(place);
+    }
     large
 }
 
@@ -70,7 +76,6 @@ impl Large {
         }
         self.idle = seconds.median().unwrap_or_default();
         self.idle_with_list = last.saturating_sub(first).as_secs_f64() / began.elapsed().as_secs_f64();
-        self.resident = controller.resident();
     }
 
     fn edit(&mut self, place: &Place<'_>, controller: &mut Controller, scale: &Scale) {

@@ -5,6 +5,8 @@
 //! packet costs, is measured by other programs beside this one.
 //!
 //! `make bench` runs it, as root. `DOCKGATE_BENCH_ENDPOINTS=10,100` chooses other sizes; targets speak of 10,000.
+//! `DOCKGATE_BENCH_PARTS=edits` chooses parts, of `pure`, `events`, `idle`, `edits` and `starts`; their figures are told and
+//! not kept.
 
 #![expect(clippy::print_stderr, reason = "progress is told to whoever waits for it")]
 #![expect(clippy::cast_precision_loss, reason = "nothing here is counted in numbers that large")]
@@ -35,6 +37,7 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use samples::Samples;
 use scale::Scale;
 
 const ENDPOINTS: [usize; 4] = [10, 100, 1000, 10_000];
@@ -46,6 +49,11 @@ fn progress(endpoints: usize, what: &str) {
     eprintln!("[{:6.1} s] control, {endpoints} endpoints: {what}", BEGAN.elapsed().as_secs_f64());
 }
 
+/// Whether a part is to be measured.
+fn is_wanted(part: &str) -> bool {
+    std::env::var("DOCKGATE_BENCH_PARTS").map_or(true, |chosen| chosen.split(',').any(|chosen| chosen.trim() == part))
+}
+
 fn main() -> io::Result<()> {
     let sizes = match std::env::var("DOCKGATE_BENCH_ENDPOINTS") {
         Ok(chosen) => chosen.split(',').map(|size| size.trim().parse().expect("a number of endpoints")).collect(),
@@ -54,11 +62,21 @@ fn main() -> io::Result<()> {
     let largest = sizes.iter().copied().max().expect("at least one size");
     let policies = tempfile::tempdir()?;
     point::write_policies(policies.path(), &Scale::large(largest));
-    let validated = pure::validate(policies.path(), largest);
-    let compiled: Vec<_> = sizes.iter().map(|size| (*size, pure::compile_all(&Scale::large(*size)))).collect();
+    let (mut validated, mut compiled) = (Samples::default(), Vec::new());
+    if is_wanted("pure") {
+        validated = pure::validate(policies.path(), largest);
+        compiled.extend(sizes.iter().map(|size| (*size, pure::compile_all(&Scale::large(*size)))));
+    }
     let points: Vec<_> = sizes
         .iter()
         .map(|size| (*size, point::measure(&Scale::large(*size), policies.path(), *size == largest)))
         .collect();
+    if std::env::var_os("DOCKGATE_BENCH_PARTS").is_some() {
+        eprintln!("validate: {validated:?}\ncompile: {compiled:?}");
+        for point in points.iter().filter_map(|(_, point)| point.as_ref()) {
+            eprintln!("{} endpoints: events {:?}, {:?}", point.endpoints, point.latency, point.large);
+        }
+        return Ok(());
+    }
     form::write("control", &rows::outcome(&points, &compiled, &validated))
 }

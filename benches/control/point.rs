@@ -17,10 +17,10 @@ use crate::host::Host;
 use crate::imitation::Imitation;
 use crate::large::{self, Large};
 use crate::members::Members;
-use crate::progress;
 use crate::rules::Rules;
 use crate::samples::Samples;
 use crate::scale::Scale;
+use crate::{is_wanted, progress};
 
 /// How long a start may take.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(180);
@@ -85,13 +85,16 @@ pub(crate) fn measure(scale: &Scale, policies: &Path, is_largest: bool) -> Optio
     let start = in_sync - controller.started();
     controller.wait_until_ready(&place, READY_LIMIT);
     thread::sleep(SETTLE);
-    progress(scale.endpoints, &format!("{EVENTS} containers come and go"));
     let changing = Changing { scale, inventory: &inventory, host: &host, imitation: &imitation };
-    changing.come_and_go(1..=WARM_UP);
-    let before = controller.processes().len();
-    let latency = changing.come_and_go(WARM_UP + 1..=WARM_UP + EVENTS);
-    controller.wait_until_ready(&place, READY_LIMIT);
-    thread::sleep(SETTLE);
+    let (mut latency, mut before) = (Samples::default(), 0);
+    if is_wanted("events") {
+        progress(scale.endpoints, &format!("{EVENTS} containers come and go"));
+        changing.come_and_go(1..=WARM_UP);
+        before = controller.processes().len();
+        latency = changing.come_and_go(WARM_UP + 1..=WARM_UP + EVENTS);
+        controller.wait_until_ready(&place, READY_LIMIT);
+        thread::sleep(SETTLE);
+    }
     controller.forget_log();
     let processes = controller.processes().split_off(before);
     let rules = Rules::of(&host);

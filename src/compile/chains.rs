@@ -78,7 +78,7 @@ pub(super) struct ChainBuilder<'s, 'a> {
     /// The chains of classes that were built already: classes of different networks can have the same policies.
     class_chains: HashMap<(Direction, Arc<[usize]>), ChainName>,
     chains: BTreeMap<ChainName, Chain>,
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<Arc<str>, Origin>,
 }
 
 impl<'s, 'a> ChainBuilder<'s, 'a> {
@@ -107,7 +107,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         }
     }
 
-    pub(super) fn finish(self) -> (BTreeMap<ChainName, Chain>, BTreeMap<String, Origin>) {
+    pub(super) fn finish(self) -> (BTreeMap<ChainName, Chain>, BTreeMap<Arc<str>, Origin>) {
         (self.chains, self.origins)
     }
 
@@ -254,7 +254,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             // Different policies can come to the same chain, e.g. where one of them has no rule in this family.
             let target = self.class_chain(class, Direction::Ingress, None);
             if asked.insert(target.clone()) {
-                chain.push(rule(vec![], Action::Jump(target), self.class_comment(class, Direction::Ingress)));
+                chain.push(rule([], Action::Jump(target), self.class_comment(class, Direction::Ingress)));
             }
         }
         self.network_chain("all", governed, chain)
@@ -382,7 +382,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         next: Option<&ChainName>,
     ) -> Option<Rule> {
         let last = *policies.last()?;
-        let comment = format!("end of tier {} after {}, {direction}", tier.name, self.titles[last]);
+        let comment: Arc<str> = format!("end of tier {} after {}, {direction}", tier.name, self.titles[last]).into();
         let action = match tier.default_action {
             DefaultAction::Deny => self.deny(),
             DefaultAction::Pass => pass(next),
@@ -395,7 +395,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             rule: None,
             location: last.location.clone(),
         });
-        Some(rule(vec![], action, comment))
+        Some(rule([], action, comment))
     }
 
     fn action(&self, action: RuleAction, comment: &str, next: Option<&ChainName>) -> Action {
@@ -420,8 +420,8 @@ fn pass(next: Option<&ChainName>) -> Action {
     next.map_or(Action::Return, |next| Action::Goto(next.clone()))
 }
 
-fn rule(matches: Vec<Match>, action: Action, comment: impl Into<String>) -> Rule {
-    Rule { matches, action, comment: comment.into() }
+fn rule(matches: impl Into<Arc<[Match]>>, action: Action, comment: impl Into<Arc<str>>) -> Rule {
+    Rule { matches: matches.into(), action, comment: comment.into() }
 }
 
 fn state(states: &[ConnectionState]) -> Match {

@@ -200,7 +200,8 @@ impl Core {
             state.unreadable = Some(reason);
             return Need::Nothing;
         }
-        let need = self.take_update(self.store.last_good());
+        let last_good = self.store.last_good();
+        let need = self.take_update(last_good);
         if let Some(state) = &mut self.policies {
             state.unreadable = Some(reason);
         }

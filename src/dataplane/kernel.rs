@@ -458,7 +458,7 @@ impl Kernel {
             let members = OrdSet::new();
             nothing.sets.insert(set.clone(), AddressSet { family, kind: SetKind::NetInterface, members });
             let known = Match::Set { side: Side::Source, set, kind: SetKind::NetInterface, negated: false };
-            let rule = Rule { matches: vec![known], action: Action::Return, comment: "nothing".to_owned() };
+            let rule = Rule { matches: [known].into(), action: Action::Return, comment: "nothing".into() };
             nothing.chains.insert(family, [(ChainName::base(Hook::Forward), vec![rule])].into());
         }
         self.test(&nothing)

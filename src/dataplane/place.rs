@@ -11,7 +11,7 @@
 //! The rest stays in the filter table: `REJECT` is valid nowhere else, and this host's refusal of what `docker-proxy` may
 //! not reach yet is one. For the same reason everything is there when denied packets are answered and not dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,11 @@ pub(super) fn places() -> impl Iterator<Item = Place> {
 /// Some chains of a ruleset.
 pub(super) type Chains<'a> = BTreeMap<&'a ChainName, &'a Chain>;
 
+/// Chains by place.
+pub(super) type Placed<'a> = BTreeMap<Place, Chains<'a>>;
+
 /// The chains of a ruleset by place; no place is empty. One that is used in both tables is in both.
-pub(super) fn placed(ruleset: &Ruleset) -> BTreeMap<Place, Chains<'_>> {
+pub(super) fn placed(ruleset: &Ruleset) -> Placed<'_> {
     let mut placed = BTreeMap::new();
     for (family, named) in ruleset.chains.iter() {
         let forward = reached(named, &[Hook::Forward]);
@@ -91,12 +94,13 @@ pub(super) fn table_of(ruleset: &Ruleset, family: Family, hook: Hook) -> Xtable 
 /// The chains that packets at these hooks may come to.
 fn reached<'a>(named: &'a BTreeMap<ChainName, Chain>, hooks: &[Hook]) -> Chains<'a> {
     let mut reached = Chains::new();
-    let mut ahead: BTreeSet<ChainName> = hooks.iter().map(|hook| ChainName::base(*hook)).collect();
-    while let Some(name) = ahead.pop_first() {
-        let Some((name, chain)) = named.get_key_value(&name) else { continue };
+    let bases: Vec<ChainName> = hooks.iter().map(|hook| ChainName::base(*hook)).collect();
+    let mut ahead: Vec<&ChainName> = bases.iter().collect();
+    while let Some(name) = ahead.pop() {
+        let Some((name, chain)) = named.get_key_value(name) else { continue };
         if reached.insert(name, chain).is_none() {
             ahead.extend(chain.iter().filter_map(|rule| match &rule.action {
-                Action::Jump(target) | Action::Goto(target) => Some(target.clone()),
+                Action::Jump(target) | Action::Goto(target) => Some(target),
                 Action::Return | Action::Drop | Action::Reject | Action::Log { .. } => None,
             }));
         }
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_forwarded_is_in_mangle_unless_it_is_answered() {
-        let rule = |action| Rule { matches: vec![], action, comment: String::new() };
+        let rule = |action| Rule { matches: [].into(), action, comment: "".into() };
         let class: ChainName = ChainName::of_content("out-class", "x");
         let base = |hook, action| (ChainName::base(hook), vec![rule(action)]);
         let ruleset = |verdict: Action| Ruleset {

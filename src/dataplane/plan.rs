@@ -7,12 +7,13 @@
 //! first change until it has left the sets of the one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use imbl::OrdSet;
 
 use crate::dataplane::Step;
 use crate::dataplane::antispoof::{self, Decision};
-use crate::dataplane::place::{Place, places};
+use crate::dataplane::place::{Place, Placed, places};
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
@@ -172,7 +173,8 @@ fn is_on(member: &Member, interfaces: &BTreeSet<InterfaceName>) -> bool {
 
 /// Everything but sets: chains, jumps, bridges.
 fn rule_steps(observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Vec<Step> {
-    let anchors = observed.anchors(desired);
+    let wanted = observed.filtered(desired);
+    let anchors = observed.anchors(&wanted);
     let anchored = |jump: &Jump| anchors.iter().any(|a| (a.family, a.hook) == (jump.family, jump.hook));
     let in_place = |jump: &Jump| anchors.iter().any(|anchor| same_place(anchor, jump));
     // A jump to a base chain that goes away has to go before it; one that stands where none is wanted any more goes when
@@ -187,21 +189,35 @@ fn rule_steps(observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Vec
 
     let mut steps: Vec<Step> = ended.flat_map(deletions).collect();
     for place in places().filter(|place| !moves(*place)) {
-        steps.extend(table_steps(place, observed, desired, held));
+        steps.extend(table_steps(place, observed, &wanted, held));
     }
     steps.extend(desired.bridges.difference(&observed.filtered_bridges).cloned().map(Step::FilterBridge));
     steps.extend(anchors.iter().flat_map(|anchor| anchor_steps(observed, anchor)));
     steps.extend(strays().flat_map(deletions));
     for place in places().filter(|place| moves(*place)) {
-        steps.extend(table_steps(place, observed, desired, held));
+        steps.extend(table_steps(place, observed, &wanted, held));
     }
-    steps
+    at_once(steps)
+}
+
+/// The steps with neighbouring transactions of one family in one process, which lists what there is once for both tables.
+fn at_once(steps: Vec<Step>) -> Vec<Step> {
+    let mut merged: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        match (merged.last_mut(), step) {
+            (Some(Step::Restore { family, input }), Step::Restore { family: next, input: more }) if *family == next => {
+                input.push_str(&more);
+            }
+            (_, step) => merged.push(step),
+        }
+    }
+    merged
 }
 
 /// What brings the chains of a table to what they should be.
-fn table_steps(place: Place, observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Vec<Step> {
-    let ends = observed.ends_table(place, desired).then_some(Step::DeleteTable(place));
-    restore(place, observed, desired, held).into_iter().chain(ends).collect()
+fn table_steps(place: Place, observed: &State, wanted: &Placed<'_>, held: Option<&Chains>) -> Vec<Step> {
+    let ends = observed.ends_table(place, wanted).then_some(Step::DeleteTable(place));
+    restore(place, observed, wanted, held).into_iter().chain(ends).collect()
 }
 
 /// Whether two jumps do the same in the same chain.
@@ -240,16 +256,16 @@ pub(super) fn stays(held: Option<&Chains>, family: Family, name: &ChainName, rul
 }
 
 /// One transaction that brings all chains of a table to what they should be; `None` when they are.
-fn restore(place: Place, observed: &State, desired: &Ruleset, held: Option<&Chains>) -> Option<Step> {
-    let nothing = BTreeMap::new();
+fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option<&Chains>) -> Option<Step> {
+    let (nothing, none_wanted) = (BTreeMap::new(), BTreeMap::new());
     let present = observed.chains.get(&place).unwrap_or(&nothing);
-    let wanted = observed.filtered(desired).remove(&place).unwrap_or_default();
+    let wanted = all_wanted.get(&place).unwrap_or(&none_wanted);
     let names: BTreeSet<&str> = wanted.keys().map(|name| name.as_str()).collect();
     let (family, table) = place;
 
     let mut heads = Vec::new();
     let mut lines = Vec::new();
-    for (name, rules) in &wanted {
+    for (name, rules) in wanted {
         if present.contains_key(name.as_str()) && stays(held, family, name, rules) {
             continue;
         }
@@ -263,7 +279,7 @@ fn restore(place: Place, observed: &State, desired: &Ruleset, held: Option<&Chai
             lines.extend(rendered.into_iter().map(|line| line.text));
         }
     }
-    let keeps_mark = !wanted.is_empty() || observed.ends_table(place, desired);
+    let keeps_mark = !wanted.is_empty() || observed.ends_table(place, all_wanted);
     if !wanted.is_empty() && observed.absent_tables.contains(&place) {
         heads.push(TABLE_MARK);
     }
@@ -308,7 +324,7 @@ fn around_odd_sets(observed: &State, desired: &Ruleset) -> Option<Ruleset> {
     detour.sets =
         desired.sets.iter().map(|(name, set)| (renamed.get(name).unwrap_or(name).clone(), set.clone())).collect();
     let rules = detour.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
-    for condition in rules.flat_map(|rule| &mut rule.matches) {
+    for condition in rules.flat_map(|rule| Arc::make_mut(&mut rule.matches)) {
         if let Match::Set { set, .. } = condition
             && let Some(name) = renamed.get(set)
         {

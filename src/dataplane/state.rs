@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::antispoof::{self, Decision, Table};
-use crate::dataplane::place::{Chains, Place, Xtable, placed, places};
+use crate::dataplane::place::{Place, Placed, Xtable, placed, places};
 use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
@@ -123,7 +123,8 @@ impl State {
         held: Option<&ruleset::Chains>,
     ) -> State {
         let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
-        for (place, named) in self.filtered(desired) {
+        let wanted = self.filtered(desired);
+        for (&place, named) in &wanted {
             let present = self.chains.get(&place);
             let hashes_of = |name: &ChainName, rules| {
                 let kept = present.and_then(|named| named.get(name.as_str()));
@@ -133,8 +134,7 @@ impl State {
                 let lines = render::chain(place.0, name.as_str(), rules);
                 (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
             };
-            let mut hashes: BTreeMap<String, _> =
-                named.into_iter().map(|(name, rules)| hashes_of(name, rules)).collect();
+            let mut hashes: BTreeMap<String, _> = named.iter().map(|(name, rules)| hashes_of(name, rules)).collect();
             if self.made_table(place) {
                 hashes.insert(TABLE_MARK.to_owned(), Vec::new());
             }
@@ -150,9 +150,9 @@ impl State {
             odd_sets: BTreeSet::new(),
             chains,
             interfaces: interfaces(desired),
-            jumps: self.anchors(desired).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
+            jumps: self.anchors(&wanted).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
             absent_tables: places()
-                .filter(|place| self.absent_tables.contains(place) || self.ends_table(*place, desired))
+                .filter(|place| self.absent_tables.contains(place) || self.ends_table(*place, &wanted))
                 .filter(|place| !made.contains(place))
                 .collect(),
             bare_tables: self.bare_tables.clone(),
@@ -186,7 +186,7 @@ impl State {
     }
 
     /// The desired chains by place, of the families that can be filtered here.
-    pub(super) fn filtered<'a>(&self, desired: &'a Ruleset) -> BTreeMap<Place, Chains<'a>> {
+    pub(super) fn filtered<'a>(&self, desired: &'a Ruleset) -> Placed<'a> {
         let mut placed = placed(desired);
         placed.retain(|(family, _), _| !self.without.contains(family));
         placed
@@ -199,19 +199,19 @@ impl State {
     }
 
     /// Whether a table goes away with the last of our chains, as it came with the first.
-    pub(super) fn ends_table(&self, place: Place, desired: &Ruleset) -> bool {
+    pub(super) fn ends_table(&self, place: Place, wanted: &Placed<'_>) -> bool {
         let made = self.chains.get(&place).is_some_and(|named| named.contains_key(TABLE_MARK));
-        made && self.bare_tables.contains(&place) && !self.filtered(desired).contains_key(&place)
+        made && self.bare_tables.contains(&place) && !wanted.contains_key(&place)
     }
 
-    /// The jumps to each base chain that `desired` has.
-    pub(super) fn anchors(&self, desired: &Ruleset) -> Vec<Jump> {
+    /// The jumps to each base chain among those that are wanted.
+    pub(super) fn anchors(&self, wanted: &Placed<'_>) -> Vec<Jump> {
         let mut anchors = Vec::new();
-        for (place, named) in self.filtered(desired) {
+        for (place, named) in wanted {
             for hook in Hook::ALL.into_iter().filter(|hook| named.contains_key(&ChainName::base(*hook))) {
-                let (family, table) = place;
+                let (family, table) = *place;
                 let jump = |chain: &str| Jump { family, table, hook, chain: chain.to_owned(), serial: Jump::LASTING };
-                anchors.extend(self.anchor_chains(place, hook).into_iter().map(jump));
+                anchors.extend(self.anchor_chains(*place, hook).into_iter().map(jump));
             }
         }
         anchors
@@ -269,7 +269,7 @@ impl State {
 pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
     let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
     rules
-        .flat_map(|rule| &rule.matches)
+        .flat_map(|rule| rule.matches.iter())
         .filter_map(|condition| match condition {
             Match::InInterface(name) | Match::OutInterface(name) => Some(name.clone()),
             Match::InInterfacePrefix(_)

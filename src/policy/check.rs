@@ -24,7 +24,7 @@ use findings::{Checked, Findings};
 use metadata::NameForm;
 
 /// A checked resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Resource {
     /// A policy, and where its tier is named: at `spec.tier`, else where the policy stands.
     Policy(Policy, Location),

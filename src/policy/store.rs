@@ -10,17 +10,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::field::FieldPath;
-use super::load::{Identity, load, load_with_former};
-use super::{Diagnostic, Location, PolicySet, Severity, SourceFile, codes, document};
+use super::load::{combine, combine_with_former};
+use super::reading::{Identity, Readings};
+use super::{Diagnostic, Loaded, Location, PolicySet, Severity, SourceFile, codes};
 
 /// Texts of the last good version of every file; what the state directory keeps across restarts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Store {
     good: BTreeMap<PathBuf, String>,
     /// Earlier good versions of files that are gone or no longer define all that they did, newest first. Empty while
     /// every file is valid.
     former: Vec<(PathBuf, String)>,
+    /// What the texts say, as far as it was asked for: never anything else than they say.
+    readings: Readings,
 }
+
+impl PartialEq for Store {
+    fn eq(&self, other: &Store) -> bool {
+        (&self.good, &self.former) == (&other.good, &other.former)
+    }
+}
+
+impl Eq for Store {}
 
 /// What an update led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +52,7 @@ pub struct Update {
 impl Store {
     /// A store that starts from what [`Store::good`] and [`Store::former`] gave.
     pub fn new(good: BTreeMap<PathBuf, String>, former: Vec<(PathBuf, String)>) -> Store {
-        Store { good, former }
+        Store { good, former, readings: Readings::default() }
     }
 
     /// The good texts, to be kept across restarts.
@@ -72,10 +83,10 @@ impl Store {
     }
 
     /// What is in force when the files cannot be read: all that is known, and every file of it is held.
-    pub fn last_good(&self) -> Update {
+    pub fn last_good(&mut self) -> Update {
         let good: Vec<SourceFile> = self.good.iter().map(|(path, text)| SourceFile::new(path, text)).collect();
         let former: Vec<SourceFile> = self.former.iter().map(|(path, text)| SourceFile::new(path, text)).collect();
-        let (loaded, _) = load_with_former(&good, &former);
+        let (loaded, _) = self.load_with_former(&good, &former);
         let held: BTreeSet<&PathBuf> = self.paths().collect();
         Update {
             policies: loaded.policies,
@@ -86,11 +97,21 @@ impl Store {
         }
     }
 
+    /// What [`Store::update`] would lead to. Nothing is taken, but what was read need not be read again.
+    pub fn try_update(&mut self, files: &[SourceFile]) -> Update {
+        let mut tried = self.clone();
+        let update = tried.update(files);
+        self.readings = tried.readings;
+        update
+    }
+
     /// Takes the files as they are now.
     pub fn update(&mut self, files: &[SourceFile]) -> Update {
-        let now = load(files);
+        let now = self.load(files);
         let mut diagnostics = now.diagnostics;
-        diagnostics.extend(files.iter().filter_map(|file| self.emptied(file)));
+        for file in files {
+            diagnostics.extend(self.emptied(file));
+        }
         let bad = at_fault(&diagnostics);
         let settled = if bad.is_empty() {
             Settled { policies: now.policies, ..Settled::default() }
@@ -112,17 +133,31 @@ impl Store {
         let taken = files.iter().filter(|file| good.contains(&file.path));
         self.good.extend(taken.map(|file| (file.path.clone(), file.text.clone())));
         self.former = former.into_iter().map(|(version, _)| (version.path, version.text)).collect();
+        self.readings.forget_unused();
         Update { policies, diagnostics, held: held.into_iter().collect(), missing, files: files.len() }
     }
 
+    /// As [`super::load()`]; what was read before is not read again.
+    fn load(&mut self, files: &[SourceFile]) -> Loaded {
+        let mut files: Vec<&SourceFile> = files.iter().collect();
+        files.sort();
+        combine(files.into_iter().map(|file| self.readings.of(file)))
+    }
+
+    fn load_with_former(&mut self, files: &[SourceFile], former: &[SourceFile]) -> (Loaded, Vec<Vec<Identity>>) {
+        let [files, former] = [files, former]
+            .map(|versions| versions.iter().map(|version| self.readings.of(version)).collect::<Vec<_>>());
+        combine_with_former(files, former)
+    }
+
     /// Finds out what is to be in force while there are bad files.
-    fn settle(&self, files: &[SourceFile], mut bad: BTreeSet<PathBuf>) -> Settled {
+    fn settle(&mut self, files: &[SourceFile], mut bad: BTreeSet<PathBuf>) -> Settled {
         let mut collisions = Vec::new();
         // A good version that comes back may define what another file defines by now: that one is then held as well.
         // Each turn takes at least one file out of those that count as they are, so this ends.
         loop {
             let former = self.possibly_gone(files, &bad);
-            let (in_force, given) = load_with_former(&self.effective(files, &bad), &former);
+            let (in_force, given) = self.load_with_former(&self.effective(files, &bad), &former);
             let colliding = at_fault(&in_force.diagnostics);
             let also: BTreeSet<PathBuf> = files
                 .iter()
@@ -160,15 +195,14 @@ impl Store {
     }
 
     /// The finding about a file that holds no document and whose last good version held resources.
-    fn emptied(&self, file: &SourceFile) -> Option<Diagnostic> {
+    fn emptied(&mut self, file: &SourceFile) -> Option<Diagnostic> {
         let former = || self.former.iter().find(|(path, _)| *path == file.path).map(|(_, text)| text);
         let good = self.good.get(&file.path).or_else(former)?;
-        let (documents, findings) = document::parse(file);
-        if *good == file.text || !documents.is_empty() || !findings.is_empty() {
+        if *good == file.text || !self.readings.of(file).is_blank {
             return None;
         }
-        let resources: usize = load(&[SourceFile::new(&file.path, good)]).resources.values().sum();
-        let count = match resources {
+        let good = SourceFile::new(&file.path, good);
+        let count = match self.readings.of(&good).resources().count() {
             0 => return None,
             1 => "1 resource".to_owned(),
             more => format!("{more} resources"),

@@ -257,7 +257,7 @@ impl Judge<'_> {
 
     /// The rules that decide about a part, in words.
     fn rules(&self, part: &Part) -> String {
-        let origins = part.rules.iter().filter_map(|comment| self.compiled.origins.get(comment));
+        let origins = part.rules.iter().filter_map(|comment| self.compiled.origins.get(comment.as_str()));
         let rules: Vec<String> = origins.map(origin).collect();
         match (rules.as_slice(), part.decision) {
             ([], Decision::Allow) => "by no policy".to_owned(),

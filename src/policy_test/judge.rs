@@ -210,7 +210,7 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn exercise(&self, verdict: &Verdict, by: Exercise) {
-        let matched = verdict.trace.iter().map(|hit| hit.comment.as_str());
+        let matched = verdict.trace.iter().map(|hit| &*hit.comment);
         self.coverage.borrow_mut().exercise(self.compiled, matched, by);
     }
 
@@ -220,7 +220,7 @@ impl<'a> Judge<'a> {
         let [source, destination] = [Side::Source, Side::Destination].map(|side| evaluator.view(packet, side));
         let ends = ports::Ends { source: &source, destination: &destination };
         for share in evaluator.divide(packet, ends, ports) {
-            let matched = share.trace.iter().map(|rule| rule.comment.as_str());
+            let matched = share.trace.iter().map(|rule| &*rule.comment);
             self.coverage.borrow_mut().exercise(self.compiled, matched, by);
         }
     }

@@ -199,7 +199,7 @@ fn ways<'a>(reach: &'a Reach<'_>, from: Option<Party>, to: Option<Party>) -> &'a
 fn denying(compiled: &Compiled) -> BTreeSet<&str> {
     let rules = compiled.ruleset.chains.values().flat_map(BTreeMap::values).flatten();
     let denying = rules.filter(|rule| matches!(rule.action, Action::Drop | Action::Reject));
-    denying.map(|rule| rule.comment.as_str()).filter(|comment| compiled.origins.contains_key(*comment)).collect()
+    denying.map(|rule| &*rule.comment).filter(|comment| compiled.origins.contains_key(*comment)).collect()
 }
 
 /// The answers about two parties in both worlds, by their numbers, and whether one is outside: all that is compared.

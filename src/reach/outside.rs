@@ -88,7 +88,7 @@ fn nets(ruleset: &Ruleset) -> BTreeSet<Cidr> {
         Match::Net { net, .. } => Some(*net),
         _ => None,
     };
-    rules.flat_map(|rule| &rule.matches).filter_map(net_of).collect()
+    rules.flat_map(|rule| rule.matches.iter()).filter_map(net_of).collect()
 }
 
 /// The blocks, in ascending order, IPv4 first.

@@ -200,7 +200,7 @@ impl<'a> Questioner<'a> {
                 matches!(rule.action, Action::Return | Action::Drop | Action::Reject)
                     && self.compiled.origins.contains_key(&rule.comment)
             });
-            let rules: Vec<&str> = decided.map(|rule| rule.comment.as_str()).collect();
+            let rules: Vec<&str> = decided.map(|rule| &*rule.comment).collect();
             let same = |other: &&mut Divided<'a>| (other.1, &other.2) == (share.decision, &rules);
             match divided.iter_mut().find(same) {
                 Some((so_far, ..)) => *so_far = so_far.union(&share.ports),

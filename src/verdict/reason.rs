@@ -180,7 +180,7 @@ impl<'a> World<'a> {
         sets: &mut Vec<AskedSet<'a>>,
     ) {
         let ruleset = &self.compiled.ruleset;
-        for condition in &rule.matches {
+        for condition in rule.matches.iter() {
             if let Match::Set { side, set: name, kind, .. } = condition
                 && let (Some(set), Some(meaning)) = (ruleset.sets.get(name), self.compiled.meanings.get(name))
                 && seen.insert((name, *side))

@@ -97,8 +97,8 @@ fn ends(inventory: &Inventory, family: Family) -> Vec<(IpAddr, Option<InterfaceN
 fn told(compiled: &Compiled, packet: &Packet) -> (Decision, Vec<String>) {
     let Verdict { decision, trace } = evaluate(&compiled.ruleset, packet);
     let of_policy = trace.iter().filter(|hit| compiled.origins.contains_key(&hit.comment));
-    let mut rules: Vec<String> = of_policy.map(|hit| hit.comment.clone()).collect();
-    rules.extend(trace.last().filter(|_| decision == Decision::Deny).map(|hit| hit.comment.clone()));
+    let mut rules: Vec<String> = of_policy.map(|hit| hit.comment.to_string()).collect();
+    rules.extend(trace.last().filter(|_| decision == Decision::Deny).map(|hit| hit.comment.to_string()));
     (decision, rules)
 }
 

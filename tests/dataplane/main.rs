@@ -552,15 +552,16 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         let chains = bad.chains.get_mut(&Family::V6).expect("a kernel that can enforce");
         let broken = chains
             .values_mut()
-            .find(|rules| rules.iter().any(|rule| rule.comment == "end of tier default"))
+            .find(|rules| rules.iter().any(|rule| &*rule.comment == "end of tier default"))
             .expect("a kernel that can enforce");
         // The kernel has no net of the other family.
-        broken[3].matches.push(Match::Net {
+        let other_family = Match::Net {
             side: dockgate::ruleset::Side::Destination,
             net: "10.0.0.0/8".parse().expect("a kernel that can enforce"),
             negated: false,
-        });
-        broken[3].comment = "default/culprit ingress[0]".to_owned();
+        };
+        broken[3].matches = broken[3].matches.iter().cloned().chain([other_family]).collect();
+        broken[3].comment = "default/culprit ingress[0]".into();
         let told = |error: Error| {
             assert!(error.is_refusal(), "{error:?}");
             let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());

@@ -189,7 +189,7 @@ fn add(
 }
 
 fn rule(matches: Vec<Match>, action: Action, comment: &str) -> Rule {
-    Rule { matches, action, comment: comment.to_owned() }
+    Rule { matches: matches.into(), action, comment: comment.into() }
 }
 
 fn set(side: Side, name: &SetName, kind: SetKind) -> Match {

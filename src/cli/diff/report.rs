@@ -328,7 +328,7 @@ impl Ruling {
         Ruling {
             decision: if allowed { "allow" } else { "deny" },
             reason,
-            rules: rules.iter().filter_map(|rule| compiled.origins.get(rule)).map(Decider::new).collect(),
+            rules: rules.iter().filter_map(|rule| compiled.origins.get(rule.as_str())).map(Decider::new).collect(),
         }
     }
 

@@ -276,7 +276,7 @@ impl<'a> Way<'a> {
             packet: &path.packet,
             egress: judgement(&path.source, Direction::Egress),
             ingress: judgement(&path.destination, Direction::Ingress),
-            fixed: fixed.map(|hit| hit.comment.as_str()),
+            fixed: fixed.map(|hit| &*hit.comment),
             gate: fixed.and_then(|hit| Refusal::new(&hit.comment, path, world.inventory)),
             trace: verdict.trace.iter().map(|hit| Traced::new(compiled, hit, counters)).collect(),
             sets: explanation.sets.iter().map(Set::new).collect(),

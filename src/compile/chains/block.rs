@@ -5,6 +5,7 @@
 //! in its policies.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::policy::{Direction, RuleAction};
 use crate::ruleset::{Match, value_hash};
@@ -16,9 +17,9 @@ use super::ChainBuilder;
 /// The conditions of one rule of a policy: it matches when those of one alternative hold.
 #[derive(Debug, Hash)]
 pub(super) struct Conditions {
-    pub(super) comment: String,
+    pub(super) comment: Arc<str>,
     pub(super) action: RuleAction,
-    pub(super) alternatives: Vec<Vec<Match>>,
+    pub(super) alternatives: Vec<Arc<[Match]>>,
 }
 
 /// The rules of a policy that exist in a family, in order.
@@ -43,7 +44,7 @@ impl ChainBuilder<'_, '_> {
         let policy = &self.policies.policies[position];
         let mut block = Vec::new();
         for rule in policy.rules(direction).unwrap_or_default() {
-            let comment = format!("{} {direction}[{}]", self.titles[position], rule.index);
+            let comment: Arc<str> = format!("{} {direction}[{}]", self.titles[position], rule.index).into();
             let alternatives = match service {
                 None => rules::alternatives(self.sets, rule, self.family),
                 Some(service) => rules::alternatives_for_published(self.sets, rule, self.family, service),
@@ -56,6 +57,7 @@ impl ChainBuilder<'_, '_> {
                 location: rule.location.clone(),
             });
             if !alternatives.is_empty() {
+                let alternatives = alternatives.into_iter().map(Arc::from).collect();
                 block.push(Conditions { comment, action: rule.action, alternatives });
             }
         }

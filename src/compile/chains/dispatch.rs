@@ -148,7 +148,7 @@ impl<'a> ChainBuilder<'_, 'a> {
                     let mut rules = self.class_rules(of, identities, below);
                     let comment = format!("{} on {}, branch {}", of.direction, of.governed.network.name, branch.path);
                     // Who is in a branch is in one of its classes; where sets say otherwise, nobody is judged.
-                    rules.push(rule(vec![], Action::Drop, format!("{comment}: in none of its classes")));
+                    rules.push(rule([], Action::Drop, format!("{comment}: in none of its classes")));
                     let set = self.branch_set(of, identities, branch, &node.positions());
                     (set, self.branch_chain(of, branch, rules), comment)
                 }

@@ -18,7 +18,7 @@ fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
     ruleset.sets.insert(class, set(SetKind::Ip, addresses().map(Member::Ip).collect()));
     ruleset.sets.insert(SetName::known(Family::V4), set(SetKind::NetInterface, addresses().map(known).collect()));
     let gate =
-        Rule { matches: vec![Match::InInterface(interface.clone())], action: Action::Drop, comment: bridge.to_owned() };
+        Rule { matches: [Match::InInterface(interface.clone())].into(), action: Action::Drop, comment: bridge.into() };
     let rules = if governed { vec![gate] } else { Vec::new() };
     ruleset.chains.insert(Family::V4, [(ChainName::base(Hook::Forward), rules)].into());
     ruleset
@@ -49,9 +49,9 @@ fn outline(steps: &[Step]) -> Vec<String> {
 fn a_beginning_of_names_names_no_interface() {
     let mut ruleset = ruleset("br-a", &[], true);
     let leads = Rule {
-        matches: vec![Match::InInterfacePrefix("br-".parse().unwrap())],
+        matches: [Match::InInterfacePrefix("br-".parse().unwrap())].into(),
         action: Action::Jump(ChainName::base(Hook::Forward)),
-        comment: String::new(),
+        comment: "".into(),
     };
     ruleset.chains.get_mut(&Family::V4).unwrap().insert(ChainName::base(Hook::Input), vec![leads]);
     assert_eq!(interfaces(&ruleset), BTreeSet::from(["br-a".parse().unwrap()]));

@@ -33,7 +33,7 @@ fn icmp(icmp_type: u8, code: Option<u8>, negated: bool) -> Match {
 
 /// The lines of one rule without chain, comment and hash.
 fn rendered(family: Family, matches: Vec<Match>, action: Action) -> Vec<String> {
-    let rule = Rule { matches, action, comment: "c".to_owned() };
+    let rule = Rule { matches: matches.into(), action, comment: "c".into() };
     let lines = chain(family, "DG-T", &vec![rule]);
     let strip = |line: Line| {
         let comment = format!("-m comment --comment \"c dg:{}\" ", line.hash);
@@ -328,7 +328,7 @@ fn comments_are_safe_between_quotes_and_keep_their_hash() {
     ] {
         assert_eq!(sanitised(text, COMMENT_LIMIT), safe, "{text:?}");
     }
-    let rule = Rule { matches: vec![], action: Action::Drop, comment: "x".repeat(1000) };
+    let rule = Rule { matches: [].into(), action: Action::Drop, comment: "x".repeat(1000).into() };
     let line = &chain(Family::V4, "DG-T", &vec![rule])[0];
     let comment = line.text.split('"').nth(1).unwrap();
     assert_eq!(comment.len(), COMMENT_LIMIT);
@@ -337,7 +337,7 @@ fn comments_are_safe_between_quotes_and_keep_their_hash() {
 
 #[test]
 fn a_hash_says_what_a_rule_is_and_where_it_stands() {
-    let rule = |comment: &str, action| Rule { matches: vec![], action, comment: comment.to_owned() };
+    let rule = |comment: &str, action| Rule { matches: [].into(), action, comment: comment.into() };
     let hashes = |name: &str, rules: &[Rule]| -> Vec<String> {
         chain(Family::V4, name, &rules.to_vec()).into_iter().map(|line| line.hash).collect()
     };

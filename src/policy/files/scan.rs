@@ -122,13 +122,21 @@ impl Walk {
 
     fn entry(&mut self, path: &Path, linked: bool) -> io::Result<()> {
         let own = fs::symlink_metadata(path)?;
-        let linked = linked || own.is_symlink();
-        if own.is_symlink() {
-            self.note_links(path);
+        if own.is_dir() {
+            return self.directory(path, linked);
         }
+        if !own.is_symlink() {
+            // It is where its name says, and asking the kernel for each of a thousand files takes its time.
+            let real = self.open.last().zip(path.file_name()).map(|(directory, name)| directory.join(name));
+            if let Some(real) = real.filter(|_| has_policy_name(path)) {
+                self.found_at(real, path, linked);
+            }
+            return Ok(());
+        }
+        self.note_links(path);
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => self.directory(path, linked),
-            Ok(_) if has_policy_name(path) => self.file(path, linked),
+            Ok(metadata) if metadata.is_dir() => self.directory(path, true),
+            Ok(_) if has_policy_name(path) => self.file(path, true),
             Ok(_) => Ok(()),
             // A circle of links, or one to nowhere. It may stand for a directory, whose files must not vanish unseen;
             // only where its name says that it is a file can the rest be told.
@@ -145,13 +153,17 @@ impl Walk {
         if let Some(parent) = real.parent() {
             self.directories.insert(parent.to_owned());
         }
+        self.found_at(real, path, linked);
+        Ok(())
+    }
+
+    fn found_at(&mut self, real: PathBuf, path: &Path, linked: bool) {
         // The name through a link outlives the version that it points to at the moment.
         let candidate = (!linked, path.to_owned());
         let known = self.found.entry(real).or_insert_with(|| candidate.clone());
         if candidate < *known {
             *known = candidate;
         }
-        Ok(())
     }
 
     /// Notes the directories that hold a path and every link on the way from it. Where the path does not exist, the
@@ -198,7 +210,7 @@ pub(super) fn read_stream(name: &Path, stream: impl Read) -> io::Result<SourceFi
 
 /// What a stream holds, which claims to have this size.
 fn content(name: &Path, stream: impl Read, claimed: u64) -> io::Result<SourceFile> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(claimed.min(MAX_FILE_SIZE)).unwrap_or_default() + 1);
     stream.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
     let size = claimed.max(bytes.len() as u64);
     if bytes.len() as u64 > MAX_FILE_SIZE {

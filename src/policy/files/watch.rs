@@ -5,7 +5,7 @@
 //! The kernel's notifications make it quick; a slow poll makes it sure, since network filesystems send none, watches run
 //! out, and a directory that is replaced takes its watch with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub fn watch<'a>(
     let (sender, receiver) = mpsc::channel(1);
     let (waker, events) = mpsc::channel(1);
     let known = above(directory, earlier).map(|directory| (directory.to_owned(), None)).collect();
-    let watching = Watching { directory: directory.to_owned(), waker, watcher: None, known };
+    let watching = Watching { directory: directory.to_owned(), waker, watcher: None, known, watched: BTreeSet::new() };
     tokio::spawn(run(watching, events, debounce, reread, sender));
     receiver
 }
@@ -135,16 +135,25 @@ struct Watching {
     /// The directories in or below which files were found the last time, each with its file system; `None` when that is
     /// not known, as of those of an earlier run.
     known: BTreeMap<PathBuf, Option<u64>>,
+    /// The directories that were to be watched the last time.
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Watching {
-    /// Reads after the watches are in place, so that no change falls between the two.
+    /// Reads after the watches are in place, so that no change falls between the two. They are mostly those of the last
+    /// time; then one walk is enough.
     fn read(mut self) -> (Watching, Content) {
+        let last: BTreeSet<_> = self.watched.iter().filter(|directory| directory.is_dir()).cloned().collect();
         let mut watched = None;
+        if !last.is_empty() {
+            self.watcher = self.start(&last);
+            watched = Some(last);
+        }
         let mut attempt = 1;
         loop {
             let scan = self.scan();
             if watched.as_ref() == Some(&scan.directories) || attempt == SETTLE_ATTEMPTS {
+                self.watched = scan.directories;
                 return (self, scan.files);
             }
             // All of them and anew: the path of a watch that the kernel has dropped looks like any other.

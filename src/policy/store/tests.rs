@@ -310,3 +310,39 @@ fn another_directory_is_forgotten() {
     store.retain_below(Path::new("old"));
     assert!(store.is_empty());
 }
+
+/// What an update comes to does not depend on what was read before it: a store that has seen everything and one that has
+/// just been started from the same texts agree, whatever the files go through.
+#[test]
+fn what_was_read_before_makes_no_difference() {
+    let texts = [
+        policy("x"),
+        policy("y"),
+        format!("{}---\n{}", policy("x"), policy("z")),
+        policy("x").replace("{}", "{tier: nowhere}"),
+        policy("y").replace("spec", "spek"),
+        format!(
+            "kind: List\napiVersion: v1\nitems: [{{kind: Tier, apiVersion: projectcalico.org/v3, metadata: {{name: t}}}}, 7]\n---\n{}",
+            policy("z")
+        ),
+        "kind: [".to_owned(),
+        "# nothing\n".to_owned(),
+    ];
+    let mut running = Store::default();
+    // A walk over all pairs of texts of two files, and of one that comes and goes.
+    for step in 0..4 * texts.len() * texts.len() {
+        let (a, b) = (&texts[(step * 5) % texts.len()], &texts[(step * 3 / texts.len()) % texts.len()]);
+        let mut files = vec![SourceFile::new("a", a), SourceFile::new("b", b)];
+        if step % 3 == 0 {
+            files.push(SourceFile::new("c", &texts[step % texts.len()]));
+        }
+        let mut started = Store::new(running.good().clone(), running.former().to_vec());
+        let update = running.update(&files);
+        assert_eq!(update, started.update(&files), "step {step}: {files:#?}");
+        if update.held.is_empty() && update.missing.is_empty() {
+            assert_eq!(update.policies, crate::policy::load(&files).policies, "step {step}");
+        }
+        assert_eq!(running, started, "step {step}");
+        assert_eq!(running.last_good(), started.last_good(), "step {step}");
+    }
+}

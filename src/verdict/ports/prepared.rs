@@ -140,7 +140,7 @@ impl<'a> Prepared<'a> {
             others: Vec::new(),
             target,
         };
-        for condition in &rule.matches {
+        for condition in rule.matches.iter() {
             match condition {
                 Match::Ports { side: Side::Destination, .. }
                 | Match::Set { side: Side::Destination, kind: SetKind::IpPort, .. } => asked.of_ports.push(condition),

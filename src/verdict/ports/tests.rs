@@ -68,7 +68,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
     let mut chains = BTreeMap::new();
     for (depth, name) in [ChainName::base(Hook::Forward), inner(1), inner(2)].into_iter().enumerate() {
         let rules = (0..random.random_range(0..40)).map(|index| {
-            let matches = (0..random.random_range(1..4)).map(|_| condition(random)).collect();
+            let matches: Vec<_> = (0..random.random_range(1..4)).map(|_| condition(random)).collect();
             let action = match random.random_range(0..6) {
                 0 => Action::Drop,
                 1 => Action::Return,
@@ -78,7 +78,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
                 4 if random.random_bool(0.2) => Action::Jump(inner(9)),
                 _ => Action::Log { group: 1, prefix: "seen".to_owned() },
             };
-            Rule { matches, action, comment: format!("{depth}/{index}") }
+            Rule { matches: matches.into(), action, comment: format!("{depth}/{index}").into() }
         });
         chains.insert(name, rules.collect());
     }
@@ -115,8 +115,8 @@ fn every_port_has_the_verdict_of_its_own_packet_in_chains_of_any_length() {
                 let alone = Packet { destination_port: packet.destination_port.map(|_| port), ..packet.clone() };
                 let expected = evaluate(&ruleset, &alone);
                 let share = shares.iter().find(|share| share.ports.contains(port)).expect("every port has a share");
-                let comments: Vec<&str> = share.trace.iter().map(|rule| rule.comment.as_str()).collect();
-                let hits: Vec<&str> = expected.trace.iter().map(|hit| hit.comment.as_str()).collect();
+                let comments: Vec<&str> = share.trace.iter().map(|rule| &*rule.comment).collect();
+                let hits: Vec<&str> = expected.trace.iter().map(|hit| &*hit.comment).collect();
                 assert_eq!((share.decision, comments), (expected.decision, hits), "seed {seed}: {alone:?}");
                 *decided.entry(share.decision).or_insert(0) += 1;
             }
@@ -128,7 +128,7 @@ fn every_port_has_the_verdict_of_its_own_packet_in_chains_of_any_length() {
 #[test]
 fn what_belongs_to_a_known_flow_is_not_the_first_packet() {
     let established = Match::State(BTreeSet::from([ConnectionState::Established]));
-    let rule = Rule { matches: vec![established], action: Action::Drop, comment: "established".to_owned() };
+    let rule = Rule { matches: [established].into(), action: Action::Drop, comment: "established".into() };
     let chains = BTreeMap::from([(ChainName::base(Hook::Forward), vec![rule])]);
     let ruleset = Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), ..Ruleset::default() };
     let evaluator = Evaluator::new(&ruleset);
