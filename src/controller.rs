@@ -15,6 +15,7 @@ mod pace;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -219,9 +220,9 @@ impl Controller {
             let read_back = pace.due();
             let settled = self.core.settles_at().map(Instant::from_std);
             let mut cause = Cause::Event;
-            let mut is_poll = false;
+            // Whether it is a look at the kernel that changes nothing else of the status.
+            let mut is_look = false;
             let mut takes_changes = false;
-            let mut has_read = false;
             let need = tokio::select! {
                 // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
                 // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
@@ -246,19 +247,20 @@ impl Controller {
                     if reload == Reload::Asked {
                         reload = Reload::Read;
                     }
-                    has_read = true;
+                    self.remember();
                     self.report_policies();
                     need
                 }
                 () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
                     let need = retry.map_or(Need::Nothing, |(_, need)| need);
-                    is_poll = need == Need::Apply;
+                    is_look = need == Need::Apply;
                     need
                 }
                 () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
                 () = sleep_until(pace.links_due()), if pace.links_due().is_some() => {
                     cause = Cause::ReadBack;
                     pace.links_read();
+                    is_look = true;
                     Need::ObserveLinks
                 }
                 () = sleep_until(read_back), if read_back.is_some() => {
@@ -274,6 +276,7 @@ impl Controller {
                 }
                 heard = inputs.notices.next() => {
                     cause = Cause::ReadBack;
+                    is_look = heard != Heard::Gap;
                     self.heed(heard, &mut pace)
                 }
                 _ = alive.tick() => Need::Nothing,
@@ -287,22 +290,19 @@ impl Controller {
             self.enforcer.set_watch_trouble(inputs.notices.trouble());
             // The work is short and blocks: processes of iptables and ipset.
             let (began, applied) = (Instant::now(), self.enforcer.applied());
-            let before = is_poll.then(|| self.enforcer.told());
+            let before = is_look.then(|| self.enforcer.told());
             tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
             if need == Need::Observe {
                 pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
             }
-            self.note_enforced(need, has_read);
-            // The status is made of all endpoints and policies, and ports are looked for often.
+            if need > Need::Nothing && self.enforcer.in_sync() {
+                self.core.applied(Instant::now().into_std());
+            }
+            // The status is made of all endpoints and policies, and the next change waits for it.
             if before.is_none_or(|before| before != self.enforcer.told()) {
                 self.publish();
             }
-            // The engine's word about its firewall, which the status waits for, can take long; who starts after us needs the rules.
-            if self.enforcer.in_sync() && (reload == Reload::Read || !self.announced) {
-                self.notifier.ready();
-                self.announced = true;
-                reload = Reload::None;
-            }
+            self.announce(&mut reload);
             if watchdog.is_some() {
                 self.notifier.alive();
             }
@@ -326,14 +326,13 @@ impl Controller {
         Need::Nothing
     }
 
-    /// What is to be done when the kernel was changed. Policies that were read are kept once they are in force: the disk is
-    /// slow, and nobody waits for it.
-    fn note_enforced(&mut self, need: Need, has_read: bool) {
-        if need > Need::Nothing && self.enforcer.in_sync() {
-            self.core.applied(Instant::now().into_std());
-        }
-        if has_read {
-            self.remember();
+    /// Tells the service manager once the rules are in force. The engine's word about its firewall, which the status waits
+    /// for, can take long; who starts after us needs the rules.
+    fn announce(&mut self, reload: &mut Reload) {
+        if self.enforcer.in_sync() && (*reload == Reload::Read || !self.announced) {
+            self.notifier.ready();
+            self.announced = true;
+            *reload = Reload::None;
         }
     }
 
@@ -374,13 +373,21 @@ impl Controller {
         need
     }
 
-    /// Keeps the last good policies. When that fails, enforcement goes on; only a restart would miss them. A directory that
-    /// cannot be read changes nothing of them.
+    /// Keeps the last good policies before they are in force: after a crash in between, a file that is broken by then is
+    /// known. They are compiled meanwhile. When it fails, enforcement goes on; only a restart would miss them. A directory
+    /// that cannot be read changes nothing of them.
     fn remember(&mut self) {
         if self.core.policies().is_none_or(|state| state.unreadable.is_some()) {
             return;
         }
-        let kept = memory::keep(&self.options.state_directory, self.core.store());
+        let (directory, store) = (&self.options.state_directory, self.core.store().clone());
+        let kept = tokio::task::block_in_place(|| {
+            thread::scope(|scope| {
+                let writing = scope.spawn(|| memory::keep(directory, &store));
+                self.core.compiled();
+                writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        });
         if let Err(error) = &kept {
             error!(error = %telemetry::chain(error), "cannot keep the last good policies");
         }

@@ -196,6 +196,7 @@ impl Enforcer {
         };
         self.account.variant = Some(kernel.variant());
         if need == Need::Observe || !self.in_sync {
+            self.touched = Touched::default();
             return kernel.repair(&compiled.ruleset);
         }
         if need == Need::ObserveLinks {

@@ -24,7 +24,7 @@ use crate::dataplane::port::Port;
 use crate::dataplane::process::Ipset;
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{
-    Error, Step, Touched, Variant, anchor, antispoof, bridge, chains, nft_family, port, preflight, sets,
+    Error, Step, Touched, Variant, anchor, antispoof, bridge, chains, nft_family, nftables, port, preflight, sets,
 };
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{
@@ -486,7 +486,7 @@ impl Kernel {
             Step::DeleteTable(place) => self.delete_table(*place),
             // Without this table the rest holds all the same, and without the rest nothing does.
             Step::Table(input) => {
-                problems.extend(self.nft.load(input).err().map(|error| spoofing(step, &error)));
+                problems.extend(nftables::load(input).err().map(|error| spoofing(step, &error)));
                 Ok(())
             }
             Step::Elements(changes) => {

@@ -21,7 +21,7 @@ const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
+pub(super) const NLM_F_CREATE: u16 = 0x400;
 const HEADER_LENGTH: usize = 16;
 // linux/rtnetlink.h: what every question about links needs.
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -57,12 +57,18 @@ impl Netlink {
         Ok(Netlink(socket))
     }
 
-    /// As [`Netlink::open`], at a netlink port of ours; at any where somebody else has it.
+    /// As [`Netlink::open`], at a netlink port of ours; at any where somebody else has it, which anybody can.
     pub(super) fn open_at(protocol: SockProtocol, port: u32) -> io::Result<Netlink> {
         let netlink = Netlink::open(protocol)?;
         match bind(netlink.0.as_raw_fd(), &NetlinkAddr::new(port, 0)) {
-            Ok(()) | Err(Errno::EADDRINUSE) => Ok(netlink),
-            Err(error) => Err(error.into()),
+            Err(Errno::EADDRINUSE) => {
+                tracing::warn!(
+                    port,
+                    "somebody else has our netlink port: each change of ours is read back as if it were another's"
+                );
+                Ok(netlink)
+            }
+            bound => Ok(bound.map(|()| netlink)?),
         }
     }
 
@@ -224,7 +230,8 @@ pub(super) fn link_header(index: u32) -> Vec<u8> {
 
 /// Appends an attribute: length, type, value, padding.
 pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // Names, addresses and switches: far below the 64 KiB that the length can say.
+    // Names, addresses and switches are far below the 64 KiB that the length can say; lists of elements are bounded where
+    // they are made.
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     to.extend_from_slice(&length.to_ne_bytes());
     to.extend_from_slice(&kind.to_ne_bytes());

@@ -11,7 +11,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::antispoof::SetChange;
 use super::exec::{self, Error};
-use super::netlink::{Netlink, Part, attribute};
+use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute};
 
 // linux/netfilter/nfnetlink.h
 pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -31,11 +31,10 @@ const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 // linux/netfilter.h
 pub(super) const NFPROTO_BRIDGE: u8 = 7;
 // linux/netlink.h
-const NLM_F_CREATE: u16 = 0x400;
 const NLA_F_NESTED: u16 = 1 << 15;
 
-/// Longest transaction in bytes that is sent over netlink: what is longer goes through `nft`, which knows how to divide it
-/// for the socket's buffer. It is also the most that an attribute can be long.
+/// Longest transaction in bytes that is sent over netlink: it has to fit into the socket's buffer, and its lists of elements
+/// into attributes (64 KiB). What is longer goes through `nft`, which divides it.
 const LONGEST: usize = 1 << 15;
 
 /// To add or to delete.
@@ -83,7 +82,7 @@ impl Nft {
         let requests: Option<Vec<Request>> = changes.iter().map(SetChange::request).collect();
         let sent = requests.and_then(|requests| self.send(&transaction(&requests)?).ok());
         // What the kernel has against it, `nft` says better. Where it only does not understand us, `nft` may do.
-        sent.map_or_else(|| self.load(&exec::lines(changes)), Ok)
+        sent.map_or_else(|| load(&exec::lines(changes)), Ok)
     }
 
     fn send(&mut self, transaction: &[Part]) -> io::Result<()> {
@@ -96,12 +95,11 @@ impl Nft {
         self.netlink = Some(netlink);
         Ok(())
     }
+}
 
-    /// Carries out a file of commands in one transaction, by a process of its own.
-    #[expect(clippy::unused_self, reason = "the door to nft is one")]
-    pub(super) fn load(&self, input: &str) -> Result<(), Error> {
-        exec::run("nft", &["-f", "-"], input).map(drop)
-    }
+/// Carries out a file of commands in one transaction, by a process of its own.
+pub(super) fn load(input: &str) -> Result<(), Error> {
+    exec::run("nft", &["-f", "-"], input).map(drop)
 }
 
 /// The messages of a transaction; `None` for one that is too long.
@@ -146,4 +144,36 @@ fn zero_ended(text: &str) -> Vec<u8> {
 fn header(family: u8, resource: u16) -> Vec<u8> {
     let [high, low] = resource.to_be_bytes();
     vec![family, 0, high, low]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(verb: Verb, elements: usize) -> Request {
+        let key = Key { bytes: vec![10, 0, 0, 1], ends_interval: false };
+        Request { verb, table: "dockgate", set: "claimed4".to_owned(), keys: vec![key; elements] }
+    }
+
+    #[test]
+    fn a_transaction_is_framed_and_says_what_it_changes() {
+        let parts = transaction(&[request(Verb::Delete, 1), request(Verb::Add, 1)]).expect("a short one");
+        let kinds: Vec<(u16, u16)> = parts.iter().map(|part| (part.kind, part.flags)).collect();
+        assert_eq!(kinds, [(16, 0), (0x0a0e, 0), (0x0a0c, NLM_F_CREATE), (17, 0)]);
+        assert_eq!(parts[0].body, [0, 0, 0, 10], "of nftables");
+        // As `nft` writes it, without the number of the set within the transaction.
+        let body = [&[7, 0, 0, 0, 13, 0, 1, 0][..], b"dockgate\0\0\0\0", &[13, 0, 2, 0], b"claimed4\0\0\0\0"].concat();
+        assert_eq!(&parts[1].body[..body.len()], body);
+        let element = [20, 0, 3, 0x80, 16, 0, 1, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 0, 1];
+        assert_eq!(parts[1].body[body.len()..], element);
+    }
+
+    #[test]
+    fn a_transaction_that_netlink_cannot_carry_is_none() {
+        let each = 16;
+        assert!(transaction(&[request(Verb::Add, LONGEST / each - 10)]).is_some());
+        assert_eq!(transaction(&[request(Verb::Add, LONGEST / each + 1)]), None, "one that is long");
+        let halves = [request(Verb::Add, LONGEST / each / 2), request(Verb::Delete, LONGEST / each / 2)];
+        assert_eq!(transaction(&halves), None, "two that are long together");
+    }
 }

@@ -324,7 +324,9 @@ fn around_odd_sets(observed: &State, desired: &Ruleset) -> Option<Ruleset> {
     detour.sets =
         desired.sets.iter().map(|(name, set)| (renamed.get(name).unwrap_or(name).clone(), set.clone())).collect();
     let rules = detour.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
-    for condition in rules.flat_map(|rule| Arc::make_mut(&mut rule.matches)) {
+    let asks = |condition: &Match| matches!(condition, Match::Set { set, .. } if renamed.contains_key(set));
+    let concerned = rules.filter(|rule| rule.matches.iter().any(asks));
+    for condition in concerned.flat_map(|rule| Arc::make_mut(&mut rule.matches)) {
         if let Match::Set { set, .. } = condition
             && let Some(name) = renamed.get(set)
         {

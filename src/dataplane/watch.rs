@@ -223,19 +223,20 @@ fn is_minded(chain: &str) -> bool {
 /// The bridge that a message of rtnetlink is about: itself or a port of it.
 fn bridge_of(body: &[u8]) -> Touched<u32> {
     let (Some(family), Some(attributes)) = (body.first(), body.get(LINK_HEADER_LENGTH..)) else { return Touched::Any };
-    let index = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-    let only = |index: Option<u32>| index.map_or(Touched::Any, |index| Touched::Only([index].into()));
-    let kind = || text(find(find(attributes, IFLA_LINKINFO)?, IFLA_INFO_KIND)?);
+    let index =
+        |bytes: Option<&[u8]>| bytes.and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_ne_bytes(*bytes));
+    let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
     let master = find(attributes, IFLA_MASTER);
-    if let Some(master) = master {
-        // What leaves a bridge is told by a message of the bridge family, which names it, too.
-        return only(index(master));
+    // What leaves a bridge is told by a message of the bridge family, which names it, too.
+    if *family == AF_BRIDGE && master.is_none() {
+        return Touched::Any;
     }
-    match kind() {
-        Some("bridge") => only(body.get(LINK_INDEX).and_then(index)),
-        _ if *family == AF_BRIDGE => Touched::Any,
-        _ => Touched::default(),
-    }
+    let as_port = master.map(|master| index(Some(master)));
+    // A bridge can have a master of its own.
+    let itself = (kind == Some("bridge")).then(|| index(body.get(LINK_INDEX)));
+    // A number that is cut off may be any.
+    let touched: Option<BTreeSet<u32>> = as_port.into_iter().chain(itself).collect();
+    touched.map_or(Touched::Any, Touched::Only)
 }
 
 #[cfg(test)]
@@ -304,6 +305,9 @@ mod tests {
         assert_eq!(link(0, &of_kind(b"bridge\0")), Touched::Only([INDEX].into()), "a bridge");
         assert_eq!(link(0, &master), Touched::Only([7].into()), "a port");
         assert_eq!(link(AF_BRIDGE, &master), Touched::Only([7].into()), "a port that leaves");
+        let both = [of_kind(b"bridge\0"), master].concat();
+        assert_eq!(link(0, &both), Touched::Only([INDEX, 7].into()), "a bridge that has a master itself");
+        assert_eq!(link(0, &made(IFLA_MASTER, &[7])), Touched::Any, "a number that is cut off");
         assert_eq!(link(AF_BRIDGE, &[]), Touched::Any, "something about a bridge that is not named");
         assert_eq!(link(0, &of_kind(b"veth\0")), Touched::default(), "a link of nobody's");
         assert_eq!(bridge_of(&[0, 0]), Touched::Any, "a message that is cut off");

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -480,19 +481,14 @@ impl Ends<'_> {
 pub struct Ways<'a> {
     inventory: &'a Inventory,
     host: &'a BTreeSet<IpAddr>,
-    link_local: BTreeMap<IpAddr, &'a InterfaceName>,
+    /// Made when it is first asked for, which is rare.
+    link_local: OnceLock<BTreeMap<IpAddr, &'a InterfaceName>>,
 }
 
 impl<'a> Ways<'a> {
     /// `host` holds the addresses of this host.
     pub fn new(inventory: &'a Inventory, host: &'a BTreeSet<IpAddr>) -> Ways<'a> {
-        let endpoints = inventory.endpoints();
-        let link_local = endpoints.iter().filter_map(|endpoint| {
-            let bridge = endpoint.network?.bridge.as_ref()?;
-            // No subnet says on which bridge it is.
-            Some((endpoint.attachment?.mac?.link_local().into(), bridge))
-        });
-        Ways { inventory, host, link_local: link_local.collect() }
+        Ways { inventory, host, link_local: OnceLock::new() }
     }
 
     /// The first packet of a flow where the rules of this host see it; `None` for one that stays within the host.
@@ -520,13 +516,26 @@ impl<'a> Ways<'a> {
     /// The bridge by which packets with this address come and go.
     pub fn bridge(&self, address: IpAddr) -> Option<&'a InterfaceName> {
         let network = network_of(self.inventory, address).map(|(_, bridge)| bridge);
-        network.or_else(|| self.link_local.get(&address).copied())
+        let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        // No subnet says on which bridge it is.
+        let by_mac = || self.link_local.get_or_init(|| link_local(self.inventory)).get(&address).copied();
+        network.or_else(|| is_link_local.then(by_mac).flatten())
     }
 
     fn is_host(&self, address: IpAddr) -> bool {
         let is_gateway = || self.inventory.networks.values().any(|network| network.gateways.contains(&address));
         address.is_loopback() || self.host.contains(&address) || is_gateway()
     }
+}
+
+/// The link-local addresses that endpoints form, each with its bridge.
+fn link_local(inventory: &Inventory) -> BTreeMap<IpAddr, &InterfaceName> {
+    let attachments = inventory.containers.values().flat_map(|container| &container.attachments);
+    let with_bridge = attachments.filter_map(|attachment| {
+        let bridge = inventory.networks.get(&attachment.network)?.bridge.as_ref()?;
+        Some((attachment.mac?.link_local().into(), bridge))
+    });
+    with_bridge.collect()
 }
 
 /// The address that stands for any of the host's.

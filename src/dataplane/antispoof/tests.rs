@@ -3,15 +3,15 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::dataplane::port::Port;
+use crate::dataplane::state::Problem;
+use crate::net::{InterfaceName, MacAddress};
+use crate::ruleset::{AntiSpoofing, Binding, Role};
 
 /// Changes as commands.
 fn words(changes: &[SetChange]) -> Vec<String> {
     changes.iter().map(ToString::to_string).collect()
 }
-use crate::dataplane::port::Port;
-use crate::dataplane::state::Problem;
-use crate::net::{InterfaceName, MacAddress};
-use crate::ruleset::{AntiSpoofing, Binding, Role};
 
 const WEB: &str = "02:42:0a:00:00:02";
 const API: &str = "02:42:0a:00:00:03";
