@@ -284,9 +284,10 @@ const CHAINS: [ChainText; 13] = [
                 ),
                 "IPv4 under its own address",
             ),
+            // By a name that `nft` knows itself: an image may have no `/etc/protocols`.
             (
                 concat!(
-                    "ether type ip6 meta l4proto != ipv6-icmp ip6 saddr != fe80::/10 ",
+                    "ether type ip6 meta l4proto != icmpv6 ip6 saddr != fe80::/10 ",
                     for_one!(),
                     "iifname . ether saddr . ip6 saddr @bound6 accept"
                 ),
