@@ -26,6 +26,7 @@ mod plan;
 mod port;
 mod preflight;
 mod process;
+mod read_back;
 mod render;
 mod sets;
 mod state;
@@ -44,7 +45,8 @@ pub use place::{Place, Xtable};
 pub use plan::{plan, removal};
 pub use port::Port;
 pub use preflight::Missing;
-pub use state::{Jump, Problem, State};
+pub use read_back::{Found, ReadBack};
+pub use state::{Hashes, Jump, Problem, State};
 pub use watch::{Notice, Touched, watch};
 
 use crate::net::{Family, InterfaceName};

@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use dockgate::compile::{Options, compile};
 use dockgate::dataplane::{self, Kernel, State, plan};
@@ -93,7 +94,7 @@ fn open() -> Kernel {
 #[derive(Debug, PartialEq, Eq)]
 struct Essence {
     sets: BTreeMap<String, AddressSet>,
-    chains: BTreeMap<dataplane::Place, BTreeMap<String, Vec<Option<String>>>>,
+    chains: Arc<dataplane::Hashes>,
     jumps: usize,
     table: Option<dataplane::Table>,
 }
@@ -131,6 +132,33 @@ fn every_path_leads_to_the_same_state_and_a_second_apply_is_empty() {
         });
         assert!(second.is_empty(), "world {seed}: a second apply would do {second:#?}");
         assert_eq!(essence, fresh(&ruleset), "world {seed}");
+    }
+}
+
+#[test]
+fn a_listing_of_any_moment_leads_to_the_present_world() {
+    const WORLDS: u64 = 12;
+    let bench = Namespace::anonymous();
+    let mut kernel = bench.run(open);
+    for (seed, listed_late) in (0..WORLDS).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let (before, after) = (world(seed), world(seed + 1));
+        let (outcome, essence) = bench.run(|| {
+            kernel.enforce(&before).expect("enforce");
+            let listing = kernel.read_back(&before).expect("nothing is left to be tried");
+            let found = if listed_late {
+                kernel.enforce(&after).expect("enforce");
+                listing.list().expect("list")
+            } else {
+                let found = listing.list().expect("list");
+                kernel.enforce(&after).expect("enforce");
+                found
+            };
+            let outcome = kernel.settle(found, &after).expect("settle");
+            (outcome, essence(&kernel.observe().expect("observe")))
+        });
+        let case = format!("world {seed}, listed late: {listed_late}");
+        assert!(outcome.steps.is_empty() && !outcome.drift, "{case}: what we changed is not somebody's: {outcome:?}");
+        assert_eq!(essence, fresh(&after), "{case}");
     }
 }
 

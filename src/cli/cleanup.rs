@@ -100,6 +100,8 @@ fn summary(before: &State, after: &State) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::dataplane::Xtable;
     use crate::net::Family;
 
@@ -109,7 +111,7 @@ mod tests {
     fn the_summary_says_what_is_gone() {
         let chains = |names: &[&str]| {
             let named = names.iter().map(|name| ((*name).to_owned(), vec![])).collect();
-            State { chains: [((Family::V4, Xtable::Filter), named)].into(), ..State::default() }
+            State { chains: Arc::new([((Family::V4, Xtable::Filter), named)].into()), ..State::default() }
         };
         assert_eq!(summary(&State::default(), &State::default()), "nothing to remove");
         assert_eq!(summary(&chains(&["DG-a", "DG-b"]), &State::default()), "removed 2 chains");

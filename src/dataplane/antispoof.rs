@@ -24,8 +24,8 @@ use crate::ruleset::{AddressSet, Member, Ruleset};
 
 pub use change::SetChange;
 pub(super) use decision::{Decision, held};
-use table::Set;
 pub use table::Table;
+use table::{Elements, Set};
 pub(super) use table::{NAME, parse, trial};
 
 /// The changes of the table in three batches.
@@ -85,6 +85,28 @@ impl Changes {
         changes.before.extend(step(first.changes(Verb::Delete)));
         changes.after.extend(step([rest.changes(Verb::Delete), come.changes(Verb::Add)].concat()));
         changes
+    }
+}
+
+/// What two tables, of which one may be missing, differ in.
+#[derive(Debug)]
+pub(super) struct Differing {
+    come: Elements,
+    gone: Elements,
+}
+
+impl Differing {
+    /// Compares the members of their sets.
+    pub(super) fn between(before: Option<&Table>, after: Option<&Table>) -> Differing {
+        let elements = |table: Option<&Table>| table.map(|table| table.elements.clone()).unwrap_or_default();
+        let (before, after) = (elements(before), elements(after));
+        Differing { come: after.difference(&before), gone: before.difference(&after) }
+    }
+
+    /// Whether a table has all that has come and nothing that has gone.
+    pub(super) fn explained_by(&self, table: Option<&Table>) -> bool {
+        let holds = |set, element: &str| table.is_some_and(|table| table.elements.contains(set, element));
+        self.come.all(holds) && self.gone.all(|set, element| !holds(set, element))
     }
 }
 

@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the kernel waits for it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,14 @@ use nix::sched::{CloneFlags, unshare};
 use crate::dataplane::antispoof::Decision;
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::nftables::Nft;
-use crate::dataplane::place::{Place, Xtable, places};
+use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::plan::{plan_decided, plan_sets, removal};
 use crate::dataplane::port::Port;
 use crate::dataplane::process::Ipset;
+use crate::dataplane::read_back::{self, Found, ReadBack};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{
-    Error, Step, Touched, Variant, anchor, antispoof, bridge, chains, nft_family, nftables, port, preflight, sets,
+    Error, Step, Touched, Variant, anchor, antispoof, bridge, nft_family, nftables, port, preflight,
 };
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{
@@ -70,6 +72,8 @@ pub struct Kernel {
     /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
     came_over: bool,
     mirror: Option<Mirror>,
+    /// Another one after each write: what was read before that may be of before or after it.
+    epoch: Arc<()>,
 }
 
 /// What the kernel holds since the last success.
@@ -99,6 +103,7 @@ impl Kernel {
             moved: Touched::default(),
             came_over: true,
             mirror: None,
+            epoch: Arc::default(),
         }
     }
 
@@ -109,20 +114,15 @@ impl Kernel {
 
     /// Reads what the kernel holds of ours. Changes nothing.
     pub fn observe(&mut self) -> Result<State, Error> {
-        let mut state = observe_rules(self.variant)?;
-        sets::parse(&exec::list("ipset", &["save"])?, &mut state);
-        state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
-        // What was missing may have been installed since.
-        self.without_table = self.without_table.take().and_then(|_| preflight::without_table());
-        state.without_table.clone_from(&self.without_table);
-        match read_table() {
-            Ok(table) => state.table = table,
-            Err(error) => {
-                state.unread_table = true;
-                state.without_table.get_or_insert_with(|| format!("its table cannot be read ({error})"));
-            }
-        }
+        let mut state = read_back::observe(self.variant)?;
+        self.ask_for_table(&mut state);
         Ok(state)
+    }
+
+    /// What was missing may have been installed since.
+    fn ask_for_table(&mut self, state: &mut State) {
+        self.without_table = self.without_table.take().and_then(|_| preflight::without_table());
+        state.without_table = self.without_table.clone().or(state.without_table.take());
     }
 
     /// As [`Kernel::observe`], with the ports of the bridges on which `desired` binds endpoints.
@@ -175,6 +175,9 @@ impl Kernel {
     /// taken is in the result.
     pub fn apply(&mut self, steps: &[Step]) -> Result<Vec<Problem>, Error> {
         self.mirror = None;
+        if !steps.is_empty() {
+            self.epoch = Arc::default();
+        }
         let mut problems = Vec::new();
         for step in steps {
             let done = self.execute(step, &mut problems);
@@ -274,7 +277,16 @@ impl Kernel {
 
     fn repair_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
         let mirror = self.mirror.take();
-        let mut observed = self.observe()?;
+        let observed = self.observe()?;
+        self.repair_observed(mirror, observed, desired)
+    }
+
+    fn repair_observed(
+        &mut self,
+        mirror: Option<Mirror>,
+        mut observed: State,
+        desired: &Ruleset,
+    ) -> Result<Outcome, Error> {
         let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
         observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
         self.read_ports(&mut observed, desired)?;
@@ -290,6 +302,48 @@ impl Kernel {
         Ok(Outcome { steps: [outcome.steps, again.steps].concat(), problems: again.problems, drift: outcome.drift })
     }
 
+    /// A listing of the kernel that can be made beside other work; `None` where more is to be tried at a read-back than to look
+    /// for changes by others, for which there is [`Kernel::repair`].
+    pub fn read_back(&self, desired: &Ruleset) -> Option<ReadBack> {
+        let Mirror { state, decision, .. } = self.mirror.as_ref()?;
+        let is_whole = !self.came_over
+            && state.without_table.is_none()
+            && state.odd_sets.is_empty()
+            && state.sets.keys().eq(desired.sets.keys().map(SetName::as_str))
+            && desired.bridges.is_subset(&state.filtered_bridges);
+        let (bridges, bound) = match (&desired.anti_spoofing, decision) {
+            (Some(wanted), Some(decision)) => {
+                let bridges = decision.all(wanted, &desired.bridges);
+                let bound = decision.known_ports(wanted, &bridges, &BTreeSet::new());
+                (bridges, bound)
+            }
+            _ => Default::default(),
+        };
+        let (known, epoch) = (State { ports: BTreeSet::new(), ..state.clone() }, Arc::clone(&self.epoch));
+        is_whole.then_some(ReadBack { variant: self.variant, known, bridges, bound, epoch })
+    }
+
+    /// Sets right what a listing found, and what differs otherwise. Whether others have changed something is in the outcome.
+    pub fn settle(&mut self, found: Found, desired: &Ruleset) -> Result<Outcome, Error> {
+        let Some(Mirror { state, decision, .. }) = &self.mirror else { return self.repair(desired) };
+        if found.is_ours(state, desired) {
+            let bridges = match (&desired.anti_spoofing, decision) {
+                (Some(wanted), Some(decision)) => decision.all(wanted, &desired.bridges),
+                _ => BTreeSet::new(),
+            };
+            let moved = found.moved(&state.ports, bridges);
+            self.moved.extend(Touched::Only(moved));
+            return self.enforce(desired);
+        }
+        // It is newer than all that we have written.
+        if Arc::ptr_eq(&found.epoch, &self.epoch) && !self.without_sctp {
+            let (mirror, mut observed) = (self.mirror.take(), found.observed);
+            self.ask_for_table(&mut observed);
+            return self.repair_observed(mirror, observed, desired);
+        }
+        self.repair(desired)
+    }
+
     /// Removes what the other variant holds of ours, once this one holds all of it: it would go on to judge packets by what
     /// was known then. Returns whether there was anything. A table that cannot be read holds nothing of ours that anybody
     /// could have put there with iptables.
@@ -298,7 +352,7 @@ impl Kernel {
             return Ok(false);
         }
         let other = self.variant.other();
-        let Some(held) = observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else {
+        let Some(held) = read_back::observe_rules(other).ok().filter(|_| preflight::has_commands(other)) else {
             self.came_over = false;
             return Ok(false);
         };
@@ -538,41 +592,6 @@ impl Kernel {
             exec::run("nft", &["delete", "table", family, table.name()], "")?;
         }
         Ok(())
-    }
-}
-
-/// What the filter tables of a variant hold of ours.
-fn observe_rules(variant: Variant) -> Result<State, Error> {
-    let mut state = State { without: preflight::without(variant), ..State::default() };
-    for place in places().filter(|place| preflight::may_have_table(variant, *place)) {
-        let (family, table) = place;
-        let save = Commands::of(variant, family).save;
-        let saved = exec::list(save, &["-t", table.name()])?;
-        chains::parse(place, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
-        // A table that does not exist is listed as an empty one when it is named.
-        let empty = state.bare_tables.contains(&place) && !state.chains.contains_key(&place);
-        // The full listing also fails for reasons that are in other tables.
-        let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_table(&all, table));
-        if empty && variant == Variant::Nft && absent() {
-            state.absent_tables.insert(place);
-        }
-    }
-    Ok(state)
-}
-
-/// Our table against spoofing, if there is one.
-fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
-    match exec::run("nft", &[&["list", "table"][..], &antispoof::NAME].concat(), "") {
-        Ok(listed) => Ok(Some(antispoof::parse(&listed))),
-        // No such table, or a kernel without the bridge family.
-        Err(exec::Error::Failed { complaint, .. })
-            if ["No such file or directory", "Address family not supported", "Operation not supported"]
-                .iter()
-                .any(|reason| complaint.contains(reason)) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 

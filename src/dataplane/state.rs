@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,9 @@ impl Jump {
     }
 }
 
+/// Chains by place and name: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
+pub type Hashes = BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>>;
+
 /// What the kernel holds of ours, or what it should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -73,8 +77,8 @@ pub struct State {
     pub sets: BTreeMap<String, AddressSet>,
     /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
     pub odd_sets: BTreeSet<String>,
-    /// Our chains: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
-    pub chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>>,
+    /// Our chains. Copies share them.
+    pub chains: Arc<Hashes>,
     /// Interfaces that rules of ours name: an address on one of them is judged already.
     pub interfaces: BTreeSet<InterfaceName>,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
@@ -122,7 +126,7 @@ impl State {
         decision: Option<&Decision>,
         held: Option<&ruleset::Chains>,
     ) -> State {
-        let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
+        let mut chains = Hashes::new();
         let wanted = self.filtered(desired);
         for (&place, named) in &wanted {
             let present = self.chains.get(&place);
@@ -148,7 +152,7 @@ impl State {
         State {
             sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
             odd_sets: BTreeSet::new(),
-            chains,
+            chains: Arc::new(chains),
             interfaces: interfaces(desired),
             jumps: self.anchors(&wanted).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
             absent_tables: places()

@@ -7,6 +7,7 @@ mod claim;
 mod dispatch;
 mod namespace;
 mod notices;
+mod read_back;
 mod sctp;
 mod shortcuts;
 mod spoof;

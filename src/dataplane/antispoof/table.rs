@@ -366,6 +366,11 @@ impl Elements {
         self.0.get(&set).is_some_and(|elements| elements.contains(element))
     }
 
+    /// Whether the condition holds for all.
+    pub(super) fn all(&self, condition: impl Fn(Set, &str) -> bool) -> bool {
+        self.0.iter().all(|(set, elements)| elements.iter().all(|element| condition(*set, element)))
+    }
+
     /// Adds all of another.
     pub(super) fn extend(&mut self, other: &Elements) {
         for (set, elements) in &other.0 {

@@ -1,0 +1,174 @@
+//! Reads the kernel back, also beside other work, and tells whether it still holds what it is known to hold.
+//!
+//! Input: the network namespace of the calling thread, and a [`State`] that is known. Output: a [`State`], or what was
+//! [`Found`] to differ. To list the kernel takes 100 ms with a thousand endpoints and seconds with ten thousand, and a
+//! container that starts must not wait for that. What we change meanwhile may be in the listing or not. So something counts
+//! as changed by others only where the kernel is neither as it was known to be at the beginning nor as it is at the end.
+//! What others put back to how it was at the beginning is found by the next listing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::OrdSet;
+
+use crate::dataplane::antispoof::{self, Differing};
+use crate::dataplane::exec::{self, Commands};
+use crate::dataplane::place::places;
+use crate::dataplane::port::Port;
+use crate::dataplane::state::State;
+use crate::dataplane::{Error, Variant, bridge, chains, port, preflight, sets};
+use crate::net::InterfaceName;
+use crate::ruleset::{AddressSet, Member, Ruleset, differences};
+
+/// What the kernel holds of ours. Why there can be no table against spoofing is not asked.
+pub(super) fn observe(variant: Variant) -> Result<State, Error> {
+    let mut state = observe_rules(variant)?;
+    sets::parse(&exec::list("ipset", &["save"])?, &mut state);
+    state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
+    match read_table() {
+        Ok(table) => state.table = table,
+        Err(error) => {
+            state.unread_table = true;
+            state.without_table = Some(format!("its table cannot be read ({error})"));
+        }
+    }
+    Ok(state)
+}
+
+/// What the tables of a variant of iptables hold of ours.
+pub(super) fn observe_rules(variant: Variant) -> Result<State, Error> {
+    let mut state = State { without: preflight::without(variant), ..State::default() };
+    for place in places().filter(|place| preflight::may_have_table(variant, *place)) {
+        let (family, table) = place;
+        let save = Commands::of(variant, family).save;
+        let saved = exec::list(save, &["-t", table.name()])?;
+        chains::parse(place, &saved, &mut state).map_err(|source| Error::Listing { family, source })?;
+        // A table that does not exist is listed as an empty one when it is named.
+        let empty = state.bare_tables.contains(&place) && !state.chains.contains_key(&place);
+        // The full listing also fails for reasons that are in other tables.
+        let absent = || exec::list(save, &[]).is_ok_and(|all| !chains::has_table(&all, table));
+        if empty && variant == Variant::Nft && absent() {
+            state.absent_tables.insert(place);
+        }
+    }
+    Ok(state)
+}
+
+/// Our table against spoofing, if there is one.
+fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
+    match exec::run("nft", &[&["list", "table"][..], &antispoof::NAME].concat(), "") {
+        Ok(listed) => Ok(Some(antispoof::parse(&listed))),
+        // No such table, or a kernel without the bridge family.
+        Err(exec::Error::Failed { complaint, .. })
+            if ["No such file or directory", "Address family not supported", "Operation not supported"]
+                .iter()
+                .any(|reason| complaint.contains(reason)) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A listing that is to be made, on any thread of the kernel's network namespace.
+#[derive(Debug)]
+pub struct ReadBack {
+    pub(super) variant: Variant,
+    /// What the kernel is known to hold.
+    pub(super) known: State,
+    /// The bridges of which ports are listed.
+    pub(super) bridges: BTreeSet<InterfaceName>,
+    /// Ports whose other end is not asked for its MAC address, because they have an endpoint.
+    pub(super) bound: BTreeSet<InterfaceName>,
+    /// See [`Found::epoch`].
+    pub(super) epoch: Arc<()>,
+}
+
+/// What a listing found.
+#[derive(Debug)]
+pub struct Found {
+    pub(super) observed: State,
+    /// What the kernel was known to hold when the listing began.
+    before: State,
+    /// See [`ReadBack::bound`].
+    bound: BTreeSet<InterfaceName>,
+    /// Members of sets that are in one of the two and not in the other.
+    members: Vec<(String, Member)>,
+    elements: Differing,
+    /// The state of the kernel's writing when the listing began.
+    pub(super) epoch: Arc<()>,
+}
+
+impl ReadBack {
+    /// Lists the kernel. Blocks, and changes nothing.
+    pub fn list(self) -> Result<Found, Error> {
+        let ReadBack { variant, known: before, bridges, bound, epoch } = self;
+        let mut observed = observe(variant)?;
+        observed.ports = port::ports(&bridges, &bound.iter().collect()).map_err(Error::Bridges)?;
+        let members = differing(&before.sets, &observed.sets);
+        let elements = Differing::between(before.table.as_ref(), observed.table.as_ref());
+        Ok(Found { observed, before, bound, members, elements, epoch })
+    }
+}
+
+impl Found {
+    /// Whether nobody but us has changed anything, given what the kernel is known to hold now.
+    pub(super) fn is_ours(&self, now: &State, desired: &Ruleset) -> bool {
+        let Found { observed, before, .. } = self;
+        let either = |same: &dyn Fn(&State) -> bool| same(before) || same(now);
+        let places: BTreeSet<_> = [observed, before, now].into_iter().flat_map(|state| state.chains.keys()).collect();
+        let of_set = |name: &String| observed.sets.get(name).map(|set| (set.family, set.kind));
+        // One that has come since was listed too early.
+        let mut filtered = desired
+            .bridges
+            .iter()
+            .filter(|bridge| [before, now].iter().all(|state| state.filtered_bridges.contains(*bridge)));
+        either(&|known| known.jumps == observed.jumps)
+            && places.into_iter().all(|place| either(&|known| known.chains.get(place) == observed.chains.get(place)))
+            && either(&|known| known.tables() == observed.tables())
+            && filtered.all(|bridge| observed.filtered_bridges.contains(bridge))
+            && observed.odd_sets.is_empty()
+            && [&before.sets, &now.sets, &observed.sets]
+                .into_iter()
+                .flat_map(BTreeMap::keys)
+                .all(|name| either(&|known| known.sets.get(name).map(|set| (set.family, set.kind)) == of_set(name)))
+            && self
+                .members
+                .iter()
+                .all(|(name, member)| holds(&now.sets, name, member) == holds(&observed.sets, name, member))
+            && self.elements.explained_by(now.table.as_ref())
+    }
+
+    /// The bridges that have other ports than is known.
+    pub(super) fn moved(&self, ports: &BTreeSet<Port>, bridges: BTreeSet<InterfaceName>) -> BTreeSet<InterfaceName> {
+        let has_moved = |bridge: &InterfaceName| port::have_moved(ports, &self.observed.ports, &self.bound, bridge);
+        bridges.into_iter().filter(has_moved).collect()
+    }
+}
+
+impl State {
+    /// What is known of tables as such.
+    fn tables(&self) -> impl PartialEq + use<'_> {
+        let foreign = (&self.absent_tables, &self.bare_tables, &self.without, &self.docker_user, &self.pinned);
+        (foreign, self.table.as_ref().map(|table| table.intact), &self.without_table, self.unread_table)
+    }
+}
+
+/// Members that are in one and not in the other.
+fn differing(before: &BTreeMap<String, AddressSet>, after: &BTreeMap<String, AddressSet>) -> Vec<(String, Member)> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let nothing = OrdSet::new();
+    let mut differing = Vec::new();
+    for name in names {
+        let members =
+            |sets: &'_ BTreeMap<String, AddressSet>| sets.get(name).map_or(nothing.clone(), |set| set.members.clone());
+        let (before, after) = (members(before), members(after));
+        let (come, gone) = differences(&before, &after);
+        differing.extend(come.into_iter().chain(gone).map(|member| (name.clone(), member.clone())));
+    }
+    differing
+}
+
+fn holds(sets: &BTreeMap<String, AddressSet>, name: &str, member: &Member) -> bool {
+    sets.get(name).is_some_and(|set| set.members.contains(member))
+}
