@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+mod beside;
 pub mod boot;
 pub mod core;
 mod enforcer;
@@ -21,16 +22,17 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::compile;
-use crate::dataplane::{self, Kernel};
+use crate::dataplane::{self, Found, Kernel};
 use crate::inventory::{Change, docker};
 use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
 use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, UnenforceableEndpoint};
 
 use self::core::{Core, Event, Need};
+use beside::Beside;
 use enforcer::{Cause, Enforcer};
 pub(crate) use memory::write_whole;
 use notices::{Heard, Notices};
@@ -195,6 +197,58 @@ enum Reload {
     Read,
 }
 
+/// What a turn of the loop is to do.
+struct Turn {
+    need: Need,
+    cause: Cause,
+    /// Whether it is a look at the kernel that changes nothing else of the status.
+    is_look: bool,
+    /// What a read-back beside the loop found, and when it began.
+    found: Option<(Instant, Found)>,
+}
+
+impl Turn {
+    /// What an event asks for.
+    fn of(need: Need) -> Turn {
+        Turn { need, cause: Cause::Event, is_look: false, found: None }
+    }
+
+    /// What the clock or the kernel asks for.
+    fn read_back(need: Need) -> Turn {
+        Turn { cause: Cause::ReadBack, ..Turn::of(need) }
+    }
+}
+
+/// What the loop keeps from one turn to the next.
+struct Course {
+    pace: Pace,
+    beside: Beside,
+    resync: Interval,
+    alive: Interval,
+    /// Whether the service manager wants to hear that we are alive.
+    is_watched: bool,
+    reload: Reload,
+    /// Whether the next change lets something else go first.
+    changes_wait: bool,
+}
+
+impl Course {
+    fn new(resync_interval: Duration) -> Course {
+        let mut resync = tokio::time::interval(resync_interval);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watchdog = telemetry::watchdog_interval();
+        Course {
+            pace: Pace::default(),
+            beside: Beside::default(),
+            resync,
+            alive: tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600))),
+            is_watched: watchdog.is_some(),
+            reload: Reload::None,
+            changes_wait: false,
+        }
+    }
+}
+
 struct Controller {
     options: Options,
     core: Core,
@@ -208,114 +262,134 @@ struct Controller {
 
 impl Controller {
     async fn run(mut self, mut inputs: Inputs, mut signals: Signals) -> Result<(), Error> {
-        let mut resync = tokio::time::interval(self.options.resync_interval);
-        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watchdog = telemetry::watchdog_interval();
-        let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
-        let mut reload = Reload::None;
-        let mut pace = Pace::default();
-        let mut changes_wait = false;
-        loop {
-            let retry = self.enforcer.retry();
-            let read_back = pace.due();
-            let settled = self.core.settles_at().map(Instant::from_std);
-            let mut cause = Cause::Event;
-            // Whether it is a look at the kernel that changes nothing else of the status.
-            let mut is_look = false;
-            let mut takes_changes = false;
-            let need = tokio::select! {
-                // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
-                // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
-                // stream of changes or notices that never ends keeps nothing from its turn.
-                biased;
-                _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => {
-                    self.ask_for_policies();
-                    reload = Reload::Asked;
-                    Need::Nothing
-                }
-                change = inputs.changes.recv(), if !changes_wait => {
-                    let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
-                    takes_changes = true;
-                    self.take_changes(change, &mut inputs.changes)
-                }
-                files = inputs.files.recv() => {
-                    let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
-                    let need = self.core.take(Event::Policies(files));
-                    if reload == Reload::Asked {
-                        reload = Reload::Read;
-                    }
-                    self.remember();
-                    self.report_policies();
-                    need
-                }
-                () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
-                    let need = retry.map_or(Need::Nothing, |(_, need)| need);
-                    is_look = need == Need::Apply;
-                    need
-                }
-                () = sleep_until(settled), if settled.is_some() => self.core.settle(Instant::now().into_std()),
-                () = sleep_until(pace.links_due()), if pace.links_due().is_some() => {
-                    cause = Cause::ReadBack;
-                    pace.links_read();
-                    is_look = true;
-                    Need::ObserveLinks
-                }
-                () = sleep_until(read_back), if read_back.is_some() => {
-                    cause = Cause::ReadBack;
-                    Need::Observe
-                }
-                _ = resync.tick() => {
-                    if self.enforcer.has_memory_trouble() {
-                        self.remember();
-                    }
-                    cause = Cause::ReadBack;
-                    Need::Observe
-                }
-                heard = inputs.notices.next() => {
-                    cause = Cause::ReadBack;
-                    is_look = heard != Heard::Gap;
-                    self.heed(heard, &mut pace)
-                }
-                _ = alive.tick() => Need::Nothing,
-                // Nothing else is waiting.
-                () = std::future::ready(()), if changes_wait => {
-                    changes_wait = false;
-                    continue;
-                }
-            };
-            changes_wait = takes_changes;
+        let mut course = Course::new(self.options.resync_interval);
+        while let Some(turn) = self.next(&mut inputs, &mut signals, &mut course).await? {
             self.enforcer.set_watch_trouble(inputs.notices.trouble());
-            // The work is short and blocks: processes of iptables and ipset.
-            let (began, applied) = (Instant::now(), self.enforcer.applied());
-            let before = is_look.then(|| self.enforcer.told());
-            tokio::task::block_in_place(|| self.enforcer.enforce(&mut self.core, need, cause));
-            if need == Need::Observe {
-                pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
-            }
-            if need > Need::Nothing && self.enforcer.in_sync() {
-                self.core.applied(Instant::now().into_std());
-            }
-            // The status is made of all endpoints and policies, and the next change waits for it.
-            if before.is_none_or(|before| before != self.enforcer.told()) {
-                self.publish();
-            }
-            self.announce(&mut reload);
-            if watchdog.is_some() {
-                self.notifier.alive();
-            }
+            self.take_turn(turn, &mut course);
         }
         self.notifier.stopping();
         info!("ending; the rules stay in force");
         Ok(())
     }
 
+    /// Waits for what comes next, and takes it in; `None` when the controller is to end.
+    async fn next(
+        &mut self,
+        inputs: &mut Inputs,
+        signals: &mut Signals,
+        course: &mut Course,
+    ) -> Result<Option<Turn>, Error> {
+        let retry = self.enforcer.retry();
+        let read_back = course.pace.due().filter(|_| !course.beside.is_under_way());
+        let links_due = course.pace.links_due();
+        let settled = self.core.settles_at().map(Instant::from_std);
+        let changes_wait = std::mem::take(&mut course.changes_wait);
+        let turn = tokio::select! {
+            // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
+            // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
+            // stream of changes or notices that never ends keeps nothing from its turn.
+            biased;
+            _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
+            _ = signals.terminate.recv() => return Ok(None),
+            _ = signals.interrupt.recv() => return Ok(None),
+            _ = signals.hangup.recv() => {
+                self.ask_for_policies();
+                course.reload = Reload::Asked;
+                Turn::of(Need::Nothing)
+            }
+            change = inputs.changes.recv(), if !changes_wait => {
+                let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
+                course.changes_wait = true;
+                Turn::of(self.take_changes(change, &mut inputs.changes))
+            }
+            files = inputs.files.recv() => {
+                let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
+                let need = self.core.take(Event::Policies(files));
+                if course.reload == Reload::Asked {
+                    course.reload = Reload::Read;
+                }
+                self.remember();
+                self.report_policies();
+                Turn::of(need)
+            }
+            () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
+                let need = retry.map_or(Need::Nothing, |(_, need)| need);
+                Turn { is_look: need == Need::Apply, ..Turn::of(need) }
+            }
+            () = sleep_until(settled), if settled.is_some() => Turn::of(self.core.settle(Instant::now().into_std())),
+            () = sleep_until(links_due), if links_due.is_some() => {
+                course.pace.links_read();
+                Turn { is_look: true, ..Turn::read_back(Need::ObserveLinks) }
+            }
+            (began, listing) = course.beside.next() => {
+                let need = if listing.is_some() { Need::Nothing } else { Need::Observe };
+                Turn { found: listing.map(|found| (began, found)), ..Turn::read_back(need) }
+            }
+            () = sleep_until(read_back), if read_back.is_some() => self.read_back(course),
+            _ = course.resync.tick() => {
+                if self.enforcer.has_memory_trouble() {
+                    self.remember();
+                }
+                self.read_back(course)
+            }
+            heard = inputs.notices.next() => self.heed(heard, &mut course.pace),
+            _ = course.alive.tick() => Turn::of(Need::Nothing),
+            // Nothing else is waiting.
+            () = std::future::ready(()), if changes_wait => Turn { is_look: true, ..Turn::of(Need::Nothing) },
+        };
+        Ok(Some(turn))
+    }
+
+    fn take_turn(&mut self, turn: Turn, course: &mut Course) {
+        let Turn { need, cause, is_look, found } = turn;
+        let applied = self.enforcer.applied();
+        let before = is_look.then(|| self.enforcer.told());
+        // The work is short and blocks: processes of iptables and ipset.
+        let read_back = tokio::task::block_in_place(|| {
+            let now = Instant::now();
+            if let Some((began, found)) = found {
+                self.enforcer.settle(&mut self.core, found);
+                return Some(began);
+            }
+            if need == Need::Observe {
+                course.pace.begins();
+            }
+            self.enforcer.enforce(&mut self.core, need, cause);
+            (need == Need::Observe).then_some(now)
+        });
+        if let Some(began) = read_back {
+            course.pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
+        }
+        if need == Need::ObserveSoon {
+            course.pace.noticed(Instant::now());
+        }
+        if need > Need::Nothing && self.enforcer.in_sync() {
+            self.core.applied(Instant::now().into_std());
+        }
+        // The status is made of all endpoints and policies, and the next change waits for it.
+        if before.is_none_or(|before| before != self.enforcer.told()) {
+            self.publish();
+        }
+        self.announce(&mut course.reload);
+        if course.is_watched {
+            self.notifier.alive();
+        }
+    }
+
+    /// Begins to read the kernel back beside other work, or asks for it at once where that cannot be.
+    fn read_back(&mut self, course: &mut Course) -> Turn {
+        if !course.beside.is_under_way() {
+            let Some(listing) = self.enforcer.read_back(&mut self.core) else { return Turn::read_back(Need::Observe) };
+            course.pace.begins();
+            course.beside.begin(listing);
+        }
+        Turn { is_look: true, ..Turn::read_back(Need::Nothing) }
+    }
+
     /// What the kernel's notification asks for at once; what can wait is put down. Where something may have changed unheard
     /// the kernel is read back.
-    fn heed(&mut self, heard: Heard, pace: &mut Pace) -> Need {
-        let Heard::Notice(notice) = heard else { return Need::Observe };
+    fn heed(&mut self, heard: Heard, pace: &mut Pace) -> Turn {
+        let Heard::Notice(notice) = heard else { return Turn::read_back(Need::Observe) };
         if notice.rules {
             pace.noticed(Instant::now());
         }
@@ -323,7 +397,7 @@ impl Controller {
             pace.links_noticed(Instant::now());
             self.enforcer.note_links(notice.links);
         }
-        Need::Nothing
+        Turn { is_look: true, ..Turn::read_back(Need::Nothing) }
     }
 
     /// Tells the service manager once the rules are in force. The engine's word about its firewall, which the status waits

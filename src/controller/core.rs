@@ -45,8 +45,10 @@ pub enum Need {
     Apply,
     /// Bridges are to be read first, because one of them has changed.
     ObserveLinks,
-    /// The kernel is to be read first, because somebody else has changed it: Docker rewrites its own chains when it
-    /// starts and whenever a network is created, and moves our jump in FORWARD below its own rules.
+    /// The same, and the kernel is to be read back soon, because somebody else may have changed it: Docker rewrites its own
+    /// chains whenever a network is created, and moves our jump in FORWARD below its own rules.
+    ObserveSoon,
+    /// The kernel is to be read first, because somebody else may have changed it: Docker has started.
     Observe,
 }
 
@@ -209,7 +211,11 @@ impl Core {
     }
 
     fn take_change(&mut self, change: Change) -> Need {
-        let rewrites_chains = matches!(change, Change::Snapshot(_) | Change::Network(_) | Change::NetworkGone(_));
+        let by_docker = match change {
+            Change::Snapshot(_) => Some(Need::Observe),
+            Change::Network(_) | Change::NetworkGone(_) => Some(Need::ObserveSoon),
+            _ => None,
+        };
         // A stream that has broken begins anew with a snapshot.
         if matches!(change, Change::Snapshot(_)) {
             self.unreachable = None;
@@ -226,11 +232,7 @@ impl Core {
         }
         let differs = difference.is_any();
         self.note(difference);
-        match (rewrites_chains, differs) {
-            (true, _) => Need::Observe,
-            (false, true) => Need::Apply,
-            (false, false) => Need::Nothing,
-        }
+        by_docker.unwrap_or(if differs { Need::Apply } else { Need::Nothing })
     }
 
     /// Says that the wanted ruleset is in force now.

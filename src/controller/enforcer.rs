@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach};
-use crate::dataplane::{self, Kernel, Outcome, Problem, Touched, conntrack};
+use crate::dataplane::{self, Found, Kernel, Outcome, Problem, ReadBack, Touched, conntrack};
 use crate::inventory::{Container, Engine};
 use crate::policy::{PolicySet, Severity};
 use crate::telemetry::{
@@ -151,11 +151,40 @@ impl Enforcer {
         if need == Need::Nothing || !core.is_complete() {
             return;
         }
-        let started = Instant::now();
         let reads_back = need != Need::Apply || !self.in_sync;
+        self.carry_out(core, cause, reads_back, |enforcer, core| enforcer.attempt(core, need));
+    }
+
+    /// A listing of the kernel to be made beside other work; `None` where it is to be read at once.
+    pub(super) fn read_back(&self, core: &mut Core) -> Option<ReadBack> {
+        let kernel = self.kernel.as_ref().filter(|_| self.in_sync)?;
+        kernel.read_back(&core.compiled()?.ruleset)
+    }
+
+    /// Sets right what such a listing has found. Where something has failed since, the kernel is read anyway.
+    pub(super) fn settle(&mut self, core: &mut Core, found: Found) {
+        if !self.in_sync {
+            return;
+        }
+        self.carry_out(core, Cause::ReadBack, true, |enforcer, core| {
+            let (Some(kernel), Some(compiled)) = (&mut enforcer.kernel, core.compiled()) else {
+                return Ok(Outcome::default());
+            };
+            kernel.settle(found, &compiled.ruleset)
+        });
+    }
+
+    fn carry_out(
+        &mut self,
+        core: &mut Core,
+        cause: Cause,
+        reads_back: bool,
+        attempt: impl FnOnce(&mut Enforcer, &mut Core) -> Result<Outcome, dataplane::Error>,
+    ) {
+        let started = Instant::now();
         self.reconsider_refused(core, started);
         self.end_flows_of_former_owners(core);
-        match self.attempt(core, need) {
+        match attempt(self, core) {
             Ok(outcome) => {
                 self.succeeded(&outcome, cause, started.elapsed());
                 // The rules come first: what is sent on a flow that was ended is then judged by them. Where something
@@ -199,7 +228,10 @@ impl Enforcer {
             self.touched = Touched::default();
             return kernel.repair(&compiled.ruleset);
         }
-        if need == Need::ObserveLinks {
+        if need == Need::ObserveSoon {
+            self.touched = Touched::Any;
+        }
+        if need >= Need::ObserveLinks {
             kernel.observe_links(&std::mem::take(&mut self.touched))?;
         }
         kernel.enforce(&compiled.ruleset)

@@ -55,11 +55,17 @@ impl Pace {
         self.due.get_or_insert(self.rested.map_or(gathered, |rested| rested.max(gathered)));
     }
 
-    /// The kernel was read back, and something was found or not. What was noticed before it began is settled.
-    pub(super) fn read_back(&mut self, began: Instant, ended: Instant, found: bool) {
+    /// The kernel is being read back: what was noticed until now is settled by that.
+    pub(super) fn begins(&mut self) {
         self.due = None;
+    }
+
+    /// The kernel was read back, and something was found or not.
+    pub(super) fn read_back(&mut self, began: Instant, ended: Instant, found: bool) {
         let rest = if found { REST } else { REST.max((ended - began) * REST_FACTOR) };
-        self.rested = Some(ended + rest);
+        let rested = ended + rest;
+        self.rested = Some(rested);
+        self.due = self.due.map(|due| due.max(rested));
     }
 }
 
@@ -105,6 +111,7 @@ mod tests {
         ] {
             let mut pace = Pace::default();
             pace.noticed(start);
+            pace.begins();
             pace.read_back(start, start + ms(took), found);
             assert_eq!(pace.due(), None, "{name}");
             pace.noticed(start + ms(noticed));
