@@ -19,6 +19,7 @@ pub mod conntrack;
 mod counters;
 pub mod exec;
 mod kernel;
+mod links;
 mod netlink;
 mod nftables;
 mod place;

@@ -18,6 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::dataplane::antispoof::Decision;
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
+use crate::dataplane::links::Links;
 use crate::dataplane::nftables::Nft;
 use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::plan::{plan_decided, plan_sets, removal};
@@ -66,6 +67,7 @@ pub struct Kernel {
     without_table: Option<String>,
     /// Whether the packet filter takes no rules about SCTP.
     without_sctp: bool,
+    links: Links,
     sightings: port::Sightings,
     /// Bridges of which ports may have come or gone since they were read.
     moved: Touched<InterfaceName>,
@@ -99,6 +101,7 @@ impl Kernel {
             nft: Nft::default(),
             without_table,
             without_sctp: false,
+            links: Links::default(),
             sightings: port::Sightings::default(),
             moved: Touched::default(),
             came_over: true,
@@ -140,7 +143,8 @@ impl Kernel {
             self.sightings.forget_all_but(&bridges);
             let held = antispoof::held(wanted, state);
             let known = held.iter().map(|(port, _)| port).collect();
-            let ports = port::ports(&bridges, &known).map_err(Error::Bridges)?;
+            self.links.forget();
+            let ports = self.links.ports(&bridges, &known).map_err(Error::Bridges)?;
             self.take_ports(state, wanted, &bridges, &held, &ports);
         }
         self.moved = Touched::default();
@@ -245,7 +249,7 @@ impl Kernel {
                 let read: BTreeSet<InterfaceName> = outdated.union(&moved).cloned().collect();
                 if !read.is_empty() {
                     let known = former.known_ports(wanted, &read, &outdated);
-                    let ports = port::ports(&read, &known.iter().collect()).map_err(Error::Bridges)?;
+                    let ports = self.links.ports(&read, &known.iter().collect()).map_err(Error::Bridges)?;
                     outdated.extend(moved.into_iter().filter(|on| port::have_moved(&state.ports, &ports, &known, on)));
                     self.take_ports(&mut state, wanted, &outdated, &former.held(wanted, &outdated), &ports);
                 }
@@ -332,6 +336,10 @@ impl Kernel {
                 _ => BTreeSet::new(),
             };
             let moved = found.moved(&state.ports, bridges);
+            if !moved.is_empty() {
+                // What notifications came to and what a listing shows are not the same, or not yet.
+                self.links.forget();
+            }
             self.moved.extend(Touched::Only(moved));
             return self.enforce(desired);
         }

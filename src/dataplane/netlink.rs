@@ -25,10 +25,13 @@ pub(super) const NLM_F_CREATE: u16 = 0x400;
 const HEADER_LENGTH: usize = 16;
 // linux/rtnetlink.h: what every question about links needs.
 pub(super) const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_DELLINK: u16 = 17;
 pub(super) const RTM_GETLINK: u16 = 18;
 pub(super) const LINK_HEADER_LENGTH: usize = 16;
 /// The link's index in that header.
 pub(super) const LINK_INDEX: std::ops::Range<usize> = 4..8;
+// Group 1 as a bit.
+pub(super) const RTNLGRP_LINK: u32 = 1;
 // linux/if_link.h
 pub(super) const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
@@ -38,7 +41,7 @@ pub(super) const IFLA_INFO_KIND: u16 = 1;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
 /// Longest datagram: of a dump the kernel fills at most 32 KiB.
-pub(super) const BUFFER: usize = 1 << 16;
+const BUFFER: usize = 1 << 16;
 /// Seconds to wait for an answer of the kernel, which gives it at once.
 const ANSWER_LIMIT: i64 = 5;
 
@@ -216,6 +219,29 @@ pub(super) fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((Message { kind, flags, body }, bytes.get(aligned(length)..).unwrap_or_default()))
 }
 
+/// Subscribes to notifications, in the network namespace of the calling thread. The groups are bits.
+pub(super) fn subscribe(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
+
+/// Reads all the notifications there are, datagram by datagram; `None` stands for what was lost.
+pub(super) fn drain(socket: &OwnedFd, mut each: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(length) => each(Some(&buffer[..length])),
+            Err(Errno::EAGAIN) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            // The kernel had more to say than the socket holds: what was lost may have mattered.
+            Err(Errno::ENOBUFS) => each(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// The port of the first message of a datagram: that of the socket which asked for what is told here.
 pub(super) fn origin(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?))
@@ -250,6 +276,11 @@ pub(super) fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
         }
         attributes = attributes.get(aligned(length)..)?;
     }
+}
+
+/// A number; `None` where it is cut off.
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// A text that ends with a zero byte, or with the value.

@@ -13,7 +13,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
     IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK,
-    RTM_NEWLINK, attribute, find, link_header, text,
+    RTM_NEWLINK, attribute, find, link_header, number, text,
 };
 use crate::net::{InterfaceName, MacAddress};
 use crate::ruleset::AntiSpoofing;
@@ -25,10 +25,6 @@ const IFLA_LINK: u16 = 5;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_TARGET_NETNSID: u16 = 46;
-
-/// Of how many bridges the ports are listed one by one. For each listing the kernel walks through all links, which is cheap; to
-/// describe those of other bridges is not.
-const FEW: usize = 8;
 
 /// A port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,28 +62,30 @@ pub(super) fn have_moved(
     !same || now.next().is_some()
 }
 
-/// The ports of these bridges. A bridge that does not exist has none. Of the ports that are known already the other end is
+/// The body of a request that lists all links.
+pub(super) fn every_link() -> Vec<u8> {
+    about(0)
+}
+
+/// The body of a request about a link by its index.
+fn about(index: u32) -> Vec<u8> {
+    let mut body = link_header(index);
+    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    body
+}
+
+/// The ports of these bridges, listed. A bridge that does not exist has none. Of the ports that are known already the other end is
 /// not asked for: that is a request for each.
 pub(super) fn ports(bridges: &BTreeSet<InterfaceName>, known: &BTreeSet<&InterfaceName>) -> io::Result<BTreeSet<Port>> {
     let netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
     let index = |bridge: &InterfaceName| Some((if_nametoindex(bridge.as_str()).ok()?, bridge.clone()));
     let masters: BTreeMap<u32, InterfaceName> = bridges.iter().filter_map(index).collect();
-    let mut all = link_header(0);
-    attribute(&mut all, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    let of_one = |index: &u32| {
-        let mut body = all.clone();
-        attribute(&mut body, IFLA_MASTER, &index.to_ne_bytes());
-        body
-    };
-    let listings = if masters.len() <= FEW { masters.keys().map(of_one).collect() } else { vec![all] };
     let mut cables = Vec::new();
-    for listing in listings {
-        netlink.dump(RTM_GETLINK, &listing, |kind, body| {
-            if kind == RTM_NEWLINK {
-                cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, &masters)));
-            }
-        })?;
-    }
+    netlink.dump(RTM_GETLINK, &every_link(), |kind, body| {
+        if kind == RTM_NEWLINK {
+            cables.extend(body.get(LINK_HEADER_LENGTH..).and_then(|attributes| Cable::read(attributes, &masters)));
+        }
+    })?;
     let port = |Cable { name, bridge, peer }: Cable| {
         let mac = peer.filter(|_| !known.contains(&name)).and_then(|peer| peer.mac(&netlink));
         Port { bridge, name, mac }
@@ -111,23 +109,36 @@ struct Peer {
 impl Cable {
     /// `None` for a link that is no port of one of these bridges, by index.
     fn read(attributes: &[u8], masters: &BTreeMap<u32, InterfaceName>) -> Option<Cable> {
-        let master = find(attributes, IFLA_MASTER)?.first_chunk()?;
-        let bridge = masters.get(&u32::from_ne_bytes(*master))?.clone();
+        let bridge = masters.get(&number(find(attributes, IFLA_MASTER)?)?)?.clone();
         let name = text(find(attributes, IFLA_IFNAME)?)?.parse().ok()?;
-        let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
-        let peer = (kind == Some("veth")).then(|| {
-            let namespace = find(attributes, IFLA_LINK_NETNSID).and_then(|id| id.first_chunk().copied());
-            let index = u32::from_ne_bytes(*find(attributes, IFLA_LINK)?.first_chunk()?);
-            Some(Peer { index, namespace })
-        });
-        Some(Cable { name, bridge, peer: peer.flatten() })
+        Some(Cable { name, bridge, peer: Peer::read(attributes) })
     }
 }
 
+/// The MAC address of the other end of a link; `None` where it is no cable, or is being pulled.
+pub(super) fn mac_behind(index: u32, netlink: &Netlink) -> Option<MacAddress> {
+    let mut peer = None;
+    let asked = netlink.request(RTM_GETLINK, &about(index), |kind, body| {
+        if kind == RTM_NEWLINK {
+            peer = body.get(LINK_HEADER_LENGTH..).and_then(Peer::read);
+        }
+    });
+    asked.ok().and(peer)?.mac(netlink)
+}
+
 impl Peer {
+    /// `None` for a link that is no cable.
+    fn read(attributes: &[u8]) -> Option<Peer> {
+        let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
+        if kind != Some("veth") {
+            return None;
+        }
+        let namespace = find(attributes, IFLA_LINK_NETNSID).and_then(|id| id.first_chunk().copied());
+        Some(Peer { index: number(find(attributes, IFLA_LINK)?)?, namespace })
+    }
+
     fn mac(&self, netlink: &Netlink) -> Option<MacAddress> {
-        let mut body = link_header(self.index);
-        attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        let mut body = about(self.index);
         if let Some(namespace) = &self.namespace {
             attribute(&mut body, IFLA_TARGET_NETNSID, namespace);
         }

@@ -11,17 +11,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
+use nix::sys::socket::SockProtocol;
 use tokio::sync::mpsc;
 
 use super::netlink::{
-    BUFFER, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, LINK_INDEX, Message, find, message, origin,
-    text,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, LINK_INDEX, Message, RTNLGRP_LINK, drain, find,
+    message, number, origin, subscribe, text,
 };
 use super::nftables::{NFNL_SUBSYS_NFTABLES, NFPROTO_BRIDGE, own_port};
 use super::place::Xtable;
@@ -46,8 +46,6 @@ const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 /// The table of ours in the bridge family.
 const BRIDGE_TABLE: &str = "dockgate";
-// linux/rtnetlink.h: group 1 as a bit.
-const RTNLGRP_LINK: u32 = 1;
 const AF_BRIDGE: u8 = 7;
 
 /// How often the thread looks whether anybody still listens, in milliseconds.
@@ -142,28 +140,6 @@ impl Watch {
     }
 }
 
-fn subscribe(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-    Ok(socket)
-}
-
-/// Reads all there is, datagram by datagram; `None` stands for what was lost.
-fn drain(socket: &OwnedFd, mut each: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Ok(length) => each(Some(&buffer[..length])),
-            Err(Errno::EAGAIN) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            // The kernel had more to say than the socket holds: what was lost may have mattered.
-            Err(Errno::ENOBUFS) => each(None),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 /// Whether a datagram of nftables is about what we keep. One that cannot be read is.
 fn concerns_us(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
@@ -223,17 +199,15 @@ fn is_minded(chain: &str) -> bool {
 /// The bridge that a message of rtnetlink is about: itself or a port of it.
 fn bridge_of(body: &[u8]) -> Touched<u32> {
     let (Some(family), Some(attributes)) = (body.first(), body.get(LINK_HEADER_LENGTH..)) else { return Touched::Any };
-    let index =
-        |bytes: Option<&[u8]>| bytes.and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_ne_bytes(*bytes));
     let kind = find(attributes, IFLA_LINKINFO).and_then(|info| text(find(info, IFLA_INFO_KIND)?));
     let master = find(attributes, IFLA_MASTER);
     // What leaves a bridge is told by a message of the bridge family, which names it, too.
     if *family == AF_BRIDGE && master.is_none() {
         return Touched::Any;
     }
-    let as_port = master.map(|master| index(Some(master)));
+    let as_port = master.map(number);
     // A bridge can have a master of its own.
-    let itself = (kind == Some("bridge")).then(|| index(body.get(LINK_INDEX)));
+    let itself = (kind == Some("bridge")).then(|| body.get(LINK_INDEX).and_then(number));
     // A number that is cut off may be any.
     let touched: Option<BTreeSet<u32>> = as_port.into_iter().chain(itself).collect();
     touched.map_or(Touched::Any, Touched::Only)

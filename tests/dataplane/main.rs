@@ -5,6 +5,7 @@
 
 mod claim;
 mod dispatch;
+mod links;
 mod namespace;
 mod notices;
 mod read_back;
