@@ -26,7 +26,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::compile;
-use crate::dataplane::{self, Found, Kernel};
+use crate::dataplane::{self, Found, Kernel, Scope};
 use crate::inventory::{Change, docker};
 use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
 use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, UnenforceableEndpoint};
@@ -41,6 +41,9 @@ use pace::Pace;
 /// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
 /// waits, and Docker keeps them.
 const CHANGES_IN_FLIGHT: usize = 1024;
+
+/// The how-manieth read-back by the clock is of everything, also of what the kernel notifies us of.
+const EVERYTHING_EACH: u32 = 6;
 
 /// How often an absent Docker socket is looked for.
 const SOCKET_INTERVAL: Duration = Duration::from_millis(500);
@@ -224,6 +227,8 @@ struct Course {
     pace: Pace,
     beside: Beside,
     resync: Interval,
+    /// Read-backs by the clock since the last one of everything.
+    sparing: u32,
     alive: Interval,
     /// Whether the service manager wants to hear that we are alive.
     is_watched: bool,
@@ -234,18 +239,26 @@ struct Course {
 
 impl Course {
     fn new(resync_interval: Duration) -> Course {
-        let mut resync = tokio::time::interval(resync_interval);
+        // Whoever begins has everything read before its first change.
+        let mut resync = tokio::time::interval_at(Instant::now() + resync_interval, resync_interval);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watchdog = telemetry::watchdog_interval();
         Course {
             pace: Pace::default(),
             beside: Beside::default(),
             resync,
+            sparing: 0,
             alive: tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600))),
             is_watched: watchdog.is_some(),
             reload: Reload::None,
             changes_wait: false,
         }
+    }
+
+    /// What the clock has read back now.
+    fn scope_of_tick(&mut self) -> Scope {
+        self.sparing = (self.sparing + 1) % EVERYTHING_EACH;
+        if self.sparing == 0 { Scope::Everything } else { Scope::Unnotified }
     }
 }
 
@@ -325,12 +338,13 @@ impl Controller {
                 let need = if listing.is_some() { Need::Nothing } else { Need::Observe };
                 Turn { found: listing.map(|found| (began, found)), ..Turn::read_back(need) }
             }
-            () = sleep_until(read_back), if read_back.is_some() => self.read_back(course),
+            () = sleep_until(read_back), if read_back.is_some() => self.read_back(course, Scope::Everything),
             _ = course.resync.tick() => {
                 if self.enforcer.has_memory_trouble() {
                     self.remember();
                 }
-                self.read_back(course)
+                let scope = course.scope_of_tick();
+                self.read_back(course, scope)
             }
             heard = inputs.notices.next() => self.heed(heard, &mut course.pace),
             _ = course.alive.tick() => Turn::of(Need::Nothing),
@@ -377,10 +391,14 @@ impl Controller {
     }
 
     /// Begins to read the kernel back beside other work, or asks for it at once where that cannot be.
-    fn read_back(&mut self, course: &mut Course) -> Turn {
+    fn read_back(&mut self, course: &mut Course, scope: Scope) -> Turn {
         if !course.beside.is_under_way() {
-            let Some(listing) = self.enforcer.read_back(&mut self.core) else { return Turn::read_back(Need::Observe) };
-            course.pace.begins();
+            let Some(listing) = self.enforcer.read_back(&mut self.core, scope) else {
+                return Turn::read_back(Need::Observe);
+            };
+            if scope == Scope::Everything {
+                course.pace.begins();
+            }
             course.beside.begin(listing);
         }
         Turn { is_look: true, ..Turn::read_back(Need::Nothing) }

@@ -32,6 +32,7 @@ mod render;
 mod sets;
 mod state;
 mod watch;
+mod writers;
 
 use std::fmt;
 
@@ -46,7 +47,7 @@ pub use place::{Place, Xtable};
 pub use plan::{plan, removal};
 pub use port::Port;
 pub use preflight::Missing;
-pub use read_back::{Found, ReadBack};
+pub use read_back::{Found, ReadBack, Scope};
 pub use state::{Hashes, Jump, Problem, State};
 pub use watch::{Notice, Touched, watch};
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dockgate::compile::{Options, compile};
-use dockgate::dataplane::{self, Kernel, State, plan};
+use dockgate::dataplane::{self, Kernel, Scope, State, plan};
 use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
 use dockgate::net::Cidr;
 use dockgate::policy::{PolicySet, SourceFile, load};
@@ -144,7 +144,7 @@ fn a_listing_of_any_moment_leads_to_the_present_world() {
         let (before, after) = (world(seed), world(seed + 1));
         let (outcome, essence) = bench.run(|| {
             kernel.enforce(&before).expect("enforce");
-            let listing = kernel.read_back(&before).expect("nothing is left to be tried");
+            let listing = kernel.read_back(&before, Scope::Everything).expect("nothing is left to be tried");
             let found = if listed_late {
                 kernel.enforce(&after).expect("enforce");
                 listing.list().expect("list")

@@ -17,7 +17,7 @@ use crate::dataplane::{self, Found, ReadBack};
 use crate::telemetry::chain;
 
 /// How long a listing may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A read-back beside the loop, or none.
 #[derive(Debug, Default)]

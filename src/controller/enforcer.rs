@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach};
-use crate::dataplane::{self, Found, Kernel, Outcome, Problem, ReadBack, Touched, conntrack};
+use crate::dataplane::{self, Found, Kernel, Outcome, Problem, ReadBack, Scope, Touched, conntrack};
 use crate::inventory::{Container, Engine};
 use crate::policy::{PolicySet, Severity};
 use crate::telemetry::{
@@ -156,9 +156,11 @@ impl Enforcer {
     }
 
     /// A listing of the kernel to be made beside other work; `None` where it is to be read at once.
-    pub(super) fn read_back(&self, core: &mut Core) -> Option<ReadBack> {
+    pub(super) fn read_back(&self, core: &mut Core, scope: Scope) -> Option<ReadBack> {
         let kernel = self.kernel.as_ref().filter(|_| self.in_sync)?;
-        kernel.read_back(&core.compiled()?.ruleset)
+        // While nobody notifies us, everything may have changed.
+        let scope = if self.watch_trouble.is_none() { scope } else { Scope::Everything };
+        kernel.read_back(&core.compiled()?.ruleset, scope)
     }
 
     /// Sets right what such a listing has found. Where something has failed since, the kernel is read anyway.

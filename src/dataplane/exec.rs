@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid};
 
 use crate::dataplane::Variant;
+use crate::dataplane::writers::Writer;
 use crate::net::Family;
 
 /// How long a command may take. The largest measured transaction (50,000 rules) takes about a second.
@@ -193,6 +194,7 @@ fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| Error::Start { command: shown(), source })?;
+    let _writer = Writer::begins(child.id());
 
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_owned();

@@ -24,7 +24,7 @@ use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::plan::{plan_decided, plan_sets, removal};
 use crate::dataplane::port::Port;
 use crate::dataplane::process::Ipset;
-use crate::dataplane::read_back::{self, Found, ReadBack};
+use crate::dataplane::read_back::{self, Found, ReadBack, Scope};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State, TABLE_MARK};
 use crate::dataplane::{
     Error, Step, Touched, Variant, anchor, antispoof, bridge, nft_family, nftables, port, preflight,
@@ -308,7 +308,9 @@ impl Kernel {
 
     /// A listing of the kernel that can be made beside other work; `None` where more is to be tried at a read-back than to look
     /// for changes by others, for which there is [`Kernel::repair`].
-    pub fn read_back(&self, desired: &Ruleset) -> Option<ReadBack> {
+    ///
+    /// With iptables-legacy, of which the kernel notifies nobody, it is always a listing of everything.
+    pub fn read_back(&self, desired: &Ruleset, scope: Scope) -> Option<ReadBack> {
         let Mirror { state, decision, .. } = self.mirror.as_ref()?;
         let is_whole = !self.came_over
             && state.without_table.is_none()
@@ -324,7 +326,8 @@ impl Kernel {
             _ => Default::default(),
         };
         let (known, epoch) = (State { ports: BTreeSet::new(), ..state.clone() }, Arc::clone(&self.epoch));
-        is_whole.then_some(ReadBack { variant: self.variant, known, bridges, bound, epoch })
+        let (variant, scope) = (self.variant, if self.variant == Variant::Nft { scope } else { Scope::Everything });
+        is_whole.then_some(ReadBack { variant, scope, known, bridges, bound, epoch })
     }
 
     /// Sets right what a listing found, and what differs otherwise. Whether others have changed something is in the outcome.

@@ -12,6 +12,7 @@ use nix::sys::socket::SockProtocol;
 use super::antispoof::SetChange;
 use super::exec::{self, Error};
 use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute};
+use super::writers::own_port;
 
 // linux/netfilter/nfnetlink.h
 pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -62,12 +63,6 @@ pub(super) struct Key {
     pub(super) bytes: Vec<u8>,
     /// Whether it is no element but what is behind the last one of an interval.
     pub(super) ends_interval: bool,
-}
-
-/// The netlink port from which this process changes elements, so that the kernel's notifications of them can be told from
-/// those of others. Ports that the kernel gives are process ids, which end below this, or negative.
-pub(super) fn own_port() -> u32 {
-    (1 << 30) | std::process::id()
 }
 
 /// Carries out transactions of nftables.

@@ -23,8 +23,7 @@ use crate::ruleset::{AddressSet, Member, Ruleset, differences};
 /// What the kernel holds of ours. Why there can be no table against spoofing is not asked.
 pub(super) fn observe(variant: Variant) -> Result<State, Error> {
     let mut state = observe_rules(variant)?;
-    sets::parse(&exec::list("ipset", &["save"])?, &mut state);
-    state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
+    observe_unnotified(&mut state)?;
     match read_table() {
         Ok(table) => state.table = table,
         Err(error) => {
@@ -33,6 +32,13 @@ pub(super) fn observe(variant: Variant) -> Result<State, Error> {
         }
     }
     Ok(state)
+}
+
+/// What others can change without a notification by the kernel, and bridges.
+fn observe_unnotified(state: &mut State) -> Result<(), Error> {
+    sets::parse(&exec::list("ipset", &["save"])?, state);
+    state.filtered_bridges = bridge::filtered().map_err(Error::Bridges)?;
+    Ok(())
 }
 
 /// What the tables of a variant of iptables hold of ours.
@@ -70,10 +76,21 @@ fn read_table() -> Result<Option<antispoof::Table>, exec::Error> {
     }
 }
 
+/// What is read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Everything,
+    /// Sets, bridges and their ports: what the kernel gives no notice of, or not of all. The rest is taken for unchanged, as
+    /// long as it says nothing else. To list rules and tables takes most of the time.
+    Unnotified,
+}
+
 /// A listing that is to be made, on any thread of the kernel's network namespace.
 #[derive(Debug)]
 pub struct ReadBack {
     pub(super) variant: Variant,
+    pub(super) scope: Scope,
     /// What the kernel is known to hold.
     pub(super) known: State,
     /// The bridges of which ports are listed.
@@ -102,8 +119,15 @@ pub struct Found {
 impl ReadBack {
     /// Lists the kernel. Blocks, and changes nothing.
     pub fn list(self) -> Result<Found, Error> {
-        let ReadBack { variant, known: before, bridges, bound, epoch } = self;
-        let mut observed = observe(variant)?;
+        let ReadBack { variant, scope, known: before, bridges, bound, epoch } = self;
+        let mut observed = match scope {
+            Scope::Everything => observe(variant)?,
+            Scope::Unnotified => {
+                let mut observed = State { sets: BTreeMap::new(), odd_sets: BTreeSet::new(), ..before.clone() };
+                observe_unnotified(&mut observed)?;
+                observed
+            }
+        };
         observed.ports = port::ports(&bridges, &bound.iter().collect()).map_err(Error::Bridges)?;
         let members = differing(&before.sets, &observed.sets);
         let elements = Differing::between(before.table.as_ref(), observed.table.as_ref());

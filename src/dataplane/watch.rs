@@ -3,8 +3,8 @@
 //!
 //! Input: the notifications of nftables and of rtnetlink in the network namespace of the thread that opened the watch.
 //! Output: [`Notice`]s on a channel. A notice says that something *may* differ, never what: whoever gets it reads the kernel
-//! back and compares. Our own changes are notified like everybody's, but for members of the sets of nftables; reading back
-//! finds nothing then, so there is no endless loop, and a foreign change in the same moment is not taken for ours.
+//! back and compares. What processes of ours have changed is not told, but for single jumps: after an edit of policy the
+//! whole kernel would be read back for it.
 //!
 //! There are no notifications of iptables-legacy, of ipset, or of `/proc/sys/net/bridge`; for these the periodic
 //! read-back is there. (A bridge that has its own switch on does not heed `/proc/sys/net/bridge`.)
@@ -23,9 +23,10 @@ use super::netlink::{
     IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, LINK_HEADER_LENGTH, LINK_INDEX, Message, RTNLGRP_LINK, drain, find,
     message, number, origin, subscribe, text,
 };
-use super::nftables::{NFNL_SUBSYS_NFTABLES, NFPROTO_BRIDGE, own_port};
+use super::nftables::{NFNL_SUBSYS_NFTABLES, NFPROTO_BRIDGE};
 use super::place::Xtable;
 use super::state::DOCKER_USER;
+use super::writers::is_ours;
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
 // linux/netfilter/nfnetlink.h: group 7 as a bit.
@@ -144,10 +145,7 @@ impl Watch {
 fn concerns_us(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some((Message { kind, body, .. }, next)) = message(rest) else { return true };
-        // Set members that we have changed ourselves. It is the one change of ours that is told apart, because there is one
-        // with every container that comes or goes, and a read-back for it would be in the way of the next.
-        let is_ours = kind >> 8 == NFNL_SUBSYS_NFTABLES && origin(rest) == Some(own_port());
-        if concerns_rules(kind, body) && !is_ours {
+        if concerns_rules(kind, body) && !origin(rest).is_some_and(is_ours) {
             return true;
         }
         rest = next;

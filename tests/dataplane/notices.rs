@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dockgate::dataplane::{Notice, Touched, Variant, watch};
+use dockgate::dataplane::{Notice, Step, Touched, Variant, watch};
 use dockgate::net::Family;
 use tokio::sync::mpsc::Receiver;
 
@@ -119,9 +119,16 @@ fn our_own_changes_lead_to_no_end_of_read_backs() {
         let mut notices = watch().expect("this kernel notifies");
         let steps = kernel.repair(&desired).expect("a kernel that can enforce").steps;
         assert!(!steps.is_empty());
-        assert!(notified(&mut notices, Duration::from_secs(5)).rules, "our own rules are notified, too");
+        assert!(notified(&mut notices, Duration::from_secs(5)).rules, "our own jumps are notified, too");
         assert_eq!(kernel.repair(&desired).expect("a kernel that can enforce").steps, [], "nothing differs");
         assert_eq!(notified(&mut notices, Duration::from_millis(500)), Notice::default(), "reading changes nothing");
+
+        let edited = World { port: 81, ..World::default() }.ruleset();
+        let steps = kernel.enforce(&edited).expect("a kernel that can enforce").steps;
+        assert!(steps.iter().any(|step| matches!(step, Step::Restore { .. })), "{steps:?}");
+        assert_eq!(notified(&mut notices, Duration::from_millis(500)), Notice::default(), "our own rules are not");
+        sh("iptables-nft -t mangle -A DG-FORWARD -j ACCEPT");
+        assert!(notified(&mut notices, Duration::from_secs(5)).rules, "those of others in the same chains are");
         assert_eq!(desired.chains.len(), Family::ALL.len());
     });
 }

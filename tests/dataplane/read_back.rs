@@ -1,7 +1,7 @@
 //! A read-back beside other work: what others have changed is found and set right, and our own changes meanwhile are not
 //! taken for theirs.
 
-use dockgate::dataplane::{Found, Kernel, Outcome, Step, Variant};
+use dockgate::dataplane::{Found, Kernel, Outcome, Scope, Step, Variant};
 use dockgate::net::Family;
 use dockgate::ruleset::{Ruleset, SetKind, SetName};
 
@@ -24,7 +24,7 @@ enum Ours {
 /// Reads the kernel back from before `damage` on, while it comes to hold `after` instead of `before`.
 fn read_back(kernel: &mut Kernel, [before, after]: [&Ruleset; 2], damage: &str, ours: Ours) -> Found {
     kernel.repair(before).expect(EXPECT);
-    let listing = kernel.read_back(before).expect("nothing is left to be tried");
+    let listing = kernel.read_back(before, Scope::Everything).expect("nothing is left to be tried");
     if ours == Ours::BeforeTheListing {
         kernel.enforce(after).expect(EXPECT);
     }
@@ -112,18 +112,47 @@ fn what_others_change_is_found_and_set_right() {
 }
 
 #[test]
+fn what_nobody_notifies_us_of_is_found_without_listing_rules() {
+    with_both_variants(|variant| {
+        sh(&docker_host(variant));
+        let world = World::default().ruleset();
+        let mut kernel = kernel(variant);
+        kernel.repair(&world).expect(EXPECT);
+        let good = dump(variant);
+        let mut settle = || {
+            let listing = kernel.read_back(&world, Scope::Unnotified).expect("nothing is left to be tried");
+            let found = listing.list().expect(EXPECT);
+            kernel.settle(found, &world).expect(EXPECT)
+        };
+        for damage in ["ipset flush dg-6-known", "ipset create dg-4-left-behind hash:ip", UNFILTERED] {
+            assert_eq!(settle(), Outcome::default(), "before {damage}");
+            sh(damage);
+            let outcome = settle();
+            assert!(outcome.drift && outcome.problems.is_empty(), "{damage}: {outcome:?}");
+            assert_same(&dump(variant), &good, damage);
+            assert_settled(variant, &world);
+        }
+        sh(&format!("iptables-{variant} -t mangle -I DG-FORWARD -j ACCEPT"));
+        assert_eq!(settle().drift, variant == Variant::Legacy, "the kernel notifies of it, or nobody");
+        let found = kernel.read_back(&world, Scope::Everything).expect("nothing is left to be tried").list();
+        kernel.settle(found.expect(EXPECT), &world).expect(EXPECT);
+        assert_same(&dump(variant), &good, "a rule inserted");
+    });
+}
+
+#[test]
 fn what_is_to_be_tried_again_is_not_only_looked_at() {
     in_namespace(|| {
         sh(&docker_host(Variant::Nft));
         let world = World::default().ruleset();
         let mut kernel = kernel(Variant::Nft);
-        assert!(kernel.read_back(&world).is_none(), "nothing is known yet");
+        assert!(kernel.read_back(&world, Scope::Everything).is_none(), "nothing is known yet");
         let absent = World { bridges: vec!["br-a", "br-c"], ..World::default() }.ruleset();
         assert_eq!(kernel.repair(&absent).expect(EXPECT).problems.len(), 1, "there is no such bridge");
-        assert!(kernel.read_back(&absent).is_none(), "it may be there by now");
+        assert!(kernel.read_back(&absent, Scope::Everything).is_none(), "it may be there by now");
         kernel.repair(&world).expect(EXPECT);
         sh("ip link del br-b");
-        let found = kernel.read_back(&world).expect("it is in line").list().expect(EXPECT);
+        let found = kernel.read_back(&world, Scope::Everything).expect("it is in line").list().expect(EXPECT);
         assert_eq!(kernel.settle(found, &world).expect(EXPECT), Outcome::default(), "a bridge of nobody's has gone");
     });
 }
@@ -136,14 +165,14 @@ fn a_port_that_has_changed_is_found() {
         let desired = ruleset(&[web(), api()]);
         let mut kernel = kernel(Variant::Nft);
         kernel.repair(&desired).expect(EXPECT);
-        let listing = kernel.read_back(&desired).expect("it is in line");
+        let listing = kernel.read_back(&desired, Scope::Everything).expect("it is in line");
         sh("ip link add veth7 type veth peer name veth8; ip link set veth7 master br-a up");
         let found = listing.list().expect(EXPECT);
         let outcome = kernel.settle(found, &desired).expect(EXPECT);
         assert!(matches!(&outcome.steps[..], [Step::Elements(_)]) && !outcome.drift, "it is nobody's: {outcome:?}");
-        let found = kernel.read_back(&desired).expect("it is in line").list().expect(EXPECT);
+        let found = kernel.read_back(&desired, Scope::Everything).expect("it is in line").list().expect(EXPECT);
         sh("nft flush set bridge dockgate stations");
-        let again = kernel.read_back(&desired).expect("it is in line").list().expect(EXPECT);
+        let again = kernel.read_back(&desired, Scope::Everything).expect("it is in line").list().expect(EXPECT);
         assert_eq!(kernel.settle(found, &desired).expect(EXPECT), Outcome::default(), "it was listed before");
         let outcome = kernel.settle(again, &desired).expect(EXPECT);
         assert!(outcome.drift && outcome.problems.is_empty(), "{outcome:?}");
