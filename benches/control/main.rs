@@ -32,6 +32,8 @@ mod rules;
 mod samples;
 #[path = "../../tests/support/scale.rs"]
 mod scale;
+#[path = "../../tests/support/tools.rs"]
+mod tools;
 
 use std::sync::LazyLock;
 use std::time::Instant;
