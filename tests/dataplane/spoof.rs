@@ -1,7 +1,8 @@
 //! The table against spoofing: which endpoint is at which port, and that the table is made, kept and removed.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
 use dockgate::net::Family;
 use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset, SetKind, SetName};
+
+use tokio::sync::mpsc::Receiver;
 
 use super::namespace::{in_namespace, run, sh};
 use super::world::{World, interface};
@@ -401,6 +404,18 @@ fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
     });
 }
 
+/// Whether the kernel tells of a change of rules or members that was not sent by us over netlink.
+fn rules_noticed(notices: &mut Receiver<Notice>, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        match notices.try_recv() {
+            Ok(notice) if notice.rules => return true,
+            _ if Instant::now() > end => return false,
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 #[test]
 fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
     in_namespace(|| {
@@ -408,16 +423,6 @@ fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
         let mut kernel = kernel(Variant::Nft);
         kernel.repair(&ruleset(&[web()])).expect(EXPECT);
         let mut notices = watch().expect("this kernel notifies");
-        let rules_noticed = |notices: &mut tokio::sync::mpsc::Receiver<Notice>, patience: Duration| {
-            let end = Instant::now() + patience;
-            loop {
-                match notices.try_recv() {
-                    Ok(notice) if notice.rules => return true,
-                    _ if Instant::now() > end => return false,
-                    _ => std::thread::sleep(Duration::from_millis(5)),
-                }
-            }
-        };
         // The two subnets are one block in the set, of which one half goes and comes again.
         let without_one = |bindings: &[Binding]| {
             let mut ruleset = ruleset(bindings);
@@ -439,6 +444,41 @@ fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
         for change in ["add", "delete"] {
             sh(&format!("nft {change} element bridge dockgate ports '{{ veth9 }}'"));
             assert!(rules_noticed(&mut notices, Duration::from_secs(5)), "{change}");
+        }
+    });
+}
+
+/// As many containers at once as make lists longer than an attribute of netlink can be, which is 64 KiB.
+#[test]
+fn members_that_are_too_many_for_one_message_come_and_go_all_the_same() {
+    const CONTAINERS: u16 = 700;
+    in_namespace(|| {
+        let _guard = Containers(containers(&[]));
+        let inside = format!("{}-inside", own_namespace());
+        let _guard = Containers(vec![inside.clone()]);
+        sh(&format!("ip netns add {inside}; ip netns exec {inside} sysctl -q net.ipv6.conf.default.disable_ipv6=1"));
+        let (mut cables, mut bindings) = (String::new(), Vec::new());
+        for number in 0..CONTAINERS {
+            let [high, low] = number.to_be_bytes();
+            let mac = format!("02:42:ac:12:{high:02x}:{low:02x}");
+            let end = format!("many{number}");
+            writeln!(cables, "link add {end} master br-a type veth peer name {end} address {mac} netns {inside}")
+                .expect("a String takes everything");
+            let addresses = [format!("172.19.{high}.{low}"), format!("2001:db8::5:{number:x}")];
+            bindings.push(binding(&end, &mac, &addresses.each_ref().map(String::as_str)));
+        }
+        let (few, many) = (ruleset(&[]), ruleset(&bindings));
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&few).expect(EXPECT);
+        sh(&format!("ip -batch - <<'END'\n{cables}END"));
+        // With IPv6 each has a link-local address as well.
+        for (desired, expected) in [(&many, 3 * usize::from(CONTAINERS)), (&few, 0)] {
+            let mut notices = watch().expect("this kernel notifies");
+            let outcome = kernel.enforce(desired).expect(EXPECT);
+            assert_eq!(outcome.problems, []);
+            assert_eq!(bound().len(), expected);
+            assert_settled(Variant::Nft, desired);
+            assert!(rules_noticed(&mut notices, Duration::from_secs(5)), "it is `nft` that has divided the change");
         }
     });
 }
