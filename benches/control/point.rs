@@ -17,10 +17,11 @@ use crate::host::Host;
 use crate::imitation::Imitation;
 use crate::large::{self, Large};
 use crate::members::Members;
+use crate::part::Part;
+use crate::progress;
 use crate::rules::Rules;
 use crate::samples::Samples;
 use crate::scale::Scale;
-use crate::{is_wanted, progress};
 
 /// How long a start may take.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(180);
@@ -87,7 +88,7 @@ pub(crate) fn measure(scale: &Scale, policies: &Path, is_largest: bool) -> Optio
     thread::sleep(SETTLE);
     let changing = Changing { scale, inventory: &inventory, host: &host, imitation: &imitation };
     let (mut latency, mut before) = (Samples::default(), 0);
-    if is_wanted("events") {
+    if Part::Events.is_wanted() {
         progress(scale.endpoints, &format!("{EVENTS} containers come and go"));
         changing.come_and_go(1..=WARM_UP);
         before = controller.processes().len();
