@@ -5,8 +5,8 @@
 //! packet costs, is measured by other programs beside this one.
 //!
 //! `make bench` runs it, as root. `DOCKGATE_BENCH_ENDPOINTS=10,100` chooses other sizes; targets speak of 10,000.
-//! `DOCKGATE_BENCH_PARTS=edits` chooses parts, of `pure`, `events`, `idle`, `edits` and `starts`; their figures are told
-//! and not kept.
+//! `DOCKGATE_BENCH_PARTS=edits` chooses parts, of `pure`, `events`, `idle`, `edits`, `starts` and `replicas`; their figures
+//! are told and not kept.
 
 #![expect(clippy::print_stderr, reason = "progress is told to whoever waits for it")]
 #![expect(clippy::cast_precision_loss, reason = "nothing here is counted in numbers that large")]
@@ -30,6 +30,7 @@ mod namespace;
 mod part;
 mod point;
 mod pure;
+mod replicas;
 mod rows;
 mod rules;
 mod samples;
@@ -71,10 +72,11 @@ fn main() -> io::Result<()> {
     }
     let points: Vec<_> =
         sizes.iter().map(|size| (*size, point::measure(&Scale::large(*size), &policies, *size == largest))).collect();
+    let replicas = Part::Replicas.is_wanted().then(|| replicas::measure(&Scale::large(largest), &policies)).flatten();
     if are_all_parts {
-        return form::write("control", &rows::outcome(&points, &compiled, &validated));
+        return form::write("control", &rows::outcome(&points, &compiled, &validated, replicas.as_ref()));
     }
-    eprintln!("validate: {validated:?}\ncompile: {compiled:?}");
+    eprintln!("validate: {validated:?}\ncompile: {compiled:?}\n{replicas:?}");
     for point in points.iter().filter_map(|(_, point)| point.as_ref()) {
         eprintln!("{} endpoints: events {:?}, {:?}", point.endpoints, point.latency, point.large);
     }

@@ -13,12 +13,13 @@ pub(crate) enum Part {
     Idle,
     Edits,
     Starts,
+    Replicas,
 }
 
 static CHOSEN: OnceLock<Vec<Part>> = OnceLock::new();
 
 impl Part {
-    const ALL: [Part; 5] = [Part::Pure, Part::Events, Part::Idle, Part::Edits, Part::Starts];
+    const ALL: [Part; 6] = [Part::Pure, Part::Events, Part::Idle, Part::Edits, Part::Starts, Part::Replicas];
 
     fn name(self) -> &'static str {
         match self {
@@ -27,6 +28,7 @@ impl Part {
             Part::Idle => "idle",
             Part::Edits => "edits",
             Part::Starts => "starts",
+            Part::Replicas => "replicas",
         }
     }
 
