@@ -3,6 +3,7 @@
 //! `make bench` runs it. Nothing here fails for being slow.
 
 #[path = "../tests/support/scale.rs"]
+#[expect(dead_code, reason = "other benches use more of it")]
 mod scale;
 
 use std::cell::RefCell;

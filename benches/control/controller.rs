@@ -1,7 +1,7 @@
 //! A running `dockgate run`, watched from outside: its log with times, the processes that it starts, what it uses.
 //!
-//! Input: where it is to run. Output: moments and amounts. The first directory of its PATH has a program for each tool that
-//! takes a note and becomes the tool, so that processes are counted and not estimated.
+//! Input: where it is to run. Output: moments and amounts. Its PATH has a program for each tool that takes a note and becomes
+//! the tool, and nothing else, so that processes are counted and not estimated.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,33 +17,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::host::Host;
+use crate::tools::{TOOLS, find};
 
 /// The binary that is measured.
 pub(crate) const DOCKGATE: &str = env!("CARGO_BIN_EXE_dockgate");
-
-/// The kernel's tools that dockgate may start.
-const TOOLS: [&str; 20] = [
-    "conntrack",
-    "ip",
-    "ip6tables",
-    "ip6tables-legacy",
-    "ip6tables-legacy-restore",
-    "ip6tables-legacy-save",
-    "ip6tables-nft",
-    "ip6tables-nft-restore",
-    "ip6tables-nft-save",
-    "ip6tables-restore",
-    "ip6tables-save",
-    "ipset",
-    "iptables",
-    "iptables-legacy",
-    "iptables-legacy-restore",
-    "iptables-legacy-save",
-    "iptables-nft",
-    "iptables-nft-restore",
-    "iptables-nft-save",
-    "nft",
-];
 
 /// Where controllers run and what they read.
 #[derive(Debug)]
@@ -109,9 +86,7 @@ impl Controller {
         let mut command = place.command(&["--log-format", "json", "run", "--resync-interval", "1h"]);
         command.arg("--policies").arg(place.policies).arg("--state-dir").arg(place.state());
         if tools == Tools::Counted {
-            let first = counting_tools(place.directory, &notes);
-            let path = std::env::var("PATH").unwrap_or_default();
-            command.env("PATH", format!("{}:{path}", first.display()));
+            command.env("PATH", counting_tools(place.directory, &notes));
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let started = Instant::now();
@@ -238,9 +213,4 @@ fn counting_tools(directory: &Path, notes: &Path) -> PathBuf {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our file");
     }
     tools
-}
-
-fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(tool)).find(|path| path.is_file())
 }

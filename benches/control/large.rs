@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::controller::{Controller, Place, Tools};
+use crate::part::Part;
 use crate::point::START_LIMIT;
+use crate::progress;
 use crate::rules::{Rules, load_beside};
 use crate::samples::Samples;
 use crate::scale::Scale;
-use crate::{is_wanted, progress};
 
 /// Starts on an empty kernel.
 const STARTS: usize = 3;
@@ -47,16 +48,16 @@ pub(crate) fn policy_file(directory: &Path, number: usize) -> PathBuf {
 
 pub(crate) fn measure(place: &Place<'_>, mut controller: Controller, scale: &Scale) -> Large {
     let mut large = Large { resident: controller.resident(), ..Large::default() };
-    if is_wanted("idle") {
+    if Part::Idle.is_wanted() {
         progress(scale.endpoints, &format!("{IDLE_SECONDS} s in which nothing happens"));
         large.idle(&controller);
     }
-    if is_wanted("edits") {
+    if Part::Edits.is_wanted() {
         progress(scale.endpoints, &format!("{EDITS} edits of a policy"));
         large.edit(place, &mut controller, scale);
     }
     drop(controller);
-    if is_wanted("starts") {
+    if Part::Starts.is_wanted() {
         progress(scale.endpoints, &format!("{STARTS} starts"));
         large.start(place);
     }

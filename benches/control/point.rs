@@ -17,10 +17,11 @@ use crate::host::Host;
 use crate::imitation::Imitation;
 use crate::large::{self, Large};
 use crate::members::Members;
+use crate::part::Part;
+use crate::progress;
 use crate::rules::Rules;
 use crate::samples::Samples;
 use crate::scale::Scale;
-use crate::{is_wanted, progress};
 
 /// How long a start may take.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(180);
@@ -72,6 +73,25 @@ fn newcomer(scale: &Scale, round: usize) -> Container {
 
 /// Measures a world of this size; `None` when dockgate does not get in sync within the limit.
 pub(crate) fn measure(scale: &Scale, policies: &Path, is_largest: bool) -> Option<Point> {
+    in_sync(scale, policies, |running| running.measure(scale, is_largest))
+}
+
+/// The rules in a world of this size; `None` when dockgate does not get in sync within the limit.
+pub(crate) fn rules(scale: &Scale, policies: &Path) -> Option<Rules> {
+    in_sync(scale, policies, |running| Rules::of(running.place.host))
+}
+
+/// A world of which everything is enforced.
+struct Running<'a> {
+    place: &'a Place<'a>,
+    inventory: &'a Inventory,
+    imitation: &'a Imitation,
+    controller: Controller,
+    start: Duration,
+}
+
+/// Makes a world of this size and has dockgate enforce it.
+fn in_sync<T>(scale: &Scale, policies: &Path, then: impl FnOnce(Running<'_>) -> T) -> Option<T> {
     let directory = TempDir::new().expect("a temporary directory");
     progress(scale.endpoints, "making the world");
     let inventory = scale.inventory();
@@ -85,21 +105,28 @@ pub(crate) fn measure(scale: &Scale, policies: &Path, is_largest: bool) -> Optio
     let start = in_sync - controller.started();
     controller.wait_until_ready(&place, READY_LIMIT);
     thread::sleep(SETTLE);
-    let changing = Changing { scale, inventory: &inventory, host: &host, imitation: &imitation };
-    let (mut latency, mut before) = (Samples::default(), 0);
-    if is_wanted("events") {
-        progress(scale.endpoints, &format!("{EVENTS} containers come and go"));
-        changing.come_and_go(1..=WARM_UP);
-        before = controller.processes().len();
-        latency = changing.come_and_go(WARM_UP + 1..=WARM_UP + EVENTS);
-        controller.wait_until_ready(&place, READY_LIMIT);
-        thread::sleep(SETTLE);
+    Some(then(Running { place: &place, inventory: &inventory, imitation: &imitation, controller, start }))
+}
+
+impl Running<'_> {
+    fn measure(self, scale: &Scale, is_largest: bool) -> Point {
+        let Running { place, inventory, imitation, mut controller, start } = self;
+        let changing = Changing { scale, inventory, host: place.host, imitation };
+        let (mut latency, mut before) = (Samples::default(), 0);
+        if Part::Events.is_wanted() {
+            progress(scale.endpoints, &format!("{EVENTS} containers come and go"));
+            changing.come_and_go(1..=WARM_UP);
+            before = controller.processes().len();
+            latency = changing.come_and_go(WARM_UP + 1..=WARM_UP + EVENTS);
+            controller.wait_until_ready(place, READY_LIMIT);
+            thread::sleep(SETTLE);
+        }
+        controller.forget_log();
+        let processes = controller.processes().split_off(before);
+        let rules = Rules::of(place.host);
+        let large = is_largest.then(|| large::measure(place, controller, scale));
+        Point { endpoints: scale.endpoints, latency, processes, rules, start, large }
     }
-    controller.forget_log();
-    let processes = controller.processes().split_off(before);
-    let rules = Rules::of(&host);
-    let large = is_largest.then(|| large::measure(&place, controller, scale));
-    Some(Point { endpoints: scale.endpoints, latency, processes, rules, start, large })
 }
 
 /// The world, while containers come and go.

@@ -18,13 +18,16 @@ const ROUNDS: usize = 7;
 /// How long the rounds of one size may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The policies of a world as files are read.
+pub(crate) fn files(scale: &Scale) -> Vec<SourceFile> {
+    let numbered = scale.policies().into_iter().enumerate();
+    numbered.map(|(number, text)| SourceFile::new(PathBuf::from(format!("{number}.yaml")), text)).collect()
+}
+
 /// Times of compiling the whole world, in milliseconds.
 pub(crate) fn compile_all(scale: &Scale) -> Samples {
     progress(scale.endpoints, "compiling");
-    let numbered = scale.policies().into_iter().enumerate();
-    let files: Vec<SourceFile> =
-        numbered.map(|(number, text)| SourceFile::new(PathBuf::from(format!("{number}.yaml")), text)).collect();
-    let loaded = load(&files);
+    let loaded = load(&files(scale));
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics.first());
     let inventory = scale.inventory();
     let mut times = Samples::default();

@@ -6,8 +6,8 @@ use crate::controller::DOCKGATE;
 use crate::form::{Outcome, Row, Series};
 use crate::large::Large;
 use crate::point::{Point, START_LIMIT};
+use crate::replicas::Replicas;
 use crate::samples::Samples;
-use crate::scale::Scale;
 
 /// The world of which the targets speak.
 const TARGET: usize = 10_000;
@@ -17,7 +17,12 @@ const ENGINE: &str = "imitated engine";
 type Points = [(usize, Option<Point>)];
 type Compiled = [(usize, Samples)];
 
-pub(crate) fn outcome(points: &Points, compiled: &Compiled, validated: &Samples) -> Outcome {
+pub(crate) fn outcome(
+    points: &Points,
+    compiled: &Compiled,
+    validated: &Samples,
+    replicas: Option<&Replicas>,
+) -> Outcome {
     let reached: Vec<&Point> = points.iter().filter_map(|(_, point)| point.as_ref()).collect();
     let mut rows: Vec<Row> = points.iter().filter(|(_, point)| point.is_none()).map(not_in_sync).collect();
     rows.extend(reached.iter().map(|point| latency(point, &reached)));
@@ -26,7 +31,7 @@ pub(crate) fn outcome(points: &Points, compiled: &Compiled, validated: &Samples)
     if let Some((point, large)) = reached.iter().find_map(|point| Some((*point, point.large.as_ref()?))) {
         rows.extend(of_the_largest(point, large));
     }
-    rows.extend(rules(&reached));
+    rows.extend(reached.last().map(|point| rules(point, replicas)));
     rows.push(validate(validated));
     rows.push(binary());
     Outcome { rows, series: series(&reached, compiled) }
@@ -144,39 +149,33 @@ fn of_the_largest(point: &Point, large: &Large) -> [Row; 5] {
     ]
 }
 
-fn rules(points: &[&Point]) -> Option<Row> {
-    let most = points.last()?;
-    let (sets, members) = most.rules.sets();
-    let has_all = |point: &&&Point| point.endpoints >= Scale::large(TARGET).label_sets;
-    let settled = points.iter().rev().find(|point| point.endpoints < most.endpoints).filter(has_all);
-    // Between two worlds that both have every label set: what is left grows with endpoints, or with their networks.
-    let grown = settled.map(|before| {
-        let rules = most.rules.count().abs_diff(before.rules.count());
-        (rules as f64 / (most.endpoints - before.endpoints) as f64, before.endpoints)
+fn rules(point: &Point, replicas: Option<&Replicas>) -> Row {
+    let rules = point.rules.count();
+    let (sets, members) = point.rules.sets();
+    let compared = replicas.map(|Replicas { kinds, rules, per_pair }| {
+        format!(
+            "{} rules with {} endpoints and the same networks, label sets and policies; computed, a rule per pair that \
+             policy allows: {}, on common networks {}",
+            grouped(*rules),
+            grouped(*kinds),
+            grouped(per_pair.all),
+            grouped(per_pair.on_one_network)
+        )
     });
-    Some(Row {
-        what: format!("kernel objects, {} endpoints: rules, chains, sets, members", grouped(most.endpoints)),
+    Row {
+        what: format!("kernel objects, {} endpoints: rules, chains, sets, members", grouped(point.endpoints)),
         target: "no rule per endpoint".to_owned(),
         measured: format!(
             "{}, {}, {}, {}",
-            grouped(most.rules.count()),
-            grouped(most.rules.chains()),
+            grouped(rules),
+            grouped(point.rules.chains()),
             grouped(sets),
             grouped(members)
         ),
-        compared: match grown {
-            Some((grown, before)) => {
-                format!(
-                    "rules at {}: {}, {grown:.3} per further endpoint",
-                    grouped(before),
-                    grouped(settled?.rules.count())
-                )
-            }
-            None => String::new(),
-        },
-        ratio: None,
-        holds: grown.map(|(grown, _)| grown < 0.1),
-    })
+        compared: compared.unwrap_or_default(),
+        ratio: replicas.map(|replicas| rules as f64 / replicas.rules as f64),
+        holds: replicas.map(|replicas| rules == replicas.rules),
+    }
 }
 
 fn validate(times: &Samples) -> Row {

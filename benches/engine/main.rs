@@ -9,6 +9,8 @@
 
 #![expect(clippy::print_stderr, reason = "a run takes minutes, and says what it is at")]
 
+#[path = "../choice/mod.rs"]
+mod choice;
 #[path = "../form/mod.rs"]
 mod form;
 #[path = "../../tests/support/scale.rs"]
@@ -27,7 +29,7 @@ mod rounds;
 mod rows;
 mod world;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use api::Api;
@@ -49,21 +51,17 @@ const SMALL_PART: usize = 4;
 const SETTLE: Duration = Duration::from_secs(2);
 
 fn main() -> std::io::Result<()> {
-    let endpoints = number("DOCKGATE_BENCH_ENGINE_ENDPOINTS").unwrap_or(1000);
-    let rounds = number("DOCKGATE_BENCH_ENGINE_ROUNDS");
+    let number = |variable| choice::value(variable, choice::number, choice::NUMBER);
+    let endpoints = number("DOCKGATE_BENCH_ENGINE_ENDPOINTS")?.unwrap_or(1000);
+    let rounds = number("DOCKGATE_BENCH_ENGINE_ROUNDS")?;
     let mut outcome = Outcome::default();
-    if let Some(dfw) = std::env::var_os("DOCKGATE_BENCH_DFW") {
-        outcome.rows = peer::measure(Path::new(&dfw), endpoints, rounds.unwrap_or(10));
+    let program = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_file());
+    if let Some(dfw) = choice::value("DOCKGATE_BENCH_DFW", program, "a file")? {
+        outcome.rows = peer::measure(&dfw, endpoints, rounds.unwrap_or(10));
         return form::write("peer", &outcome);
     }
-    let engines = std::env::var("DOCKGATE_BENCH_ENGINES").unwrap_or_else(|_| "installed,sid".to_owned());
-    for name in engines.split(',') {
-        let engine = match name {
-            "installed" => Engine::Installed,
-            "trixie" => Engine::Trixie,
-            "sid" => Engine::Sid,
-            other => panic!("there is no engine `{other}`"),
-        };
+    let engines = choice::values("DOCKGATE_BENCH_ENGINES", engine, "one of installed, trixie, sid")?;
+    for engine in engines.unwrap_or_else(|| vec![Engine::Installed, Engine::Sid]) {
         let measured = measure(engine, endpoints, rounds.unwrap_or(60));
         outcome.rows.extend(measured.rows());
         outcome.series.push(measured.series());
@@ -71,10 +69,13 @@ fn main() -> std::io::Result<()> {
     form::write("engine", &outcome)
 }
 
-/// The value of an environment variable.
-fn number(variable: &str) -> Option<usize> {
-    let value = std::env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+fn engine(name: &str) -> Option<Engine> {
+    match name {
+        "installed" => Some(Engine::Installed),
+        "trixie" => Some(Engine::Trixie),
+        "sid" => Some(Engine::Sid),
+        _ => None,
+    }
 }
 
 /// Says what a run is at.

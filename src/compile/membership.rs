@@ -4,7 +4,7 @@
 //! endpoints are. It is asked for every container when everything is compiled, and for those that have changed when nothing
 //! else has, so that both come to the same sets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::inventory::{Container, ContainerId, Endpoint, Inventory, NamedPort, NetworkId, Unenforceable};
@@ -68,7 +68,7 @@ impl Count {
 struct OfClass {
     endpoints: Count,
     /// Numbers of the sets in which their addresses of a family are.
-    sets: Vec<(Family, usize)>,
+    sets: BTreeSet<(Family, usize)>,
 }
 
 /// What an endpoint's network decides.
@@ -113,7 +113,6 @@ struct OfSelector {
 /// A set of named ports.
 #[derive(Debug)]
 struct OfPort {
-    set: usize,
     family: Family,
     selector: Option<Selector>,
     name: String,
@@ -134,7 +133,8 @@ pub(super) struct Membership {
     pub(super) names: Vec<SetName>,
     numbers: HashMap<SetName, usize>,
     selected: Vec<OfSelector>,
-    ports: Vec<OfPort>,
+    /// By number of the set.
+    ports: BTreeMap<usize, OfPort>,
     /// By position of the label set.
     picked: Vec<Picked>,
     /// Sets of known and of listed endpoints.
@@ -186,13 +186,9 @@ impl Membership {
         port: &str,
         protocol: Option<Protocol>,
     ) {
-        let known = self.names.len();
         let set = self.number(name);
-        // Every rule asks anew.
-        if set < known {
-            return;
-        }
-        self.ports.push(OfPort { set, family, selector: selector.cloned(), name: port.to_owned(), protocol });
+        let of_port = || OfPort { family, selector: selector.cloned(), name: port.to_owned(), protocol };
+        self.ports.entry(set).or_insert_with(of_port);
     }
 
     /// A set holds a class of a network.
@@ -206,9 +202,7 @@ impl Membership {
     ) {
         let set = self.number(name);
         let class = self.networks.entry(network.clone()).or_default().class_mut(direction, governing);
-        if !class.sets.contains(&(family, set)) {
-            class.sets.push((family, set));
-        }
+        class.sets.insert((family, set));
     }
 
     /// Two sets hold the known endpoints of governed networks, and those of them that this host may reach.
@@ -269,8 +263,8 @@ impl Membership {
         for label_set in &label_sets.distinct[self.picked.len()..] {
             let picks = |selector: &Selector| selector.matches(&label_set.labels);
             let selected = (0..self.selected.len()).filter(|number| picks(&self.selected[*number].selector));
-            let ports = (0..self.ports.len()).filter(|number| self.ports[*number].selector.as_ref().is_none_or(picks));
-            let picked = Picked { selected: selected.collect(), ports: ports.collect() };
+            let ports = self.ports.iter().filter(|(_, of_port)| of_port.selector.as_ref().is_none_or(picks));
+            let picked = Picked { selected: selected.collect(), ports: ports.map(|(set, _)| *set).collect() };
             self.picked.push(picked);
         }
     }
@@ -349,12 +343,12 @@ impl Membership {
             let member = if *kind == SetKind::Net { Member::Net(Cidr::host(address)) } else { Member::Ip(address) };
             shown.members.push((*set, member));
         }
-        for of_port in picked.ports.iter().map(|number| &self.ports[*number]) {
+        for (set, of_port) in picked.ports.iter().map(|set| (*set, &self.ports[set])) {
             let Some(address) = endpoint.address(of_port.family) else { continue };
             let ports = candidate.named_ports.iter().filter(|port| port.name == of_port.name);
             for port in ports.filter(|port| of_port.protocol.is_none_or(|protocol| protocol == port.protocol)) {
                 let member = Member::IpPort { address, protocol: port.protocol.number(), port: port.port };
-                shown.members.push((of_port.set, member));
+                shown.members.push((set, member));
             }
         }
         shown.members.len() > before

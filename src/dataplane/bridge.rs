@@ -20,7 +20,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
     IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, LINK_HEADER_LENGTH, Netlink, RTM_GETLINK, RTM_NEWLINK,
-    attribute, find, link_header, text,
+    attribute, find, link_header, text, zero_ended,
 };
 use crate::net::InterfaceName;
 
@@ -52,7 +52,7 @@ pub(super) fn switches() -> io::Result<BTreeMap<InterfaceName, bool>> {
     if !available() {
         return Ok(BTreeMap::new());
     }
-    let mut body = vec![0; LINK_HEADER_LENGTH];
+    let mut body = link_header(0);
     attribute(&mut body, IFLA_LINKINFO, &kind_bridge());
     let mut bridges = BTreeMap::new();
     Netlink::open(SockProtocol::NetlinkRoute)?.dump(RTM_GETLINK, &body, |kind, body| {
@@ -114,10 +114,8 @@ pub(super) fn make(bridge: &InterfaceName) -> io::Result<()> {
 
 /// The body of a message that names a bridge.
 fn named(bridge: &InterfaceName) -> Vec<u8> {
-    let mut name = bridge.as_str().as_bytes().to_vec();
-    name.push(0);
-    let mut body = vec![0; LINK_HEADER_LENGTH];
-    attribute(&mut body, IFLA_IFNAME, &name);
+    let mut body = link_header(0);
+    attribute(&mut body, IFLA_IFNAME, &zero_ended(bridge.as_str()));
     body
 }
 
@@ -147,7 +145,7 @@ fn has_spanning_tree(data: &[u8]) -> bool {
 
 fn kind_bridge() -> Vec<u8> {
     let mut kind = Vec::new();
-    attribute(&mut kind, IFLA_INFO_KIND, b"bridge\0");
+    attribute(&mut kind, IFLA_INFO_KIND, &zero_ended("bridge"));
     kind
 }
 

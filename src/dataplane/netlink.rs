@@ -247,7 +247,7 @@ pub(super) fn origin(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?))
 }
 
-/// The header of a question about a link by its index; 0 for all links.
+/// The header of a message about a link by its index; 0 for all links, and for one that an attribute names.
 pub(super) fn link_header(index: u32) -> Vec<u8> {
     let mut header = vec![0; LINK_HEADER_LENGTH];
     header[LINK_INDEX].copy_from_slice(&index.to_ne_bytes());
@@ -281,6 +281,11 @@ pub(super) fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
 /// A number; `None` where it is cut off.
 pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// The value of an attribute that holds a text.
+pub(super) fn zero_ended(text: &str) -> Vec<u8> {
+    [text.as_bytes(), &[0]].concat()
 }
 
 /// A text that ends with a zero byte, or with the value.

@@ -11,7 +11,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::antispoof::SetChange;
 use super::exec::{self, Error};
-use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute};
+use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute, zero_ended};
 use super::writers::own_port;
 
 // linux/netfilter/nfnetlink.h
@@ -129,10 +129,6 @@ fn message(request: &Request) -> Part {
         Verb::Delete => (NFT_MSG_DELSETELEM, 0),
     };
     Part { kind: NFNL_SUBSYS_NFTABLES << 8 | kind, flags, body }
-}
-
-fn zero_ended(text: &str) -> Vec<u8> {
-    [text.as_bytes(), &[0]].concat()
 }
 
 /// `struct nfgenmsg`

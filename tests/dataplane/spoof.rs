@@ -11,6 +11,8 @@ use dockgate::dataplane::{Notice, Problem, Step, Variant, plan, removal, watch};
 use dockgate::net::Family;
 use dockgate::ruleset::{AddressSet, AntiSpoofing, Binding, Member, Role, Ruleset, SetKind, SetName};
 
+use tokio::sync::mpsc::Receiver;
+
 use super::namespace::{in_namespace, run, sh};
 use super::world::{World, interface};
 use super::{assert_settled, kernel};
@@ -401,6 +403,18 @@ fn a_crash_between_any_two_steps_binds_nobody_wrongly() {
     });
 }
 
+/// Whether the kernel tells of a change of rules or members that was not sent by us over netlink.
+fn rules_noticed(notices: &mut Receiver<Notice>, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        match notices.try_recv() {
+            Ok(notice) if notice.rules => return true,
+            _ if Instant::now() > end => return false,
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 #[test]
 fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
     in_namespace(|| {
@@ -408,16 +422,6 @@ fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
         let mut kernel = kernel(Variant::Nft);
         kernel.repair(&ruleset(&[web()])).expect(EXPECT);
         let mut notices = watch().expect("this kernel notifies");
-        let rules_noticed = |notices: &mut tokio::sync::mpsc::Receiver<Notice>, patience: Duration| {
-            let end = Instant::now() + patience;
-            loop {
-                match notices.try_recv() {
-                    Ok(notice) if notice.rules => return true,
-                    _ if Instant::now() > end => return false,
-                    _ => std::thread::sleep(Duration::from_millis(5)),
-                }
-            }
-        };
         // The two subnets are one block in the set, of which one half goes and comes again.
         let without_one = |bindings: &[Binding]| {
             let mut ruleset = ruleset(bindings);
@@ -439,6 +443,37 @@ fn members_that_we_change_lead_to_no_read_back_and_those_of_others_do() {
         for change in ["add", "delete"] {
             sh(&format!("nft {change} element bridge dockgate ports '{{ veth9 }}'"));
             assert!(rules_noticed(&mut notices, Duration::from_secs(5)), "{change}");
+        }
+    });
+}
+
+/// A list of elements that is longer than an attribute of netlink can say, 64 KiB, in a message that would not be too long to
+/// be sent: the kernel would take the first part of the list and say nothing of the rest.
+#[test]
+fn members_that_are_too_many_for_one_message_come_and_go_all_the_same() {
+    const CONTAINERS: u8 = 20;
+    const ADDRESSES: u8 = 100;
+    in_namespace(|| {
+        let macs: Vec<String> = (0..CONTAINERS).map(|number| format!("02:42:ac:13:00:{number:02x}")).collect();
+        let bindings: Vec<Binding> = (0..CONTAINERS)
+            .zip(&macs)
+            .map(|(number, mac)| {
+                let addresses: Vec<String> = (0..ADDRESSES).map(|last| format!("172.19.{number}.{last}")).collect();
+                binding(mac, mac, &addresses.iter().map(String::as_str).collect::<Vec<_>>())
+            })
+            .collect();
+        let _guard = Containers(containers(&macs.iter().map(String::as_str).collect::<Vec<_>>()));
+        let (none, all) = (ruleset(&[]), ruleset(&bindings));
+        let mut kernel = kernel(Variant::Nft);
+        kernel.repair(&none).expect(EXPECT);
+        for (desired, expected) in [(&all, usize::from(CONTAINERS) * usize::from(ADDRESSES)), (&none, 0)] {
+            let mut notices = watch().expect("this kernel notifies");
+            let outcome = kernel.enforce(desired).expect(EXPECT);
+            assert_eq!(outcome.problems, []);
+            assert!(outcome.steps.iter().any(|step| matches!(step, Step::Elements(_))), "{:?}", outcome.steps);
+            assert_eq!(bound().len(), expected);
+            assert_settled(Variant::Nft, desired);
+            assert!(rules_noticed(&mut notices, Duration::from_secs(5)), "it was `nft` that changed them");
         }
     });
 }

@@ -2,29 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
+use crate::support::tools::{NFT, TOOLS, find};
 use crate::support::world::{OWNERS_EXAMPLE, Policies, bridge_table, rules, wait_for};
 use crate::support::{Engine, Lab, Probe, Survey};
-
-/// What dockgate runs, but for `nft`, and what starts it here.
-const PROGRAMS: [&str; 15] = [
-    "ipset",
-    "ip6tables",
-    "ip6tables-legacy",
-    "ip6tables-legacy-restore",
-    "ip6tables-legacy-save",
-    "ip6tables-nft",
-    "ip6tables-nft-restore",
-    "ip6tables-nft-save",
-    "iptables",
-    "iptables-legacy",
-    "iptables-legacy-save",
-    "iptables-nft",
-    "iptables-nft-restore",
-    "iptables-nft-save",
-    "nsenter",
-];
 
 #[test]
 fn the_status_says_what_is_not_prevented() {
@@ -37,9 +18,9 @@ fn the_status_says_what_is_not_prevented() {
 
     let path = lab.directory().join("programs");
     fs::create_dir(&path).expect("the laboratory's directory takes directories");
-    for program in PROGRAMS {
-        let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|directory| Path::new(directory).join(program));
-        let place = places.iter().find(|place| place.exists()).unwrap_or_else(|| panic!("there is no {program}"));
+    // The last one starts dockgate here.
+    for program in TOOLS.into_iter().filter(|tool| *tool != NFT).chain(["nsenter"]) {
+        let Some(place) = find(program) else { continue };
         symlink(place, path.join(program)).expect("the programs have different names");
     }
     let path = path.to_string_lossy().into_owned();

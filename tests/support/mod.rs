@@ -29,6 +29,7 @@ pub(crate) mod sabotage;
 pub(crate) mod sender;
 pub(crate) mod survey;
 pub(crate) mod tap;
+pub(crate) mod tools;
 pub(crate) mod wire;
 pub(crate) mod vigil;
 pub(crate) mod world;

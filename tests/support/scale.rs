@@ -38,6 +38,16 @@ impl Scale {
         Scale { endpoints, networks, policies: 1000, rules: 5, label_sets: 200 }
     }
 
+    /// The same networks, label sets and policies with as few endpoints as have each label set on each network that it is on:
+    /// all further ones are replicas.
+    pub(crate) fn without_replicas(&self) -> Scale {
+        // The number of a container decides about both, in turns.
+        let apart = (1..=self.networks)
+            .rfind(|divisor| self.networks.is_multiple_of(*divisor) && self.label_sets.is_multiple_of(*divisor));
+        let different = self.networks * self.label_sets / apart.unwrap_or(1);
+        Scale { endpoints: self.endpoints.min(different), ..*self }
+    }
+
     /// The containers and networks.
     pub(crate) fn inventory(&self) -> Inventory {
         let networks = (0..self.networks).map(|number| network(number, self.host_bits()));

@@ -164,12 +164,6 @@ impl Decision {
         ports
     }
 
-    /// Who is at which port.
-    #[cfg(test)]
-    pub(super) fn bound(&self) -> impl Iterator<Item = (&Binding, &InterfaceName)> {
-        self.bridges.values().flat_map(|of_bridge| &of_bridge.bound).map(|(port, binding)| (binding, port))
-    }
-
     /// The ports of some bridges that are bound to endpoints that are wanted; those of bridges that are not outdated all are.
     pub(in crate::dataplane) fn known_ports(
         &self,
