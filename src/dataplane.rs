@@ -44,7 +44,7 @@ pub use place::{Place, Xtable};
 pub use plan::{plan, removal};
 pub use port::Port;
 pub use preflight::Missing;
-pub use state::{Jump, Problem, State};
+pub use state::{Hashes, Jump, Problem, State};
 pub use watch::{Notice, Touched, watch};
 
 use crate::net::{Family, InterfaceName};

@@ -93,7 +93,7 @@ fn open() -> Kernel {
 #[derive(Debug, PartialEq, Eq)]
 struct Essence {
     sets: BTreeMap<String, AddressSet>,
-    chains: BTreeMap<dataplane::Place, BTreeMap<String, Vec<Option<String>>>>,
+    chains: BTreeMap<dataplane::Place, BTreeMap<String, dataplane::Hashes>>,
     jumps: usize,
     table: Option<dataplane::Table>,
 }

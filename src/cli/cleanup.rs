@@ -100,6 +100,8 @@ fn summary(before: &State, after: &State) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::dataplane::Xtable;
     use crate::net::Family;
 
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn the_summary_says_what_is_gone() {
         let chains = |names: &[&str]| {
-            let named = names.iter().map(|name| ((*name).to_owned(), vec![])).collect();
+            let named = names.iter().map(|name| ((*name).to_owned(), Arc::default())).collect();
             State { chains: [((Family::V4, Xtable::Filter), named)].into(), ..State::default() }
         };
         assert_eq!(summary(&State::default(), &State::default()), "nothing to remove");

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,9 @@ impl Jump {
     }
 }
 
+/// The content hash in the comment of each rule of a chain, in order; `None` for a rule that is not ours. Copies share them.
+pub type Hashes = Arc<Vec<Option<String>>>;
+
 /// What the kernel holds of ours, or what it should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -73,8 +77,8 @@ pub struct State {
     pub sets: BTreeMap<String, AddressSet>,
     /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
     pub odd_sets: BTreeSet<String>,
-    /// Our chains: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
-    pub chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>>,
+    /// Our chains.
+    pub chains: BTreeMap<Place, BTreeMap<String, Hashes>>,
     /// Interfaces that rules of ours name: an address on one of them is judged already.
     pub interfaces: BTreeSet<InterfaceName>,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
@@ -122,21 +126,21 @@ impl State {
         decision: Option<&Decision>,
         held: Option<&ruleset::Chains>,
     ) -> State {
-        let mut chains: BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>> = BTreeMap::new();
+        let mut chains: BTreeMap<Place, BTreeMap<String, Hashes>> = BTreeMap::new();
         let wanted = self.filtered(desired);
         for (&place, named) in &wanted {
             let present = self.chains.get(&place);
             let hashes_of = |name: &ChainName, rules| {
                 let kept = present.and_then(|named| named.get(name.as_str()));
                 if let Some(kept) = kept.filter(|_| stays(held, place.0, name, rules)) {
-                    return (name.as_str().to_owned(), kept.clone());
+                    return (name.as_str().to_owned(), Arc::clone(kept));
                 }
                 let lines = render::chain(place.0, name.as_str(), rules);
-                (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
+                (name.as_str().to_owned(), Arc::new(lines.into_iter().map(|line| Some(line.hash)).collect()))
             };
             let mut hashes: BTreeMap<String, _> = named.iter().map(|(name, rules)| hashes_of(name, rules)).collect();
             if self.made_table(place) {
-                hashes.insert(TABLE_MARK.to_owned(), Vec::new());
+                hashes.insert(TABLE_MARK.to_owned(), Arc::default());
             }
             chains.insert(place, hashes);
         }
@@ -267,7 +271,7 @@ impl State {
 /// Every interface that a rule of the ruleset names. What several begin with names none of them: it leads to rules that do,
 /// and where none does, nothing is judged yet.
 pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
-    let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    let rules = ruleset.chains.rules();
     rules
         .flat_map(|rule| rule.matches.iter())
         .filter_map(|condition| match condition {
