@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::inventory::{Endpoint, Former, Inventory};
+use crate::inventory::{Endpoint, Former, Inventory, NetworkId};
 use crate::policy::{Direction, Policy, PolicySet};
 
 use super::super::Options;
@@ -55,7 +55,9 @@ impl Compiler {
             publishing.extend(candidates(&mut self.label_sets, policies, inventory, container));
         }
         let networks = self.governed_networks(policies, inventory, &publishing);
-        let publishing: Vec<&Endpoint<'_>> = on_networks(&publishing).map(|candidate| &candidate.endpoint).collect();
+        let is_on_network = |endpoint: &&Endpoint<'_>| endpoint.network.is_some();
+        let publishing: Vec<&Endpoint<'_>> =
+            publishing.iter().map(|candidate| &candidate.endpoint).filter(is_on_network).collect();
         let source = Source { policies, options, networks: &networks, publishing: &publishing, few: self.few };
         let former = std::mem::take(&mut self.compiled);
         let mut built = build(source, inventory, std::mem::take(&mut self.made), &former.ruleset.chains);
@@ -84,17 +86,23 @@ impl Compiler {
         inventory: &'a Inventory,
         candidates: &'a [Candidate<'a>],
     ) -> Vec<GovernedNetwork<'a>> {
+        let mut by_network: BTreeMap<&NetworkId, Vec<&Candidate<'a>>> = BTreeMap::new();
+        for candidate in candidates.iter().filter(|candidate| candidate.endpoint.unenforceable.is_none()) {
+            if let Some(network) = candidate.endpoint.network {
+                by_network.entry(&network.id).or_default().push(candidate);
+            }
+        }
         let mut governed = BTreeMap::new();
         for (id, bridge) in self.membership.governed_networks() {
             let Some(network) = inventory.networks.get(id) else { continue };
+            let on_it = || by_network.get(id).into_iter().flatten();
             let [ingress, egress] = Direction::ALL.map(|direction| {
                 let of_class = |governing: &Arc<[usize]>| {
-                    let of_network = on_networks(candidates).filter(|candidate| {
-                        candidate.endpoint.network.is_some_and(|network| network.id == *id)
-                            && candidate.endpoint.unenforceable.is_none()
-                            && self.label_sets.distinct[candidate.label_set].governing(direction) == governing
-                    });
-                    Class::new(policies, governing, of_network.map(|candidate| &candidate.endpoint).collect())
+                    let is_of_class = |candidate: &&&Candidate<'a>| {
+                        self.label_sets.distinct[candidate.label_set].governing(direction) == governing
+                    };
+                    let members = on_it().filter(is_of_class).map(|candidate| &candidate.endpoint);
+                    Class::new(policies, governing, members.collect())
                 };
                 Class::sorted(self.membership.classes_of(id, direction).map(of_class))
             });
@@ -103,10 +111,6 @@ impl Compiler {
         }
         governed.into_values().collect()
     }
-}
-
-fn on_networks<'c, 'a>(candidates: &'c [Candidate<'a>]) -> impl Iterator<Item = &'c Candidate<'a>> {
-    candidates.iter().filter(|candidate| candidate.endpoint.network.is_some())
 }
 
 /// Whether the same policies govern the same endpoints, in the same order, and rules name the same blocks.
