@@ -84,3 +84,29 @@ fn follow_one(bencher: Bencher<'_, '_>, endpoints: usize) {
             core.compiled().map(|compiled| compiled.ruleset.bridges.len())
         });
 }
+
+/// One of 1,000 policies has another port: what the controller's state makes of the files, and the ruleset that is wanted then.
+#[divan::bench(args = ENDPOINTS, sample_count = 20, sample_size = 1)]
+fn edit_one(bencher: Bencher<'_, '_>, endpoints: usize) {
+    let scale = Scale::large(endpoints);
+    let mut core = Core::new(Options::default(), Store::default());
+    let mut files = files(&scale);
+    core.take(Event::Policies(Ok(files.clone())));
+    core.take(Event::Inventory(Change::Snapshot(scale.inventory())));
+    assert!(core.compiled().is_some());
+    let original = files[800].text.clone();
+    let mut port = 20_000;
+    let core = RefCell::new(core);
+    bencher
+        .with_inputs(|| {
+            core.borrow_mut().flows_are_judged();
+            port += 1;
+            files[800].text = original.replace("ports: [80,", &format!("ports: [{port},"));
+            files.clone()
+        })
+        .bench_local_values(|files| {
+            let mut core = core.borrow_mut();
+            core.take(Event::Policies(Ok(files)));
+            core.compiled().map(|compiled| compiled.ruleset.bridges.len())
+        });
+}

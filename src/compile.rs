@@ -9,6 +9,7 @@ pub mod clause;
 mod compiler;
 mod gate;
 mod label_sets;
+mod made;
 mod meaning;
 mod membership;
 mod rules;
@@ -78,9 +79,9 @@ pub struct Compiled {
     /// The ruleset.
     pub ruleset: Ruleset,
     /// Origin by rule comment. Fixed rules (gate, connection state) have none.
-    pub origins: BTreeMap<Arc<str>, Origin>,
+    pub origins: BTreeMap<Arc<str>, Arc<Origin>>,
     /// What each set stands for.
-    pub meanings: BTreeMap<SetName, Meaning>,
+    pub meanings: BTreeMap<SetName, Arc<Meaning>>,
 }
 
 /// Compiles. Total: whatever passed the checks of [`crate::policy`] has a ruleset.

@@ -472,10 +472,10 @@ impl Controller {
         if self.core.policies().is_none_or(|state| state.unreadable.is_some()) {
             return;
         }
-        let (directory, store) = (&self.options.state_directory, self.core.store().clone());
+        let (directory, text) = (&self.options.state_directory, memory::text(self.core.store()));
         let kept = tokio::task::block_in_place(|| {
             thread::scope(|scope| {
-                let writing = scope.spawn(|| memory::keep(directory, &store));
+                let writing = scope.spawn(|| memory::keep(directory, text));
                 self.core.compiled();
                 writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })

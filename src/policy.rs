@@ -22,6 +22,7 @@ pub mod suppress;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -268,10 +269,11 @@ pub struct Policy {
     pub order: Order,
     /// Endpoints it selects, scoping folded in.
     pub selector: Selector,
-    /// Rules for packets towards the endpoints; `None` when the policy does not govern that direction.
-    pub ingress: Option<Vec<Rule>>,
+    /// Rules for packets towards the endpoints; `None` when the policy does not govern that direction. Copies share them, so
+    /// that those that an edit has left alone are told without looking into them.
+    pub ingress: Option<Arc<Vec<Rule>>>,
     /// Rules for packets from the endpoints; `None` when the policy does not govern that direction.
-    pub egress: Option<Vec<Rule>>,
+    pub egress: Option<Arc<Vec<Rule>>>,
     /// Where the policy stands.
     pub location: Location,
 }
@@ -280,9 +282,25 @@ impl Policy {
     /// The rules of a direction; `None` when the policy does not govern it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {
-            Direction::Ingress => self.ingress.as_deref(),
-            Direction::Egress => self.egress.as_deref(),
+            Direction::Ingress => self.ingress.as_deref().map(Vec::as_slice),
+            Direction::Egress => self.egress.as_deref().map(Vec::as_slice),
         }
+    }
+
+    /// As [`Policy::rules`], to be shared.
+    pub fn shared_rules(&self, direction: Direction) -> Option<&Arc<Vec<Rule>>> {
+        match direction {
+            Direction::Ingress => self.ingress.as_ref(),
+            Direction::Egress => self.egress.as_ref(),
+        }
+    }
+
+    /// Every selector, those of the peers of rules included.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let rules = self.ingress.iter().chain(&self.egress).flat_map(|rules| rules.iter());
+        let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
+        let of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
+        std::iter::once(&self.selector).chain(of_peers)
     }
 }
 
@@ -326,12 +344,7 @@ impl PolicySet {
 
     /// Every selector of every policy, those of the peers of rules included.
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.policies.iter().flat_map(|policy| {
-            let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-            let peers = rules.flat_map(|rule| [&rule.source, &rule.destination]);
-            let of_peers = peers.flat_map(|peer| peer.selector.iter().chain(&peer.not_selector));
-            std::iter::once(&policy.selector).chain(of_peers)
-        })
+        self.policies.iter().flat_map(Policy::selectors)
     }
 }
 

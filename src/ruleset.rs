@@ -367,14 +367,22 @@ pub struct Rule {
     pub comment: Arc<str>,
 }
 
-/// Rules in order. A packet that no rule decides returns to the caller.
-pub type Chain = Vec<Rule>;
+/// Rules in order. A packet that no rule decides returns to the caller. Copies share them, so that chains that nothing has
+/// changed are told without looking at a rule.
+pub type Chain = Arc<Vec<Rule>>;
 
 /// Chains by name, both families. Copies share them until one is changed: a container that comes or goes changes none, and
 /// that is seen without looking at a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<Family, BTreeMap<ChainName, Chain>>", into = "BTreeMap<Family, BTreeMap<ChainName, Chain>>")]
 pub struct Chains(Arc<BTreeMap<Family, BTreeMap<ChainName, Chain>>>);
+
+impl Chains {
+    /// The rules of all chains.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.values().flat_map(BTreeMap::values).flat_map(|chain| chain.iter())
+    }
+}
 
 impl From<BTreeMap<Family, BTreeMap<ChainName, Chain>>> for Chains {
     fn from(chains: BTreeMap<Family, BTreeMap<ChainName, Chain>>) -> Chains {
@@ -481,9 +489,12 @@ impl Ruleset {
     /// The ruleset for a kernel that cannot look into packets of SCTP.
     #[must_use]
     pub fn without_sctp(&self) -> Ruleset {
+        let of_sctp = |rule: &Rule| rule.matches.contains(&Match::SctpNotInit);
         let mut ruleset = self.clone();
         for chain in ruleset.chains.values_mut().flat_map(BTreeMap::values_mut) {
-            chain.retain(|rule| !rule.matches.contains(&Match::SctpNotInit));
+            if chain.iter().any(of_sctp) {
+                *chain = Arc::new(chain.iter().filter(|rule| !of_sctp(rule)).cloned().collect());
+            }
         }
         ruleset
     }

@@ -223,7 +223,14 @@ mod tests {
     }
 
     fn ruleset(chains: Vec<(ChainName, Vec<Rule>)>) -> Ruleset {
-        Ruleset { chains: BTreeMap::from([(Family::V4, chains.into_iter().collect())]).into(), ..Ruleset::default() }
+        Ruleset {
+            chains: BTreeMap::from([(
+                Family::V4,
+                chains.into_iter().map(|(name, rules)| (name, rules.into())).collect(),
+            )])
+            .into(),
+            ..Ruleset::default()
+        }
     }
 
     fn packet() -> Packet {

@@ -88,12 +88,12 @@ fn judged(ruleset: &Ruleset, packet: &Packet) -> (Decision, usize) {
         _ => None,
     }));
     assert_eq!(chains.iter().collect::<BTreeSet<_>>().len(), chains.len(), "no chain is met twice: {chains:?}");
-    let rules = chains.iter().filter_map(|name| ruleset.chain(Family::V4, name)).map(Vec::len).sum();
+    let rules = chains.iter().filter_map(|name| ruleset.chain(Family::V4, name)).map(|chain| chain.len()).sum();
     (verdict.decision, rules)
 }
 
 /// The longest way from a base chain, in jumps and gotos.
-fn longest(chains: &BTreeMap<ChainName, Vec<dockgate::ruleset::Rule>>, from: &ChainName) -> usize {
+fn longest(chains: &BTreeMap<ChainName, dockgate::ruleset::Chain>, from: &ChainName) -> usize {
     let targets: BTreeSet<&ChainName> = chains[from]
         .iter()
         .filter_map(|rule| match &rule.action {
@@ -119,7 +119,7 @@ fn of_many_networks_a_packet_meets_few_rules() {
     // What begins several names leads to rules that name each, so that who names a bridge is the same with and without.
     let named: BTreeSet<_> = ruleset.chains[&Family::V4]
         .values()
-        .flatten()
+        .flat_map(|chain| chain.iter())
         .filter_map(|rule| match &rule.matches[..] {
             [Match::InInterface(name)] => Some(name.clone()),
             [Match::InInterfacePrefix(_) | Match::OutInterfacePrefix(_)] => {

@@ -7,7 +7,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use dockgate::compile::{Options, compile};
 use dockgate::dataplane::{self, Kernel, Scope, State, plan};
@@ -94,7 +93,7 @@ fn open() -> Kernel {
 #[derive(Debug, PartialEq, Eq)]
 struct Essence {
     sets: BTreeMap<String, AddressSet>,
-    chains: Arc<dataplane::Hashes>,
+    chains: BTreeMap<dataplane::Place, BTreeMap<String, dataplane::Hashes>>,
     jumps: usize,
     table: Option<dataplane::Table>,
 }

@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn the_summary_says_what_is_gone() {
         let chains = |names: &[&str]| {
-            let named = names.iter().map(|name| ((*name).to_owned(), vec![])).collect();
-            State { chains: Arc::new([((Family::V4, Xtable::Filter), named)].into()), ..State::default() }
+            let named = names.iter().map(|name| ((*name).to_owned(), Arc::default())).collect();
+            State { chains: [((Family::V4, Xtable::Filter), named)].into(), ..State::default() }
         };
         assert_eq!(summary(&State::default(), &State::default()), "nothing to remove");
         assert_eq!(summary(&chains(&["DG-a", "DG-b"]), &State::default()), "removed 2 chains");

@@ -7,12 +7,11 @@
 //! the base chain, where the other side's policy is still to be asked; no marks are needed. `DG-INPUT` asks the same
 //! egress chains for what a container sends to this host, and `DG-pub-POLICY` for ports that `docker-proxy` holds.
 
+pub(super) mod block;
 pub(super) mod dispatch;
-mod block;
 pub(super) mod published;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::inventory::{Endpoint, Network};
@@ -41,6 +40,19 @@ pub(super) struct Class<'a> {
 }
 
 impl<'a> Class<'a> {
+    /// The class that policies at these positions govern.
+    pub(super) fn new(policies: &'a PolicySet, governing: &Arc<[usize]>, members: Vec<&'a Endpoint<'a>>) -> Class<'a> {
+        let policies = governing.iter().map(|position| &policies.policies[*position]).collect();
+        Class { policies, governing: Arc::clone(governing), members }
+    }
+
+    /// Classes in the order of their policies.
+    pub(super) fn sorted(classes: impl Iterator<Item = Class<'a>>) -> Vec<Class<'a>> {
+        let mut classes: Vec<_> = classes.collect();
+        classes.sort_by(|one, other| one.keys().cmp(other.keys()));
+        classes
+    }
+
     /// The policies, by name.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'a PolicyKey> {
         self.policies.iter().map(|policy| &policy.key)
@@ -74,22 +86,39 @@ pub(super) struct ChainBuilder<'s, 'a> {
     /// Comment text of each policy of the set: its key, with the kind in front where two policies would read alike.
     titles: Vec<String>,
     /// The rules of policies that were made already, by position and direction.
-    blocks: HashMap<(usize, Direction), Rc<Block>>,
+    blocks: HashMap<(usize, Direction), Arc<Block>>,
     /// The chains of classes that were built already: classes of different networks can have the same policies.
     class_chains: HashMap<(Direction, Arc<[usize]>), ChainName>,
+    /// The chains of the last compilation. One that is the same is taken, so that this is seen without looking at its rules.
+    former: &'s BTreeMap<ChainName, Chain>,
     chains: BTreeMap<ChainName, Chain>,
-    origins: BTreeMap<Arc<str>, Origin>,
+    origins: BTreeMap<Arc<str>, Arc<Origin>>,
+}
+
+/// Rules of a chain that is being made.
+type Rules = Vec<Rule>;
+
+/// What a ruleset is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'s, 'a> {
+    pub(super) policies: &'a PolicySet,
+    pub(super) options: &'a Options,
+    /// Governed networks by name.
+    pub(super) networks: &'s [GovernedNetwork<'a>],
+    /// All endpoints of the host that are on a network and publish ports.
+    pub(super) publishing: &'s [&'a Endpoint<'a>],
+    /// As many networks and classes may stand in a row.
+    pub(super) few: usize,
 }
 
 impl<'s, 'a> ChainBuilder<'s, 'a> {
     pub(super) fn new(
-        policies: &'a PolicySet,
-        options: &'a Options,
-        sets: &'s mut SetBuilder<'a>,
-        endpoints: &'s [&'a Endpoint<'a>],
+        source: Source<'s, 'a>,
         family: Family,
-        few: usize,
+        sets: &'s mut SetBuilder<'a>,
+        former: &'s BTreeMap<ChainName, Chain>,
     ) -> Self {
+        let Source { policies, options, publishing, few, .. } = source;
         let enforced = policies.policies.iter().filter(|policy| !policy.key.kind.is_staged());
         let tiers: BTreeSet<&str> = enforced.map(|policy| policy.tier.as_str()).collect();
         ChainBuilder {
@@ -98,22 +127,23 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             sets,
             family,
             limits: Limits::new(few, tiers.len()),
-            endpoints,
+            endpoints: publishing,
             titles: titles(policies),
             blocks: HashMap::new(),
             class_chains: HashMap::new(),
+            former,
             chains: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
     }
 
-    pub(super) fn finish(self) -> (BTreeMap<ChainName, Chain>, BTreeMap<Arc<str>, Origin>) {
+    pub(super) fn finish(self) -> (BTreeMap<ChainName, Chain>, BTreeMap<Arc<str>, Arc<Origin>>) {
         (self.chains, self.origins)
     }
 
     /// The base chains of all hooks and everything that they lead to.
     pub(super) fn base_chains(&mut self, networks: &[GovernedNetwork<'a>]) {
-        let mut bases: BTreeMap<Hook, Chain> = Hook::ALL.map(|hook| (hook, Vec::new())).into();
+        let mut bases: BTreeMap<Hook, Rules> = Hook::ALL.map(|hook| (hook, Vec::new())).into();
         if !networks.is_empty() {
             bases = Hook::ALL.map(|hook| (hook, self.base_prologue(hook))).into();
         }
@@ -130,10 +160,19 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
         for (hook, rules) in dispatch {
             bases.entry(hook).or_default().extend(rules.into_iter().flatten());
         }
-        self.chains.extend(bases.into_iter().map(|(hook, chain)| (ChainName::base(hook), chain)));
+        for (hook, rules) in bases {
+            self.keep(ChainName::base(hook), rules);
+        }
     }
 
-    fn base_prologue(&self, hook: Hook) -> Chain {
+    /// Stores a chain.
+    fn keep(&mut self, name: ChainName, rules: Rules) {
+        let same = self.former.get(&name).filter(|former| former[..] == rules[..]);
+        let chain = same.map_or_else(|| rules.into(), Arc::clone);
+        self.chains.insert(name, chain);
+    }
+
+    fn base_prologue(&self, hook: Hook) -> Rules {
         // -m conntrack --ctstate ESTABLISHED -j RETURN. Not RELATED: see `errors_about_flows`.
         let mut chain = vec![rule(vec![state(&[ConnectionState::Established])], Action::Return, "flow allowed before")];
         if hook == Hook::Input {
@@ -165,7 +204,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// Rules that let neighbour discovery pass: within one link only, so that nothing is carried elsewhere under its name.
-    fn neighbour_discovery(&self, same_link: Option<&Match>) -> Chain {
+    fn neighbour_discovery(&self, same_link: Option<&Match>) -> Rules {
         if self.family == Family::V4 {
             return Vec::new();
         }
@@ -186,7 +225,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
 
     /// What every packet of a governed network has to pass: `INVALID` is no flow, and a packet of TCP or SCTP that opens no
     /// flow may not create one, or a flow that was cut comes back through mid-stream pick-up: that of SCTP by a HEARTBEAT.
-    fn flow_checks() -> Chain {
+    fn flow_checks() -> Rules {
         let invalid = rule(vec![state(&[ConnectionState::Invalid])], Action::Drop, "invalid packet");
         [invalid].into_iter().chain(Self::no_pick_up()).collect()
     }
@@ -269,7 +308,7 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     /// judged, still there. Refused, the proxy hangs up on its client, as it does while the container's server is not up
     /// yet. (Only to SCTP over IPv6 there is no answer that ends it.)
     fn host_to_chain(&mut self, governed: &GovernedNetwork<'a>) -> ChainName {
-        let mut chain: Chain = Self::no_pick_up().into();
+        let mut chain: Rules = Self::no_pick_up().into();
         chain.extend(self.answers_to(governed));
         for net in group_addresses(governed.network, self.family) {
             let matches = vec![Match::Net { side: Side::Destination, net, negated: false }];
@@ -295,10 +334,10 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// Stores a chain of a network under a name that only the network decides, so that it is refilled in place.
-    fn network_chain(&mut self, role: &str, governed: &GovernedNetwork<'a>, chain: Chain) -> ChainName {
+    fn network_chain(&mut self, role: &str, governed: &GovernedNetwork<'a>, chain: Rules) -> ChainName {
         let network = governed.network;
         let name = ChainName::of_content(&format!("{role}-{}", network.name), &format!("{role} {}", network.id));
-        self.chains.insert(name.clone(), chain);
+        self.keep(name.clone(), chain);
         name
     }
 
@@ -348,28 +387,33 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             (Some(_), Direction::Ingress) => "pub",
             (Some(_), Direction::Egress) => "via",
         };
-        let mut content = vec![format!("{role} {} {:?}", tier.name, self.options)];
-        let mut chain = Vec::new();
-        for position in policies {
-            let block = self.block(*position, direction, service);
-            // Rules that exist in no alternative make no difference.
-            if block.rules.is_empty() {
-                continue;
-            }
-            content.push(block.digest.clone());
-            for Conditions { comment, action, alternatives } in &block.rules {
-                let action = self.action(*action, comment, next);
-                for matches in alternatives {
-                    chain.push(rule(matches.clone(), action.clone(), comment.clone()));
-                }
-            }
-        }
+        // Rules that exist in no alternative make no difference.
+        let blocks = policies.iter().map(|position| self.block(*position, direction, service));
+        let blocks: Vec<_> = blocks.filter(|block| !block.rules.is_empty()).collect();
         let end = self.end_of_tier(tier, policies, direction, next);
-        chain.extend(end.clone());
-        let goes_on = next.filter(|_| chain.iter().any(|rule| matches!(rule.action, Action::Goto(_))));
+        let passes = |block: &Arc<Block>| block.rules.iter().any(|rule| rule.action == RuleAction::Pass);
+        let ends_there = end.as_ref().is_some_and(|end| matches!(end.action, Action::Goto(_)));
+        let goes_on = next.filter(|_| ends_there || blocks.iter().any(passes));
+        let mut content = vec![format!("{role} {} {:?}", tier.name, self.options)];
+        content.extend(blocks.iter().map(|block| block.digest.clone()));
         content.push(format!("next {goes_on:?}\n{end:?}"));
         let readable = format!("{role}-{}", self.policies.policies[policies[0]].key.name);
         let name = ChainName::of_content(&readable, &content.join("\n"));
+        let rules = || {
+            let conditions = blocks.iter().flat_map(|block| &block.rules);
+            let rules = conditions.flat_map(|Conditions { comment, action, alternatives }| {
+                let action = self.action(*action, comment, next);
+                alternatives.iter().map(move |matches| rule(matches.clone(), action.clone(), comment.clone()))
+            });
+            rules.chain(end.clone())
+        };
+        let is_same = |former: &&Chain| {
+            let mut rules = rules();
+            former.iter().all(|former| rules.next().is_some_and(|rule| is_same(former, &rule)))
+                && rules.next().is_none()
+        };
+        let same = self.former.get(&name).filter(is_same);
+        let chain = same.map_or_else(|| Arc::new(rules().collect()), Arc::clone);
         self.chains.insert(name.clone(), chain);
         name
     }
@@ -388,12 +432,14 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
             DefaultAction::Pass => pass(next),
         };
         let last = &self.policies.policies[last];
-        self.origins.entry(comment.clone()).or_insert_with(|| Origin {
-            policy: last.key.clone(),
-            tier: tier.name.clone(),
-            direction,
-            rule: None,
-            location: last.location.clone(),
+        self.origins.entry(comment.clone()).or_insert_with(|| {
+            Arc::new(Origin {
+                policy: last.key.clone(),
+                tier: tier.name.clone(),
+                direction,
+                rule: None,
+                location: last.location.clone(),
+            })
         });
         Some(rule([], action, comment))
     }
@@ -422,6 +468,12 @@ fn pass(next: Option<&ChainName>) -> Action {
 
 fn rule(matches: impl Into<Arc<[Match]>>, action: Action, comment: impl Into<Arc<str>>) -> Rule {
     Rule { matches: matches.into(), action, comment: comment.into() }
+}
+
+/// Whether two rules are equal. Those of a policy that has not changed share what is long.
+fn is_same(one: &Rule, other: &Rule) -> bool {
+    let shares = Arc::ptr_eq(&one.matches, &other.matches) && Arc::ptr_eq(&one.comment, &other.comment);
+    if shares { one.action == other.action } else { one == other }
 }
 
 fn state(states: &[ConnectionState]) -> Match {

@@ -5,6 +5,8 @@
 //! leaves a class that others are in changes members and no rule, and that is all that is done then. Whatever more than
 //! members may differ is compiled anew; both come to the same ruleset, as a property test holds.
 
+mod edit;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,11 +16,12 @@ use imbl::OrdSet;
 use crate::inventory::{Container, Endpoint, Former, Inventory, Network, PublishedPort};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, PolicySet};
-use crate::ruleset::{AntiSpoofing, Member};
+use crate::ruleset::{AntiSpoofing, Chains, Member};
 
 use super::chains::dispatch::FEW;
-use super::chains::{ChainBuilder, Class, GovernedNetwork};
+use super::chains::{ChainBuilder, Class, GovernedNetwork, Source};
 use super::label_sets::LabelSets;
+use super::made::Made;
 use super::membership::{Candidate, Membership, Shown, by_container, candidates};
 use super::sets::SetBuilder;
 use super::{Compiled, Options};
@@ -30,7 +33,13 @@ const SPARE_LABEL_SETS: usize = 1000;
 /// A ruleset, with what is needed to follow its containers.
 #[derive(Debug)]
 pub struct Compiler {
+    /// The policies that were compiled.
+    policies: PolicySet,
     compiled: Compiled,
+    /// What was made of the rules of policies.
+    made: Made,
+    /// Up to so many networks and classes stand in a row.
+    few: usize,
     label_sets: LabelSets,
     membership: Membership,
     /// Members that sets have whoever is there: blocks of network sets, by number of the set.
@@ -49,44 +58,37 @@ impl Compiler {
 
     /// Compiles everything, with up to `few` networks and classes in a row.
     pub(crate) fn with_rows_of(few: usize, policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiler {
+        Compiler::after(few, policies, inventory, options, Made::default(), &Chains::default())
+    }
+
+    /// Compiles everything anew, with what was made of rules.
+    #[must_use]
+    pub fn anew(self, policies: &PolicySet, inventory: &Inventory, options: &Options) -> Compiler {
+        let Compiler { few, made, compiled, .. } = self;
+        Compiler::after(few, policies, inventory, options, made, &compiled.ruleset.chains)
+    }
+
+    fn after(
+        few: usize,
+        policies: &PolicySet,
+        inventory: &Inventory,
+        options: &Options,
+        former: Made,
+        former_chains: &Chains,
+    ) -> Compiler {
         let mut label_sets = LabelSets::new(policies);
-        let all: Vec<Candidate<'_>> = inventory
-            .containers
-            .values()
-            .flat_map(|container| candidates(&mut label_sets, policies, inventory, container))
-            .collect();
+        let all = all_candidates(&mut label_sets, policies, inventory);
         let networks = governed_networks(policies, inventory, &label_sets, &all);
         let publishes =
             |endpoint: &&Endpoint<'_>| endpoint.network.is_some() && !endpoint.container.published.is_empty();
         let publishing: Vec<_> = all.iter().map(|candidate| &candidate.endpoint).filter(publishes).collect();
-        let mut sets = SetBuilder::new(policies, inventory);
-        for governed in &networks {
-            sets.membership.govern(&governed.network.id, &governed.bridge);
-        }
-        if networks.iter().any(|governed| !governed.egress.is_empty()) {
-            sets.membership.judge_all();
-        }
-        let mut compiled = Compiled::default();
-        for family in Family::ALL {
-            if !networks.is_empty() {
-                sets.places(family, ungoverned_subnets(inventory, &networks, family).into_iter());
-                let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
-                sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
-            }
-            let mut builder = ChainBuilder::new(policies, options, &mut sets, &publishing, family, few);
-            builder.base_chains(&networks);
-            let (chains, origins) = builder.finish();
-            compiled.ruleset.chains.insert(family, chains);
-            compiled.origins.extend(origins);
-        }
-        compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| without_bindings(&networks));
-        compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
-        compiled.ruleset.sets = sets.sets;
-        compiled.meanings = sets.meanings;
+        let source = Source { policies, options, networks: &networks, publishing: &publishing, few };
+        let Built { compiled, membership, made } = build(source, inventory, former, former_chains);
         let label_sets_at_first = label_sets.distinct.len();
         let (owners, fixed) = (HashMap::new(), HashMap::new());
-        let membership = sets.membership;
-        let mut whole = Compiler { compiled, label_sets, membership, fixed, owners, label_sets_at_first };
+        let policies = policies.clone();
+        let mut whole =
+            Compiler { policies, compiled, made, few, label_sets, membership, fixed, owners, label_sets_at_first };
         whole.fill(&all);
         whole
     }
@@ -239,6 +241,55 @@ impl Compiler {
     }
 }
 
+/// A ruleset without endpoints, with who belongs where.
+struct Built {
+    compiled: Compiled,
+    membership: Membership,
+    made: Made,
+}
+
+/// Makes the rules, the sets that they ask for, and everything else that depends on policies and networks. `former` is what the
+/// last compilation made.
+fn build(source: Source<'_, '_>, inventory: &Inventory, former: Made, former_chains: &Chains) -> Built {
+    let networks = source.networks;
+    let mut sets = SetBuilder::after(source.policies, inventory, former);
+    for governed in networks {
+        sets.membership.govern(&governed.network.id, &governed.bridge);
+    }
+    if networks.iter().any(|governed| !governed.egress.is_empty()) {
+        sets.membership.judge_all();
+    }
+    let mut compiled = Compiled::default();
+    let none = BTreeMap::new();
+    for family in Family::ALL {
+        if !networks.is_empty() {
+            sets.places(family, ungoverned_subnets(inventory, networks, family).into_iter());
+            let bridged = inventory.networks.values().filter(|network| network.bridge.is_some());
+            sets.bridged_subnets(family, bridged.flat_map(|network| &network.subnets));
+        }
+        let former = former_chains.get(&family).unwrap_or(&none);
+        let mut builder = ChainBuilder::new(source, family, &mut sets, former);
+        builder.base_chains(networks);
+        let (chains, origins) = builder.finish();
+        compiled.ruleset.chains.insert(family, chains);
+        compiled.origins.extend(origins);
+    }
+    compiled.ruleset.anti_spoofing = (!networks.is_empty()).then(|| without_bindings(networks));
+    compiled.ruleset.bridges = networks.iter().map(|governed| governed.bridge.clone()).collect();
+    let (sets, meanings, membership, made) = sets.finish();
+    (compiled.ruleset.sets, compiled.meanings) = (sets, meanings);
+    Built { compiled, membership, made }
+}
+
+fn all_candidates<'a>(
+    label_sets: &mut LabelSets,
+    policies: &PolicySet,
+    inventory: &'a Inventory,
+) -> Vec<Candidate<'a>> {
+    let containers = inventory.containers.values();
+    containers.flat_map(|container| candidates(label_sets, policies, inventory, container)).collect()
+}
+
 fn addresses(endpoint: &Endpoint<'_>) -> impl Iterator<Item = IpAddr> {
     Family::ALL.into_iter().filter_map(|family| endpoint.address(family))
 }
@@ -315,15 +366,10 @@ fn classes<'a>(
         if governing.is_empty() {
             continue;
         }
-        let class = by_policies.entry(governing).or_insert_with(|| {
-            let policies = governing.iter().map(|position| &policies.policies[*position]).collect();
-            Class { policies, governing: Arc::clone(governing), members: Vec::new() }
-        });
+        let class = by_policies.entry(governing).or_insert_with(|| Class::new(policies, governing, Vec::new()));
         class.members.push(&candidate.endpoint);
     }
-    let mut classes: Vec<_> = by_policies.into_values().collect();
-    classes.sort_by(|one, other| one.keys().cmp(other.keys()));
-    classes
+    Class::sorted(by_policies.into_values())
 }
 
 /// Of networks without policy everything is known that may come from their bridges: a policy elsewhere may trust a

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::inventory::{Container, Inventory, Network};
 use crate::policy::{Direction, Policy, PolicySet};
+use crate::selector::Selector;
 
 /// Labels that differ from all others in something that a selector asks for.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ impl LabelSet {
 /// All label sets of a host.
 #[derive(Debug)]
 pub(super) struct LabelSets {
-    /// The keys for which selectors ask.
-    asked: Vec<String>,
+    /// The keys for which selectors ask, each with the number of selectors that do.
+    asked: BTreeMap<String, usize>,
     pub(super) distinct: Vec<LabelSet>,
     /// By the values of the labels that are asked for.
     positions: HashMap<String, usize>,
@@ -48,8 +49,29 @@ pub(super) struct LabelSets {
 
 impl LabelSets {
     pub(super) fn new(policies: &PolicySet) -> LabelSets {
-        let asked = policies.label_keys().into_keys().map(str::to_owned).collect();
+        let asked = policies.label_keys().into_iter().map(|(key, count)| (key.to_owned(), count)).collect();
         LabelSets { asked, distinct: Vec::new(), positions: HashMap::new() }
+    }
+
+    /// Takes note of policies whose rules have changed, and returns whether selectors still ask for the same labels.
+    pub(super) fn ask_for_same<'p>(&mut self, edited: impl Iterator<Item = (&'p Policy, &'p Policy)>) -> bool {
+        let mut asked = self.asked.clone();
+        for (before, after) in edited {
+            for key in before.selectors().flat_map(Selector::keys) {
+                if let Some(count) = asked.get_mut(key) {
+                    *count -= 1;
+                }
+            }
+            for key in after.selectors().flat_map(Selector::keys) {
+                *asked.entry(key.to_owned()).or_default() += 1;
+            }
+        }
+        asked.retain(|_, count| *count > 0);
+        let is_same = asked.keys().eq(self.asked.keys());
+        if is_same {
+            self.asked = asked;
+        }
+        is_same
     }
 
     /// The position of an endpoint's label set in `distinct`. The policies are those of the beginning.
@@ -61,7 +83,7 @@ impl LabelSets {
         network: Option<&Network>,
     ) -> usize {
         let mut values = String::new();
-        for key in &self.asked {
+        for key in self.asked.keys() {
             // Each with its length, so that no value can look like several. Writing to a String cannot fail.
             let _ = match inventory.label(container, network, key) {
                 Some(value) => write!(values, "{}:{value}", value.len()),
@@ -73,7 +95,7 @@ impl LabelSets {
         }
         let told = self
             .asked
-            .iter()
+            .keys()
             .filter_map(|key| inventory.label(container, network, key).map(|value| (key.clone(), value.to_owned())));
         let labels = Arc::new(told.collect());
         let governing = Direction::ALL.map(|direction| governing(policies, &labels, direction));

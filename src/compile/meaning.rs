@@ -53,6 +53,20 @@ pub enum Meaning {
     BridgedSubnets,
 }
 
+impl Meaning {
+    /// Whether rules of policies ask for such a set by what they say.
+    pub(super) fn is_of_rules(&self) -> bool {
+        match self {
+            Meaning::Selected(_) | Meaning::Nets(_) | Meaning::NamedPort { .. } => true,
+            Meaning::Class { .. }
+            | Meaning::Branch { .. }
+            | Meaning::Known
+            | Meaning::Listed
+            | Meaning::BridgedSubnets => false,
+        }
+    }
+}
+
 impl fmt::Display for Meaning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -171,6 +171,27 @@ impl Membership {
         self.names.len() - 1
     }
 
+    /// Whether endpoints can be members of a set.
+    pub(super) fn has_set(&self, name: &SetName) -> bool {
+        self.numbers.contains_key(name)
+    }
+
+    /// Whether endpoints can be members of the same sets.
+    pub(super) fn has_same_sets(&self, other: &Membership) -> bool {
+        self.numbers.len() == other.numbers.len() && self.numbers.keys().all(|name| other.has_set(name))
+    }
+
+    /// The governed networks, each with its bridge.
+    pub(super) fn governed_networks(&self) -> impl Iterator<Item = (&NetworkId, &InterfaceName)> {
+        self.networks.iter().filter_map(|(id, network)| Some((id, network.bridge.as_ref()?)))
+    }
+
+    /// The classes of a network that have endpoints, by the positions of their policies.
+    pub(super) fn classes_of(&self, network: &NetworkId, direction: Direction) -> impl Iterator<Item = &Arc<[usize]>> {
+        let classes = self.networks.get(network).into_iter().flat_map(move |network| network.classes(direction));
+        classes.filter(|(_, class)| class.endpoints.now > 0).map(|(governing, _)| governing)
+    }
+
     /// A set holds whom a selector picks.
     pub(super) fn add_selected(&mut self, name: &SetName, family: Family, kind: SetKind, selector: &Selector) {
         let set = self.number(name);

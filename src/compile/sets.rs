@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use imbl::OrdSet;
 
@@ -14,22 +15,28 @@ use crate::ruleset::{AddressSet, Member, SetKind, SetName};
 use crate::selector::Selector;
 
 use super::chains::Class;
+use super::made::{Blocks, Made};
 use super::meaning::Meaning;
 use super::membership::Membership;
 
 /// A network set with its labels as selectors see them.
-struct LabelledNets<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LabelledNets {
     labels: BTreeMap<String, String>,
-    nets: &'a [Cidr],
+    nets: Vec<Cidr>,
 }
 
 /// Builds sets on demand, as yet without endpoints: who is a member is put down in `membership`.
 pub(super) struct SetBuilder<'a> {
-    network_sets: Vec<LabelledNets<'a>>,
+    network_sets: Vec<LabelledNets>,
+    /// What the last compilation made of rules, where that still holds.
+    pub(super) former: Made,
+    /// What this one made of them.
+    pub(super) blocks: Blocks,
     selected: HashMap<(Family, &'a Selector), (SetName, SetKind)>,
     pub(super) membership: Membership,
     pub(super) sets: BTreeMap<SetName, AddressSet>,
-    pub(super) meanings: BTreeMap<SetName, Meaning>,
+    pub(super) meanings: BTreeMap<SetName, Arc<Meaning>>,
 }
 
 impl<'a> SetBuilder<'a> {
@@ -42,16 +49,54 @@ impl<'a> SetBuilder<'a> {
                 if let Some(namespace) = &set.namespace {
                     labels.extend(inventory.namespace_labels(namespace));
                 }
-                LabelledNets { labels, nets: &set.nets }
+                LabelledNets { labels, nets: set.nets.clone() }
             })
             .collect();
         SetBuilder {
             network_sets,
+            former: Made::default(),
+            blocks: Blocks::new(),
             selected: HashMap::new(),
             membership: Membership::default(),
             sets: BTreeMap::new(),
             meanings: BTreeMap::new(),
         }
+    }
+
+    /// As [`SetBuilder::new`], with what the last compilation made of rules. It holds as long as network sets are the same.
+    pub(super) fn after(policies: &'a PolicySet, inventory: &Inventory, former: Made) -> Self {
+        let mut builder = SetBuilder::new(policies, inventory);
+        if former.network_sets == builder.network_sets {
+            builder.former = former;
+        }
+        builder
+    }
+
+    /// The sets, what they stand for, who is in them, and what was made of rules. No endpoint is in a set yet.
+    pub(super) fn finish(self) -> (BTreeMap<SetName, AddressSet>, BTreeMap<SetName, Arc<Meaning>>, Membership, Made) {
+        let of_rules = self.meanings.iter().filter(|(_, meaning)| meaning.is_of_rules());
+        let sets = of_rules.map(|(name, meaning)| (name.clone(), (self.sets[name].clone(), Arc::clone(meaning))));
+        let made = Made { network_sets: self.network_sets, blocks: self.blocks, sets: sets.collect() };
+        (self.sets, self.meanings, self.membership, made)
+    }
+
+    /// Asks once more for a set that the rules of the last compilation asked for. Returns whether it is known.
+    pub(super) fn again(&mut self, name: &SetName) -> bool {
+        if self.sets.contains_key(name) {
+            return true;
+        }
+        let Some((set, meaning)) = self.former.sets.get(name) else { return false };
+        match &**meaning {
+            Meaning::Selected(selector) => self.membership.add_selected(name, set.family, set.kind, selector),
+            Meaning::NamedPort { name: port, protocol, selector } => {
+                self.membership.add_ports(name, set.family, selector.as_ref(), port, *protocol);
+            }
+            // Of these only blocks are members.
+            _ => {}
+        }
+        self.sets.insert(name.clone(), set.clone());
+        self.meanings.insert(name.clone(), Arc::clone(meaning));
+        true
     }
 
     /// The set of all addresses that a rule's selector stands for: endpoints, and the blocks of network sets.
@@ -64,7 +109,7 @@ impl<'a> SetBuilder<'a> {
         }
         let mut matching_sets = self.network_sets.iter().filter(|set| selector.matches(&set.labels)).peekable();
         let (kind, blocks) = if matching_sets.peek().is_some() {
-            let blocks = matching_sets.flat_map(|set| set.nets).filter(|net| net.family() == family);
+            let blocks = matching_sets.flat_map(|set| &set.nets).filter(|net| net.family() == family);
             (SetKind::Net, blocks.flat_map(|net| net.storable()).map(Member::Net).collect())
         } else {
             (SetKind::Ip, Vec::new())
@@ -84,7 +129,7 @@ impl<'a> SetBuilder<'a> {
         labels: &BTreeMap<String, String>,
         address: Option<IpAddr>,
     ) -> bool {
-        let holds = |set: &LabelledNets<'_>| {
+        let holds = |set: &LabelledNets| {
             selector.matches(&set.labels) && address.is_some_and(|a| set.nets.iter().any(|net| net.contains(a)))
         };
         selector.matches(labels) || self.network_sets.iter().any(holds)
@@ -139,8 +184,8 @@ impl<'a> SetBuilder<'a> {
         self.sets.insert(known.clone(), AddressSet { family, kind, members });
         self.sets.insert(listed.clone(), AddressSet { family, kind, members: OrdSet::new() });
         self.membership.add_places(family, &known, &listed);
-        self.meanings.insert(known, Meaning::Known);
-        self.meanings.insert(listed, Meaning::Listed);
+        self.meanings.insert(known, Meaning::Known.into());
+        self.meanings.insert(listed, Meaning::Listed.into());
     }
 
     /// The members of a branch of the classes of one network; identified by the network and those classes, so that rules
@@ -164,7 +209,7 @@ impl<'a> SetBuilder<'a> {
     pub(super) fn bridged_subnets<'s>(&mut self, family: Family, subnets: impl Iterator<Item = &'s Cidr>) {
         let members = subnets.filter(|subnet| subnet.family() == family).flat_map(|subnet| subnet.storable());
         let set = AddressSet { family, kind: SetKind::Net, members: members.map(Member::Net).collect() };
-        self.meanings.insert(SetName::bridged_subnets(family), Meaning::BridgedSubnets);
+        self.meanings.insert(SetName::bridged_subnets(family), Meaning::BridgedSubnets.into());
         self.sets.insert(SetName::bridged_subnets(family), set);
     }
 
@@ -185,7 +230,7 @@ impl<'a> SetBuilder<'a> {
         let set = self.sets.entry(name.clone()).or_insert(AddressSet { family, kind, members: OrdSet::new() });
         // Equal names mean equal content; where they ever did not, a member too many is closed, one too few is open.
         set.members.extend(members);
-        self.meanings.entry(name.clone()).or_insert(meaning);
+        self.meanings.entry(name.clone()).or_insert_with(|| meaning.into());
         name
     }
 }

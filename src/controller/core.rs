@@ -82,8 +82,12 @@ pub struct Core {
     refused: BTreeSet<PolicyKey>,
     /// Published ports on which policy came into force a moment ago, and when that has been long enough.
     settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
-    /// The ruleset as it was compiled last; `None` where everything is to be compiled.
+    /// The ruleset as it was compiled last; `None` where policies or networks differ by now.
     compiler: Option<Compiler>,
+    /// As it was compiled last, where they do.
+    outdated: Option<Compiler>,
+    /// Whether networks differ.
+    rewired: bool,
     /// Containers that have changed since it was compiled, as they were then.
     changed: Former,
     /// Containers of which this host may reach published ports later than now.
@@ -109,6 +113,8 @@ impl Core {
             refused: BTreeSet::new(),
             settling: BTreeMap::new(),
             compiler: None,
+            outdated: None,
+            rewired: false,
             changed: Former::new(),
             unsettled: BTreeSet::new(),
             judged: None,
@@ -145,10 +151,10 @@ impl Core {
         }
     }
 
-    /// Everything is to be compiled anew.
+    /// More has changed than containers.
     fn invalidate(&mut self) {
         self.supersede();
-        self.compiler = None;
+        self.outdated = self.compiler.take().or_else(|| self.outdated.take());
     }
 
     /// These containers have changed.
@@ -158,7 +164,8 @@ impl Core {
         }
         self.supersede();
         if difference.networks {
-            self.compiler = None;
+            self.rewired = true;
+            self.invalidate();
         }
         self.unsettled.extend(difference.containers.keys().cloned());
         if let Some(since_judged) = &mut self.since_judged {
@@ -298,13 +305,18 @@ impl Core {
             Cow::Owned(closed(&state.policies, &self.refused))
         };
         let changed = std::mem::take(&mut self.changed);
-        let known = self.compiler.take();
-        let followed = known.and_then(|mut compiler| {
-            let follows = changed.is_empty() || compiler.follow(&policies, inventory, &changed);
-            follows.then_some(compiler)
-        });
-        let anew = || Compiler::new(&policies, inventory, &self.options);
-        let compiler = self.compiler.insert(followed.unwrap_or_else(anew));
+        let rewired = std::mem::take(&mut self.rewired);
+        let options = &self.options;
+        let compiler = match (self.compiler.take(), self.outdated.take()) {
+            (Some(mut known), _) => {
+                let follows = changed.is_empty() || known.follow(&policies, inventory, &changed);
+                if follows { known } else { known.anew(&policies, inventory, options) }
+            }
+            (None, Some(outdated)) if rewired => outdated.anew(&policies, inventory, options),
+            (None, Some(outdated)) => outdated.brought_to(&policies, inventory, options, &changed),
+            (None, None) => Compiler::new(&policies, inventory, options),
+        };
+        let compiler = self.compiler.insert(compiler);
         compiler.set_frozen(self.unreachable.is_some());
         Some(compiler.compiled())
     }
@@ -410,7 +422,7 @@ fn closed(policies: &PolicySet, refused: &BTreeSet<PolicyKey>) -> PolicySet {
     let mut closed = policies.clone();
     for policy in closed.policies.iter_mut().filter(|policy| refused.contains(&policy.key)) {
         for direction in Direction::ALL {
-            let deny = policy.rules(direction).map(|_| vec![deny_everything(policy)]);
+            let deny = policy.rules(direction).map(|_| vec![deny_everything(policy)].into());
             match direction {
                 Direction::Ingress => policy.ingress = deny,
                 Direction::Egress => policy.egress = deny,

@@ -46,13 +46,20 @@ pub enum Error {
     },
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 struct Document {
     /// Policy texts by path.
     files: BTreeMap<PathBuf, String>,
     /// Paths and earlier texts of which something is in force while a file is broken.
     #[serde(default)]
     former: Vec<(PathBuf, String)>,
+}
+
+/// As [`Document`], of what is there already.
+#[derive(Serialize)]
+struct View<'s> {
+    files: &'s BTreeMap<PathBuf, String>,
+    former: &'s [(PathBuf, String)],
 }
 
 /// Reads what an earlier run kept; empty when there was none.
@@ -69,12 +76,15 @@ pub(super) fn recall(state_directory: &Path) -> Result<Store, Error> {
     }
 }
 
-/// Keeps the texts, whole or not at all.
-pub(super) fn keep(state_directory: &Path, store: &Store) -> Result<(), Error> {
-    let path = state_directory.join(FILE);
-    let document = Document { files: store.good().clone(), former: store.former().to_vec() };
-    let text = serde_json::to_string(&document).map_err(io::Error::from);
-    text.and_then(|text| write_whole(state_directory, FILE, &text)).map_err(|source| Error::Write { path, source })
+/// What there is to keep of a store.
+pub(super) fn text(store: &Store) -> serde_json::Result<String> {
+    serde_json::to_string(&View { files: store.good(), former: store.former() })
+}
+
+/// Keeps the text of a store, whole or not at all.
+pub(super) fn keep(state_directory: &Path, text: serde_json::Result<String>) -> Result<(), Error> {
+    let written = text.map_err(io::Error::from).and_then(|text| write_whole(state_directory, FILE, &text));
+    written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
 }
 
 /// Replaces a file of a directory, whole or not at all.
@@ -107,7 +117,7 @@ mod tests {
     fn what_was_kept_is_recalled() {
         let directory = tempfile::tempdir().expect("temporary directory");
         assert_eq!(recall(directory.path()).expect("nothing kept yet"), Store::default());
-        keep(directory.path(), &store()).expect("keep");
+        keep(directory.path(), text(&store())).expect("keep");
         assert_eq!(recall(directory.path()).expect("recall"), store());
     }
 
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn a_crash_while_writing_leaves_the_former_version() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        keep(directory.path(), &store()).expect("keep");
+        keep(directory.path(), text(&store())).expect("keep");
         fs::write(directory.path().join("last-good.json.new"), "{\"fil").expect("half a file");
         assert_eq!(recall(directory.path()).expect("recall"), store());
     }

@@ -66,7 +66,7 @@ pub(super) fn parse(place: Place, saved: &str, state: &mut State) -> Result<(), 
             _ => {
                 if let Some(name) = chain_head(line) {
                     if name.starts_with(CHAIN_PREFIX) {
-                        Arc::make_mut(&mut state.chains).entry(place).or_default().entry(name.to_owned()).or_default();
+                        state.chains.entry(place).or_default().entry(name.to_owned()).or_default();
                     } else {
                         bare &= is_untouched(line);
                     }
@@ -120,8 +120,8 @@ fn parse_rule(
 ) -> Owner {
     if chain.starts_with(CHAIN_PREFIX) {
         let hash = value_of(rule, &["--comment"]).and_then(hash_of).map(str::to_owned);
-        let chains = Arc::make_mut(&mut state.chains);
-        chains.entry(place).or_default().entry(chain.to_owned()).or_default().push(hash);
+        let hashes = state.chains.entry(place).or_default().entry(chain.to_owned()).or_default();
+        Arc::make_mut(hashes).push(hash);
         let interfaces = rule.windows(2).filter(|pair| pair[0] == "-i" || pair[0] == "-o");
         state.interfaces.extend(interfaces.filter_map(|pair| pair[1].parse::<InterfaceName>().ok()));
         return Owner::Us;
@@ -220,7 +220,7 @@ mod tests {
              -A OTHER -i br-c -j DROP",
         );
         let hashes = vec![Some("one".to_owned()), None, Some("two".to_owned())];
-        assert_eq!(*state.chains, [(FILTER, [("DG-FORWARD".to_owned(), hashes)].into())].into());
+        assert_eq!(state.chains, [(FILTER, [("DG-FORWARD".to_owned(), hashes.into())].into())].into());
         assert_eq!(state.interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["br-a", "br-b"]);
     }
 

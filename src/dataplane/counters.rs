@@ -66,7 +66,7 @@ fn hashes(family: Family, name: &ChainName, chain: &Chain) -> Vec<(usize, String
     let mut found = Vec::new();
     let kept = if plain.len() == all.len() { vec![all] } else { vec![all, plain] };
     for indexes in kept {
-        let rules: Chain = indexes.iter().map(|index| chain[*index].clone()).collect();
+        let rules: Vec<_> = indexes.iter().map(|index| chain[*index].clone()).collect();
         let lines = render::chain(family, name.as_str(), &rules);
         found.extend(lines.into_iter().map(|line| (indexes[line.rule], line.hash)));
     }

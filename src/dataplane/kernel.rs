@@ -255,16 +255,17 @@ impl Kernel {
                 }
                 let decision = former.renewed(wanted, &state, &desired.bridges, &outdated);
                 self.sightings.forget(outdated.iter().filter(|bridge| !decision.is_about(bridge)));
-                (Some(decision), outdated)
+                (Some(decision), Some(outdated))
             }
             _ => {
                 self.read_ports(&mut state, desired)?;
-                (state.decide(desired), BTreeSet::new())
+                (state.decide(desired), None)
             }
         };
         if !is_the_same {
-            return self.carry_out(&state, desired, decision, Some(&chains));
+            return self.carry_out(&state, desired, decision, Some(&chains), outdated.as_ref());
         }
+        let outdated = outdated.unwrap_or_default();
         let steps = plan_sets(&state, desired, decision.as_ref());
         let problems = self.apply(&steps)?;
         if failed_table(&problems).is_some() {
@@ -295,7 +296,7 @@ impl Kernel {
         observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
         self.read_ports(&mut observed, desired)?;
         let decision = observed.decide(desired);
-        let outcome = self.carry_out(&observed, desired, decision, None)?;
+        let outcome = self.carry_out(&observed, desired, decision, None, None)?;
         let by_ports = |step: &Step| matches!(step, Step::Elements(_)) && table_is_ours;
         let outcome = Outcome { drift: !outcome.steps.iter().all(by_ports), ..outcome };
         if !self.leave_other_variant()? {
@@ -450,13 +451,14 @@ impl Kernel {
     }
 
     /// `decision` is about what is desired, and what was seen of the bridges; `held` are the chains whose rules are in the
-    /// kernel, if they are known.
+    /// kernel, if they are known, and `outdated` the bridges about which was decided anew, if not about all.
     fn carry_out(
         &mut self,
         from: &State,
         desired: &Ruleset,
         mut decision: Option<Decision>,
         held: Option<&Chains>,
+        mut outdated: Option<&BTreeSet<InterfaceName>>,
     ) -> Result<Outcome, Error> {
         let mut steps = plan_decided(from, desired, decision.as_ref(), held);
         let mut problems = self.apply(&steps)?;
@@ -468,6 +470,7 @@ impl Kernel {
             state.without_table = Some(reason);
             // Without it nobody is asked for a port.
             decision = decision.map(|_| Decision::default());
+            outdated = None;
             steps.retain(|step| !matches!(step, Step::Table(_) | Step::Elements(_)));
             // It is among the lasting problems now.
             problems.retain(|problem| desired.anti_spoofing.is_none() || !matches!(problem, Problem::Spoofing { .. }));
@@ -485,8 +488,12 @@ impl Kernel {
             }
         }
         if let Some(wanted) = &desired.anti_spoofing {
-            let bridges = decision.iter().flat_map(|decision| decision.all(wanted, &desired.bridges)).collect();
-            self.sightings.see_bound(Instant::now(), &bridges, &antispoof::held(wanted, &state), wanted);
+            if let (Some(outdated), Some(decision)) = (outdated, &decision) {
+                self.sightings.see_bound(Instant::now(), outdated, &decision.held(wanted, outdated), wanted);
+            } else {
+                let bridges = decision.iter().flat_map(|decision| decision.all(wanted, &desired.bridges)).collect();
+                self.sightings.see_bound(Instant::now(), &bridges, &antispoof::held(wanted, &state), wanted);
+            }
         }
         let chains = desired.chains.clone();
         Ok(self.remember(steps, problems, Mirror { state, chains, decision }, desired))
@@ -524,7 +531,7 @@ impl Kernel {
             nothing.sets.insert(set.clone(), AddressSet { family, kind: SetKind::NetInterface, members });
             let known = Match::Set { side: Side::Source, set, kind: SetKind::NetInterface, negated: false };
             let rule = Rule { matches: [known].into(), action: Action::Return, comment: "nothing".into() };
-            nothing.chains.insert(family, [(ChainName::base(Hook::Forward), vec![rule])].into());
+            nothing.chains.insert(family, [(ChainName::base(Hook::Forward), vec![rule].into())].into());
         }
         self.test(&nothing)
     }

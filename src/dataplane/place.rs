@@ -117,7 +117,7 @@ mod tests {
     fn what_is_forwarded_is_in_mangle_unless_it_is_answered() {
         let rule = |action| Rule { matches: [].into(), action, comment: "".into() };
         let class: ChainName = ChainName::of_content("out-class", "x");
-        let base = |hook, action| (ChainName::base(hook), vec![rule(action)]);
+        let base = |hook, action| (ChainName::base(hook), vec![rule(action)].into());
         let ruleset = |verdict: Action| Ruleset {
             chains: BTreeMap::from([(
                 Family::V4,
@@ -125,7 +125,7 @@ mod tests {
                     base(Hook::Forward, Action::Jump(class.clone())),
                     base(Hook::Input, Action::Goto(class.clone())),
                     base(Hook::Output, Action::Reject),
-                    (class.clone(), vec![rule(verdict)]),
+                    (class.clone(), vec![rule(verdict)].into()),
                 ]
                 .into(),
             )])

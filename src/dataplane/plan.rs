@@ -323,7 +323,7 @@ fn around_odd_sets(observed: &State, desired: &Ruleset) -> Option<Ruleset> {
     let mut detour = desired.clone();
     detour.sets =
         desired.sets.iter().map(|(name, set)| (renamed.get(name).unwrap_or(name).clone(), set.clone())).collect();
-    let rules = detour.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
+    let rules = detour.chains.values_mut().flat_map(BTreeMap::values_mut).flat_map(Arc::make_mut);
     let asks = |condition: &Match| matches!(condition, Match::Set { set, .. } if renamed.contains_key(set));
     let concerned = rules.filter(|rule| rule.matches.iter().any(asks));
     for condition in concerned.flat_map(|rule| Arc::make_mut(&mut rule.matches)) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use crate::net::{Cidr, Family, InterfaceName, InterfacePrefix, PortRange, Protocol};
-use crate::ruleset::{Action, Chain, ConnectionState, Match, Rule, SetKind, Side, content_hash};
+use crate::ruleset::{Action, ConnectionState, Match, Rule, SetKind, Side, content_hash};
 
 /// Marks the hash at the end of a comment.
 pub(super) const HASH_MARK: &str = "dg:";
@@ -29,7 +29,7 @@ pub(super) struct Line {
 }
 
 /// Renders a chain. A rule whose conditions exclude each other has no line.
-pub(super) fn chain(family: Family, name: &str, rules: &Chain) -> Vec<Line> {
+pub(super) fn chain(family: Family, name: &str, rules: &[Rule]) -> Vec<Line> {
     let mut previous = content_hash(name);
     let mut lines = Vec::with_capacity(rules.len());
     for (index, rule) in rules.iter().enumerate() {

@@ -67,8 +67,8 @@ impl Jump {
     }
 }
 
-/// Chains by place and name: the content hash in each rule's comment, in order; `None` for a rule that is not ours.
-pub type Hashes = BTreeMap<Place, BTreeMap<String, Vec<Option<String>>>>;
+/// The content hash in the comment of each rule of a chain, in order; `None` for a rule that is not ours. Copies share them.
+pub type Hashes = Arc<Vec<Option<String>>>;
 
 /// What the kernel holds of ours, or what it should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub struct State {
     pub sets: BTreeMap<String, AddressSet>,
     /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
     pub odd_sets: BTreeSet<String>,
-    /// Our chains. Copies share them.
-    pub chains: Arc<Hashes>,
+    /// Our chains.
+    pub chains: BTreeMap<Place, BTreeMap<String, Hashes>>,
     /// Interfaces that rules of ours name: an address on one of them is judged already.
     pub interfaces: BTreeSet<InterfaceName>,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
@@ -126,21 +126,21 @@ impl State {
         decision: Option<&Decision>,
         held: Option<&ruleset::Chains>,
     ) -> State {
-        let mut chains = Hashes::new();
+        let mut chains: BTreeMap<Place, BTreeMap<String, Hashes>> = BTreeMap::new();
         let wanted = self.filtered(desired);
         for (&place, named) in &wanted {
             let present = self.chains.get(&place);
             let hashes_of = |name: &ChainName, rules| {
                 let kept = present.and_then(|named| named.get(name.as_str()));
                 if let Some(kept) = kept.filter(|_| stays(held, place.0, name, rules)) {
-                    return (name.as_str().to_owned(), kept.clone());
+                    return (name.as_str().to_owned(), Arc::clone(kept));
                 }
                 let lines = render::chain(place.0, name.as_str(), rules);
-                (name.as_str().to_owned(), lines.into_iter().map(|line| Some(line.hash)).collect())
+                (name.as_str().to_owned(), Arc::new(lines.into_iter().map(|line| Some(line.hash)).collect()))
             };
             let mut hashes: BTreeMap<String, _> = named.iter().map(|(name, rules)| hashes_of(name, rules)).collect();
             if self.made_table(place) {
-                hashes.insert(TABLE_MARK.to_owned(), Vec::new());
+                hashes.insert(TABLE_MARK.to_owned(), Arc::default());
             }
             chains.insert(place, hashes);
         }
@@ -152,7 +152,7 @@ impl State {
         State {
             sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
             odd_sets: BTreeSet::new(),
-            chains: Arc::new(chains),
+            chains,
             interfaces: interfaces(desired),
             jumps: self.anchors(&wanted).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
             absent_tables: places()
@@ -271,7 +271,7 @@ impl State {
 /// Every interface that a rule of the ruleset names. What several begin with names none of them: it leads to rules that do,
 /// and where none does, nothing is judged yet.
 pub(super) fn interfaces(ruleset: &Ruleset) -> BTreeSet<InterfaceName> {
-    let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    let rules = ruleset.chains.rules();
     rules
         .flat_map(|rule| rule.matches.iter())
         .filter_map(|condition| match condition {

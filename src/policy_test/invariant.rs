@@ -258,7 +258,7 @@ impl Judge<'_> {
     /// The rules that decide about a part, in words.
     fn rules(&self, part: &Part) -> String {
         let origins = part.rules.iter().filter_map(|comment| self.compiled.origins.get(comment.as_str()));
-        let rules: Vec<String> = origins.map(origin).collect();
+        let rules: Vec<String> = origins.map(|found| origin(found)).collect();
         match (rules.as_slice(), part.decision) {
             ([], Decision::Allow) => "by no policy".to_owned(),
             ([], Decision::Deny) => "by dockgate's own rule".to_owned(),

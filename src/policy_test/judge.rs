@@ -7,6 +7,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::compile::{Compiled, Origin};
 use crate::inventory::Inventory;
@@ -307,7 +308,13 @@ impl<'a> Judge<'a> {
             Decision::Allow => hit.action == Action::Return,
             Decision::Deny => matches!(hit.action, Action::Drop | Action::Reject),
         };
-        verdict.trace.iter().filter(is_end).filter_map(|hit| self.compiled.origins.get(&hit.comment)).collect()
+        verdict
+            .trace
+            .iter()
+            .filter(is_end)
+            .filter_map(|hit| self.compiled.origins.get(&hit.comment))
+            .map(Arc::as_ref)
+            .collect()
     }
 
     /// What decides about a pair that is as expected, if it is not what should.

@@ -197,7 +197,7 @@ fn ways<'a>(reach: &'a Reach<'_>, from: Option<Party>, to: Option<Party>) -> &'a
 
 /// The policy rules that deny, by their comments.
 fn denying(compiled: &Compiled) -> BTreeSet<&str> {
-    let rules = compiled.ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    let rules = compiled.ruleset.chains.rules();
     let denying = rules.filter(|rule| matches!(rule.action, Action::Drop | Action::Reject));
     denying.map(|rule| &*rule.comment).filter(|comment| compiled.origins.contains_key(*comment)).collect()
 }

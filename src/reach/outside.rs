@@ -4,7 +4,7 @@
 //! outside can have. A rule tells addresses apart only by the blocks and the single addresses that it names, so that between
 //! two neighbouring boundaries of those all addresses are the same to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::inventory::Inventory;
@@ -83,7 +83,7 @@ pub fn boundaries(ruleset: &Ruleset) -> BTreeSet<Cidr> {
 
 /// The blocks for which rules ask without a set.
 fn nets(ruleset: &Ruleset) -> BTreeSet<Cidr> {
-    let rules = ruleset.chains.values().flat_map(BTreeMap::values).flatten();
+    let rules = ruleset.chains.rules();
     let net_of = |condition: &Match| match condition {
         Match::Net { net, .. } => Some(*net),
         _ => None,

@@ -9,6 +9,7 @@ mod peer;
 mod rule;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::compile::{Options, compile};
 use crate::policy::{Direction, Location, Policy, PolicyKey, PolicyKind, PolicySet, Rule, Severity, SourceFile, load};
@@ -258,10 +259,10 @@ fn inserted(policies: &PolicySet, key: &PolicyKey, direction: Direction, at: usi
         Direction::Egress => &mut policy.egress,
     };
     let former = rules.take().unwrap_or_default();
-    let (before, behind): (Vec<Rule>, Vec<Rule>) = former.into_iter().partition(|rule| rule.index < at);
+    let (before, behind): (Vec<Rule>, Vec<Rule>) = former.iter().cloned().partition(|rule| rule.index < at);
     let place = behind.first().or_else(|| before.last()).map_or(location, |rule| rule.location.clone());
     let new = new.iter().map(|rule| Rule { index: at, location: place.clone(), ..rule.clone() });
     let behind = behind.into_iter().map(|rule| Rule { index: rule.index + 1, ..rule });
-    *rules = Some(before.into_iter().chain(new).chain(behind).collect());
+    *rules = Some(Arc::new(before.into_iter().chain(new).chain(behind).collect()));
     policies
 }

@@ -132,7 +132,7 @@ pub(crate) fn check(world: &World, desk: &Desk) -> Result<Tally, String> {
     }
     let mut tally = comparison.tally;
     explanations::check(&truths[0], &questions, desk, random, &mut tally)?;
-    let rules: BTreeSet<_> = compiled[0].origins.values().map(crate::truth::name_of).collect();
+    let rules: BTreeSet<_> = compiled[0].origins.values().map(|origin| crate::truth::name_of(origin)).collect();
     cases::check(&truths[0], &questions, &rules, desk, random, &mut tally)?;
     Ok(tally)
 }

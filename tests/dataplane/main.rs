@@ -556,6 +556,7 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
             .values_mut()
             .find(|rules| rules.iter().any(|rule| &*rule.comment == "end of tier default"))
             .expect("a kernel that can enforce");
+        let broken = std::sync::Arc::make_mut(broken);
         // The kernel has no net of the other family.
         let other_family = Match::Net {
             side: dockgate::ruleset::Side::Destination,

@@ -102,13 +102,14 @@ impl World {
             ));
             chains.insert(
                 ingress,
-                vec![rule(vec![set(Side::Destination, &class, SetKind::Ip)], Action::Goto(web.clone()), "class web")],
+                vec![rule(vec![set(Side::Destination, &class, SetKind::Ip)], Action::Goto(web.clone()), "class web")]
+                    .into(),
             );
             chains.insert(web, self.class_chain(family, &blocked, &named));
         }
         add(ruleset, &SetName::known(family), family, SetKind::NetInterface, known);
         for hook in Hook::ALL {
-            chains.insert(ChainName::base(hook), base.clone());
+            chains.insert(ChainName::base(hook), base.clone().into());
         }
         ruleset.chains.insert(family, chains);
     }
@@ -164,6 +165,7 @@ impl World {
             rule(vec![], Action::Log { group: 100, prefix: "default/web \"deny\"".to_owned() }, "-t log"),
             rule(vec![], deny, "end of tier default"),
         ]
+        .into()
     }
 }
 

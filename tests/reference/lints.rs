@@ -3,6 +3,7 @@
 //! The worlds are those of the other test; the judge is the one that reads the policies word by word.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dockgate::lint::lint;
 use dockgate::net::Family;
@@ -47,6 +48,7 @@ fn cleaned(file: &SourceFile, loaded: &Loaded, seed: u64) -> (PolicySet, BTreeMa
                 found.field.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             let Some(rules) = rules else { continue };
+            let rules = Arc::make_mut(rules);
             *rules = rules
                 .drain(..)
                 .flat_map(|rule| match without(found.code, &found.field, key.kind, &rule).filter(|_| is_meant(&rule)) {

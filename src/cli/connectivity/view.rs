@@ -35,7 +35,7 @@ pub(super) struct View<'a> {
     rows: Vec<Row>,
     /// Whether lists have what is denied.
     pub(super) all: bool,
-    origins: &'a BTreeMap<Arc<str>, Origin>,
+    origins: &'a BTreeMap<Arc<str>, Arc<Origin>>,
     /// Endpoints about which nothing can be said.
     pub(super) out_of_reach: Vec<OutOfReach>,
 }
@@ -146,7 +146,7 @@ impl<'a> View<'a> {
 
     /// The rules of a row; none where no policy governs, or where a fixed rule denies.
     pub(super) fn rules<'v>(&'v self, comments: &'v [String]) -> impl Iterator<Item = Decider<'v>> {
-        comments.iter().filter_map(|comment| self.origins.get(comment.as_str())).map(Decider::new)
+        comments.iter().filter_map(|comment| self.origins.get(comment.as_str())).map(|origin| Decider::new(origin))
     }
 
     /// The reason of a line in words.

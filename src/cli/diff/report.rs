@@ -328,7 +328,11 @@ impl Ruling {
         Ruling {
             decision: if allowed { "allow" } else { "deny" },
             reason,
-            rules: rules.iter().filter_map(|rule| compiled.origins.get(rule.as_str())).map(Decider::new).collect(),
+            rules: rules
+                .iter()
+                .filter_map(|rule| compiled.origins.get(rule.as_str()))
+                .map(|origin| Decider::new(origin))
+                .collect(),
         }
     }
 

@@ -138,8 +138,8 @@ fn of_policy(policy: &Policy) -> Stated<'_> {
             ("tier", tier.clone(), true),
             ("order", order(*place), true),
             ("selector", selector.to_string(), true),
-            ("ingress", rules(ingress.as_deref()), false),
-            ("egress", rules(egress.as_deref()), false),
+            ("ingress", rules(ingress.as_deref().map(Vec::as_slice)), false),
+            ("egress", rules(egress.as_deref().map(Vec::as_slice)), false),
         ],
         location: Some(location),
     }

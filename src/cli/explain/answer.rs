@@ -345,7 +345,7 @@ impl<'a> Judgement<'a> {
             endpoint: endpoint.name(),
             result,
             policies: governing.iter().map(|policy| policy.key.to_string()).collect(),
-            decided_by: decider.and_then(|hit| compiled.origins.get(&hit.comment)).map(Decider::new),
+            decided_by: decider.and_then(|hit| compiled.origins.get(&hit.comment)).map(|origin| Decider::new(origin)),
             asked,
         }
     }
@@ -402,7 +402,7 @@ impl<'a> Traced<'a> {
             index: hit.index,
             comment: &hit.comment,
             action: action(&hit.action),
-            origin: compiled.origins.get(&hit.comment).map(Decider::new),
+            origin: compiled.origins.get(&hit.comment).map(|origin| Decider::new(origin)),
             counters: counted(counters, &hit.chain, &[hit.index]),
         }
     }

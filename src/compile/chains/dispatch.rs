@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 use crate::net::{InterfaceName, InterfacePrefix};
 use crate::policy::Direction;
-use crate::ruleset::{Action, Chain, ChainName, Match, SetKind, SetName, Side};
+use crate::ruleset::{Action, ChainName, Match, SetKind, SetName, Side};
 
 use super::super::meaning::Meaning;
-use super::{ChainBuilder, Class, GovernedNetwork, rule, short};
+use super::{ChainBuilder, Class, GovernedNetwork, Rules, rule, short};
 
 pub(in crate::compile) use tree::FEW;
 pub(super) use tree::Limits;
@@ -72,7 +72,7 @@ impl<'a> ChainBuilder<'_, 'a> {
         entrance: &Entrance,
         networks: &[GovernedNetwork<'a>],
         chain_of: impl Fn(&mut Self, &GovernedNetwork<'a>) -> Option<ChainName>,
-    ) -> Chain {
+    ) -> Rules {
         let mut with_chains = Vec::new();
         for governed in networks {
             if let Some(chain) = chain_of(self, governed) {
@@ -90,7 +90,7 @@ impl<'a> ChainBuilder<'_, 'a> {
         networks: &[OfNetwork<'_>],
         nodes: &[Node<InterfacePrefix>],
         in_base: bool,
-    ) -> Chain {
+    ) -> Rules {
         // Where networks have one bridge in common, every one of them is asked.
         let mut last = BTreeMap::new();
         for node in nodes {
@@ -113,7 +113,7 @@ impl<'a> ChainBuilder<'_, 'a> {
                     let rules = self.network_rules(entrance, networks, below, false);
                     let role = entrance.role;
                     let name = ChainName::of_content(&format!("{role}-{prefix}"), &format!("{role} bridges {prefix}"));
-                    self.chains.insert(name.clone(), rules);
+                    self.keep(name.clone(), rules);
                     let condition = match entrance.side {
                         Side::Source => Match::InInterfacePrefix(prefix.clone()),
                         Side::Destination => Match::OutInterfacePrefix(prefix.clone()),
@@ -129,13 +129,13 @@ impl<'a> ChainBuilder<'_, 'a> {
 
     /// `-m set --match-set CLASS src -g CHAIN`, or `-m set --match-set BRANCH src -g DG-from-1-NET` for many classes; the one
     /// place that decides how a packet finds its class.
-    pub(super) fn class_dispatch(&mut self, of: &OfClasses<'_, 'a>) -> Chain {
+    pub(super) fn class_dispatch(&mut self, of: &OfClasses<'_, 'a>) -> Rules {
         let identities: Vec<_> = of.classes.iter().map(|(class, _)| class.identity(of.direction)).collect();
         let nodes = tree::classes(&identities, self.limits);
         self.class_rules(of, &identities, &nodes)
     }
 
-    fn class_rules(&mut self, of: &OfClasses<'_, 'a>, identities: &[String], nodes: &[Node<Branch>]) -> Chain {
+    fn class_rules(&mut self, of: &OfClasses<'_, 'a>, identities: &[String], nodes: &[Node<Branch>]) -> Rules {
         let mut chain = Vec::new();
         for node in nodes {
             let (set, target, comment) = match node {
@@ -191,13 +191,13 @@ impl<'a> ChainBuilder<'_, 'a> {
     }
 
     /// Stores a chain under a name that only its place decides, so that it is refilled in place.
-    fn branch_chain(&mut self, of: &OfClasses<'_, 'a>, Branch { path, .. }: &Branch, chain: Chain) -> ChainName {
+    fn branch_chain(&mut self, of: &OfClasses<'_, 'a>, Branch { path, .. }: &Branch, chain: Rules) -> ChainName {
         let (role, network) = (of.role, of.governed.network);
         let name = ChainName::of_content(
             &format!("{role}-{path}-{}", network.name),
             &format!("{role} {} branch {path}", network.id),
         );
-        self.chains.insert(name.clone(), chain);
+        self.keep(name.clone(), chain);
         name
     }
 }

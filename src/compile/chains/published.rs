@@ -10,11 +10,11 @@ use std::net::IpAddr;
 use crate::inventory::Endpoint;
 use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::policy::Direction;
-use crate::ruleset::{Action, Chain, ChainName, ConnectionState, Match, Rule, Side};
+use crate::ruleset::{Action, ChainName, ConnectionState, Match, Rule, Side};
 
 use super::super::rules::Published;
 use super::dispatch::OfClasses;
-use super::{ChainBuilder, Class, GovernedNetwork, rule, state};
+use super::{ChainBuilder, Class, GovernedNetwork, Rules, rule, state};
 
 /// Where `docker-proxy` listens for a service.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ impl<'a> ChainBuilder<'_, 'a> {
     /// networks is reached only when all of its endpoints' policies allow it, because Docker does not say which it uses.
     ///
     /// The second chain is for OUTPUT, and keeps the proxy from opening anew what was cut in INPUT.
-    pub(super) fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> (Chain, Chain) {
+    pub(super) fn published_ports(&mut self, networks: &[GovernedNetwork<'a>]) -> (Rules, Rules) {
         let mut judged = Vec::new();
         for class in networks.iter().flat_map(|governed| &governed.ingress) {
             for endpoint in &class.members {
@@ -138,17 +138,17 @@ impl<'a> ChainBuilder<'_, 'a> {
                 let comment = format!("to a container through published port {}", held.name());
                 rule(held.matches(Side::Destination), Action::Jump(held.same), comment)
             };
-            let chain: Chain = in_ranges(asked).into_iter().map(rule_of).collect();
+            let chain: Rules = in_ranges(asked).into_iter().map(rule_of).collect();
             if chain.is_empty() {
                 return None;
             }
-            self.chains.insert(name.clone(), chain);
+            self.keep(name.clone(), chain);
         }
         Some(name)
     }
 
     /// Rules of `DG-host-NET` for what is sent to clients whose egress policy was asked about a published port.
-    pub(super) fn answers_to(&self, governed: &GovernedNetwork<'a>) -> Chain {
+    pub(super) fn answers_to(&self, governed: &GovernedNetwork<'a>) -> Rules {
         if governed.egress.is_empty() {
             return Vec::new();
         }
@@ -159,7 +159,7 @@ impl<'a> ChainBuilder<'_, 'a> {
 
     /// Rules of OUTPUT for what is sent from a published port: an answer never opens a flow. Else the next answer of the
     /// proxy opens the flow that was cut, with the proxy as the one who asked, and the client's packets belong to it.
-    fn proxy_answers(ports: impl Iterator<Item = HostPort>) -> Chain {
+    fn proxy_answers(ports: impl Iterator<Item = HostPort>) -> Rules {
         // -p tcp -s ADDRESS -m multiport --sports 8080 ! --syn -m conntrack --ctstate NEW -j DROP
         let rule_of = |held: Held<()>| -> Rule {
             let mut matches = held.matches(Side::Source);

@@ -146,14 +146,42 @@ fn change(random: &mut StdRng, inventory: &Inventory) -> Change {
     }
 }
 
+/// What may be done to the policies: to rules alone, so that other sets are asked for, or other labels, or not; to who is
+/// governed, and in which order; to blocks; to the places of all that comes behind.
+const EDITS: [(&str, &str); 11] = [
+    ("ports: [http]", "ports: [dns, 80]"),
+    ("{action: Deny, source: {selector: dockgate.io/container == 'c3'}}", "{action: Pass}"),
+    ("{action: Allow, source: {selector: role == 'blocks'}}", "{action: Log, source: {selector: app == 'api'}}"),
+    ("{selector: 'all()', ports: [dns]}", "{selector: 'all()', ports: [53]}"),
+    ("{selector: 'all()', ports: [dns]}", "{selector: \"nobody-asks == '1'\", ports: [dns]}"),
+    ("{action: Allow, protocol: UDP,", "{action: Deny, ipVersion: 6, protocol: UDP,"),
+    ("  selector: app == 'api'\n", "  selector: app == 'db'\n"),
+    ("metadata: {name: on-b}\nspec:\n", "metadata: {name: on-b}\nspec:\n  order: 1\n"),
+    ("metadata: {name: api}", "metadata: {name: zz}"),
+    ("192.0.2.0/24", "198.51.100.0/24"),
+    ("\n---\n", "\n# Another line.\n---\n"),
+];
+
+/// The policies after some edits. Most leave alone who is governed.
+fn edited(random: &mut StdRng) -> String {
+    let edits = EDITS.iter().zip(0..).filter(|(_, number)| random.random_bool(if *number < 6 { 0.4 } else { 0.1 }));
+    edits.fold(POLICIES.to_owned(), |text, ((from, to), _)| text.replace(from, to))
+}
+
+fn policies(text: &str) -> PolicySet {
+    let loaded = load(&[SourceFile::new("p.yaml", text)]);
+    let errors: Vec<_> = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    loaded.policies
+}
+
 /// The incremental ruleset is that of a full compilation after every change, whatever came before.
 #[test]
 fn what_is_followed_is_what_is_compiled_anew() {
-    let loaded = load(&[SourceFile::new("p.yaml", POLICIES)]);
-    let errors: Vec<_> = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error).collect();
-    assert!(errors.is_empty(), "{errors:?}");
-    let (policies, options) = (loaded.policies, Options::default());
-    let (mut followed, mut anew) = (0, 0);
+    let random = &mut StdRng::seed_from_u64(0);
+    let variants: Vec<PolicySet> = (0..60).map(|_| policies(&edited(random))).collect();
+    let options = Options::default();
+    let (mut followed, mut anew, mut edited) = (0, 0, 0);
     for seed in 0..400 {
         let random = &mut StdRng::seed_from_u64(seed);
         let of_networks = networks().into_iter().map(|network| (network.id.clone(), network));
@@ -161,7 +189,8 @@ fn what_is_followed_is_what_is_compiled_anew() {
         for _ in 0..random.random_range(0..12) {
             inventory.apply(Change::Container(container(random)));
         }
-        let mut compiler = Compiler::new(&policies, &inventory, &options);
+        let mut policies = variants.choose(random).expect("there are some");
+        let mut compiler = Compiler::new(policies, &inventory, &options);
         let mut former = Former::new();
         for step in 0..25 {
             let change = change(random, &inventory);
@@ -180,16 +209,49 @@ fn what_is_followed_is_what_is_compiled_anew() {
             if random.random_bool(0.3) {
                 continue;
             }
-            let follows = compiler.follow(&policies, &inventory, &std::mem::take(&mut former));
-            if !follows {
-                compiler = Compiler::new(&policies, &inventory, &options);
+            let former = std::mem::take(&mut former);
+            if random.random_bool(0.3) {
+                policies = variants.choose(random).expect("there are some");
+                compiler = compiler.brought_to(policies, &inventory, &options, &former);
+                edited += 1;
+            } else if compiler.follow(policies, &inventory, &former) {
+                followed += 1;
+            } else {
+                compiler = compiler.anew(policies, &inventory, &options);
+                anew += 1;
             }
-            (followed, anew) = (followed + usize::from(follows), anew + usize::from(!follows));
-            let fresh = super::super::compile(&policies, &inventory, &options);
+            let fresh = super::super::compile(policies, &inventory, &options);
             assert_eq!(compiler.compiled(), &fresh, "seed {seed}, step {step}: {change:?}");
         }
     }
-    assert!(followed > 1000 && anew > 1000, "both ways are tried: {followed} followed, {anew} anew");
+    let all = [followed, anew, edited];
+    assert!(all.iter().all(|times| *times > 1000), "every way is tried: {all:?} followed, anew, edited");
+}
+
+/// An edit of a rule is followed, and all chains but those of that rule are the very ones of before.
+#[test]
+fn an_edit_of_a_rule_makes_few_chains() {
+    let (random, options) = (&mut StdRng::seed_from_u64(3), Options::default());
+    let of_networks = networks().into_iter().map(|network| (network.id.clone(), network));
+    let mut inventory = Inventory { networks: of_networks.collect(), ..Inventory::default() };
+    for _ in 0..20 {
+        inventory.apply(Change::Container(container(random)));
+    }
+    let (before, after) = (policies(POLICIES), policies(&POLICIES.replace("ports: [http]", "ports: [80]")));
+    let mut compiler = Compiler::new(&before, &inventory, &options);
+    let former = compiler.compiled().ruleset.clone();
+    assert!(compiler.follow_edit(&before, &after, &inventory, &options), "rules alone differ");
+    assert_eq!(compiler.compiled(), &super::super::compile(&after, &inventory, &options));
+    let mut new = 0;
+    for (family, chains) in compiler.compiled().ruleset.chains.iter() {
+        for (name, chain) in chains {
+            let is_shared = former.chain(*family, name).is_some_and(|former| Arc::ptr_eq(former, chain));
+            let is_about = chain.iter().any(|rule| rule.comment.contains("web"));
+            assert!(is_shared || is_about, "{name}: {chain:?}");
+            new += usize::from(!is_shared);
+        }
+    }
+    assert!(new > 0, "the edit changes rules");
 }
 
 /// A replica of a service changes members alone, whatever else is on the host.

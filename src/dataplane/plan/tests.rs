@@ -19,7 +19,7 @@ fn ruleset(bridge: &str, members: &[&str], governed: bool) -> Ruleset {
     ruleset.sets.insert(SetName::known(Family::V4), set(SetKind::NetInterface, addresses().map(known).collect()));
     let gate =
         Rule { matches: [Match::InInterface(interface.clone())].into(), action: Action::Drop, comment: bridge.into() };
-    let rules = if governed { vec![gate] } else { Vec::new() };
+    let rules = if governed { vec![gate].into() } else { Arc::default() };
     ruleset.chains.insert(Family::V4, [(ChainName::base(Hook::Forward), rules)].into());
     ruleset
 }
@@ -53,7 +53,7 @@ fn a_beginning_of_names_names_no_interface() {
         action: Action::Jump(ChainName::base(Hook::Forward)),
         comment: "".into(),
     };
-    ruleset.chains.get_mut(&Family::V4).unwrap().insert(ChainName::base(Hook::Input), vec![leads]);
+    ruleset.chains.get_mut(&Family::V4).unwrap().insert(ChainName::base(Hook::Input), vec![leads].into());
     assert_eq!(interfaces(&ruleset), BTreeSet::from(["br-a".parse().unwrap()]));
 }
 
@@ -155,7 +155,11 @@ fn a_change_of_rules_stands_between_members_that_come_and_members_that_go() {
     let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
     let old = ruleset("br-a", &["192.0.2.1"], true);
     let mut new = ruleset("br-a", &["192.0.2.2"], true);
-    new.chains.values_mut().flat_map(BTreeMap::values_mut).flatten().for_each(|rule| rule.action = Action::Return);
+    new.chains
+        .values_mut()
+        .flat_map(BTreeMap::values_mut)
+        .flat_map(Arc::make_mut)
+        .for_each(|rule| rule.action = Action::Return);
     assert_eq!(
         outline(&plan(&held(&old), &new)),
         [
@@ -224,7 +228,7 @@ fn jumps_are_replaced_before_they_are_deleted() {
 
 /// The same ruleset with denied packets answered.
 fn answering(mut ruleset: Ruleset) -> Ruleset {
-    let rules = ruleset.chains.values_mut().flat_map(BTreeMap::values_mut).flatten();
+    let rules = ruleset.chains.values_mut().flat_map(BTreeMap::values_mut).flat_map(Arc::make_mut);
     rules.for_each(|rule| rule.action = Action::Reject);
     ruleset
 }

@@ -34,7 +34,7 @@ fn icmp(icmp_type: u8, code: Option<u8>, negated: bool) -> Match {
 /// The lines of one rule without chain, comment and hash.
 fn rendered(family: Family, matches: Vec<Match>, action: Action) -> Vec<String> {
     let rule = Rule { matches: matches.into(), action, comment: "c".into() };
-    let lines = chain(family, "DG-T", &vec![rule]);
+    let lines = chain(family, "DG-T", &[rule]);
     let strip = |line: Line| {
         let comment = format!("-m comment --comment \"c dg:{}\" ", line.hash);
         line.text.strip_prefix("-A DG-T ").unwrap().replace(&comment, "")
@@ -329,7 +329,7 @@ fn comments_are_safe_between_quotes_and_keep_their_hash() {
         assert_eq!(sanitised(text, COMMENT_LIMIT), safe, "{text:?}");
     }
     let rule = Rule { matches: [].into(), action: Action::Drop, comment: "x".repeat(1000).into() };
-    let line = &chain(Family::V4, "DG-T", &vec![rule])[0];
+    let line = &chain(Family::V4, "DG-T", &[rule])[0];
     let comment = line.text.split('"').nth(1).unwrap();
     assert_eq!(comment.len(), COMMENT_LIMIT);
     assert!(comment.ends_with(&format!(" dg:{}", line.hash)));
@@ -339,7 +339,7 @@ fn comments_are_safe_between_quotes_and_keep_their_hash() {
 fn a_hash_says_what_a_rule_is_and_where_it_stands() {
     let rule = |comment: &str, action| Rule { matches: [].into(), action, comment: comment.into() };
     let hashes = |name: &str, rules: &[Rule]| -> Vec<String> {
-        chain(Family::V4, name, &rules.to_vec()).into_iter().map(|line| line.hash).collect()
+        chain(Family::V4, name, rules).into_iter().map(|line| line.hash).collect()
     };
     let (first, second) = (rule("a", Action::Return), rule("b", Action::Drop));
     let base = hashes("DG-A", &[first.clone(), second.clone()]);

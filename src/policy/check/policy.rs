@@ -3,6 +3,8 @@
 //! Input: the wire form. Output: a [`Policy`]. Types default as Calico's API server does it; its agent has another default,
 //! which it never gets to use.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::findings::{Checked, Findings, all};
@@ -67,13 +69,13 @@ pub(super) fn governing(
     governs: bool,
     direction: Direction,
     rules: Vec<Rule>,
-) -> Option<Vec<Rule>> {
+) -> Option<Arc<Vec<Rule>>> {
     if !governs && !rules.is_empty() {
         let message = format!("these rules have no effect: the policy does not govern {direction}");
         let help = format!("add `{direction:?}` to the list of types, or leave the list out");
         findings.key_with_help(&codes::INERT_RULES, &spec().key(&direction.to_string()), message, help);
     }
-    governs.then_some(rules)
+    governs.then(|| rules.into())
 }
 
 fn unsupported(findings: &mut Findings<'_>, wire: &PolicySpec) {

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -80,7 +81,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
             };
             Rule { matches: matches.into(), action, comment: format!("{depth}/{index}").into() }
         });
-        chains.insert(name, rules.collect());
+        chains.insert(name, Arc::new(rules.collect()));
     }
     Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), sets, ..Ruleset::default() }
 }
@@ -129,7 +130,7 @@ fn every_port_has_the_verdict_of_its_own_packet_in_chains_of_any_length() {
 fn what_belongs_to_a_known_flow_is_not_the_first_packet() {
     let established = Match::State(BTreeSet::from([ConnectionState::Established]));
     let rule = Rule { matches: [established].into(), action: Action::Drop, comment: "established".into() };
-    let chains = BTreeMap::from([(ChainName::base(Hook::Forward), vec![rule])]);
+    let chains = BTreeMap::from([(ChainName::base(Hook::Forward), vec![rule].into())]);
     let ruleset = Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), ..Ruleset::default() };
     let evaluator = Evaluator::new(&ruleset);
     let packet = Packet {

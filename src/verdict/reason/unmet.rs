@@ -79,7 +79,7 @@ impl Reader<'_, '_> {
             Match::Ports { side, ranges, negated } => {
                 Clause::Ports { side, ports: ranges.into_iter().map(Port::Range).collect(), negated }
             }
-            Match::Set { side, set, negated, .. } => match self.world.compiled.meanings.get(&set)?.clone() {
+            Match::Set { side, set, negated, .. } => match Meaning::clone(self.world.compiled.meanings.get(&set)?) {
                 Meaning::Selected(selector) => Clause::Selector { side, selector, negated },
                 Meaning::Nets(nets) => Clause::Nets { side, nets, negated },
                 Meaning::NamedPort { name, selector, .. } => {
