@@ -112,19 +112,25 @@ impl fmt::Display for OutOfReach<'_> {
     }
 }
 
-/// All endpoints that policy cannot reach, by container name.
+/// Whether a container may have an endpoint that policy cannot reach. Of thousands few have.
+pub fn may_be_out_of_reach(container: &Container, inventory: &Inventory) -> bool {
+    let is_bridged = |attachment: &Attachment| {
+        inventory.networks.get(&attachment.network).is_some_and(|network| network.bridge.is_some())
+    };
+    container.unenforceable.is_some() || !container.attachments.iter().all(is_bridged)
+}
+
+/// All endpoints that policy cannot reach, by container name. `candidates` are the containers that may have one, and others do
+/// no harm.
 ///
 /// A container that shares another's endpoint is judged as that one: a policy that governs the other is in force for it,
 /// too, and one that selects it by labels of its own is not.
-pub fn out_of_reach<'a>(policies: &'a PolicySet, inventory: &'a Inventory) -> Vec<OutOfReach<'a>> {
-    // Of thousands of containers few are out of reach, and their labels are asked for after every event.
-    let may_be_out = |container: &&Container| {
-        let is_bridged = |attachment: &Attachment| {
-            inventory.networks.get(&attachment.network).is_some_and(|network| network.bridge.is_some())
-        };
-        container.unenforceable.is_some() || !container.attachments.iter().all(is_bridged)
-    };
-    let out: Vec<&Container> = inventory.containers.values().filter(may_be_out).collect();
+pub fn out_of_reach<'a>(
+    policies: &'a PolicySet,
+    inventory: &'a Inventory,
+    candidates: impl Iterator<Item = &'a Container>,
+) -> Vec<OutOfReach<'a>> {
+    let out: Vec<&Container> = candidates.filter(|container| may_be_out_of_reach(container, inventory)).collect();
     let owners = out.iter().filter_map(|container| inventory.stack_of(container));
     let asked: BTreeMap<_, _> = out.iter().copied().chain(owners).map(|container| (&container.id, container)).collect();
     let mut endpoints: Vec<_> =

@@ -90,6 +90,8 @@ pub struct Core {
     rewired: bool,
     /// Containers that have changed since it was compiled, as they were then.
     changed: Former,
+    /// Containers of which there may be something to tell: see [`is_remarkable`].
+    remarkable: BTreeSet<ContainerId>,
     /// Containers of which this host may reach published ports later than now.
     unsettled: BTreeSet<ContainerId>,
     /// The ruleset by which the open flows were judged last; `None` before the first time, or when it is the wanted one.
@@ -116,6 +118,7 @@ impl Core {
             outdated: None,
             rewired: false,
             changed: Former::new(),
+            remarkable: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             judged: None,
             is_judged: false,
@@ -163,6 +166,7 @@ impl Core {
             return;
         }
         self.supersede();
+        self.remark(&difference);
         if difference.networks {
             self.rewired = true;
             self.invalidate();
@@ -175,6 +179,24 @@ impl Core {
         }
         for (id, former) in difference.containers {
             self.changed.entry(id).or_insert(former);
+        }
+    }
+
+    /// Keeps account of the containers of which there may be something to tell, so that nobody has to ask all of them for
+    /// each status.
+    fn remark(&mut self, difference: &Difference) {
+        let Some(inventory) = &self.inventory else { return };
+        if difference.networks {
+            let all = inventory.containers.values().filter(|container| is_remarkable(container, inventory));
+            self.remarkable = all.map(|container| container.id.clone()).collect();
+            return;
+        }
+        for id in difference.containers.keys() {
+            if inventory.containers.get(id).is_some_and(|container| is_remarkable(container, inventory)) {
+                self.remarkable.insert(id.clone());
+            } else {
+                self.remarkable.remove(id);
+            }
         }
     }
 
@@ -374,6 +396,12 @@ impl Core {
         self.inventory.as_ref()
     }
 
+    /// The containers of which there may be something to tell: policy cannot reach them, or a label cannot be read.
+    pub fn remarkable(&self) -> impl Iterator<Item = &Container> + Clone {
+        let inventory = self.inventory.as_ref();
+        self.remarkable.iter().filter_map(move |id| inventory?.containers.get(id))
+    }
+
     /// Why the engine cannot be reached, while it cannot.
     pub fn unreachable(&self) -> Option<&str> {
         self.unreachable.as_deref()
@@ -401,6 +429,11 @@ impl Core {
         let alone = PolicySet { policies, ..state.policies.clone() };
         Some(compile::compile(&alone, inventory, &self.options))
     }
+}
+
+/// Whether policy may be unable to reach a container, or a label of it cannot be read.
+fn is_remarkable(container: &Container, inventory: &Inventory) -> bool {
+    compile::may_be_out_of_reach(container, inventory) || !container.named_ports().1.is_empty()
 }
 
 /// Endpoints by network and address, each with its container and Docker's id of the attachment.
@@ -583,6 +616,35 @@ spec: {selector: app == 'api', ingress: [{action: Allow}]}
             mac: None,
         };
         Event::Inventory(Change::Attached { container: ContainerId(container.to_owned()), attachment })
+    }
+
+    #[test]
+    fn containers_of_which_there_is_something_to_tell_are_followed() {
+        let mut core = core();
+        let told = |core: &Core| core.remarkable().map(|container| container.id.0.clone()).collect::<Vec<_>>();
+        let api = listing().containers.into_values().next().expect("one container");
+        let with = |id: &str, label: &str| Container {
+            id: ContainerId(id.to_owned()),
+            labels: [("dockgate.io/ports".to_owned(), label.to_owned())].into(),
+            attachments: vec![],
+            ..api.clone()
+        };
+        let put = |core: &mut Core, container| core.take(Event::Inventory(Change::Container(container)));
+        core.take(snapshot());
+        assert_eq!(told(&core), [""; 0]);
+        put(&mut core, with("web", "http"));
+        put(&mut core, with("db", "sql=5432"));
+        assert_eq!(told(&core), ["web"], "a label that cannot be read");
+        core.take(Event::Inventory(Change::NetworkGone(NetworkId("n".to_owned()))));
+        let mut before = told(&core);
+        let network = listing().networks.into_values().next().expect("one network");
+        core.take(Event::Inventory(Change::Network(Network { bridge: None, driver: "macvlan".to_owned(), ..network })));
+        core.take(attached("api", "e"));
+        before.insert(0, "api".to_owned());
+        assert_eq!(told(&core), before, "a network without a bridge");
+        put(&mut core, with("web", "http=80"));
+        core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".to_owned()))));
+        assert_eq!(told(&core), [""; 0], "all of it has ended");
     }
 
     #[test]

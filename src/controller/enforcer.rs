@@ -497,8 +497,11 @@ fn endpoints(core: &Core, policies: &PolicySet, accepted: &BTreeSet<String>) -> 
     EndpointsStatus {
         total,
         governed,
-        unenforceable: compile::out_of_reach(policies, inventory).into_iter().map(unenforceable).collect(),
-        unreadable_ports: inventory.containers.values().flat_map(unreadable_ports).collect(),
+        unenforceable: compile::out_of_reach(policies, inventory, core.remarkable())
+            .into_iter()
+            .map(unenforceable)
+            .collect(),
+        unreadable_ports: core.remarkable().flat_map(unreadable_ports).collect(),
     }
 }
 

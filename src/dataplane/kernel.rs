@@ -169,7 +169,9 @@ impl Kernel {
         }
         let seen_anew: BTreeSet<&InterfaceName> = gone.iter().chain(&ports).map(|port| &port.name).collect();
         state.strangers.retain(|(name, _)| !seen_anew.contains(name));
-        state.young.retain(|name| !seen_anew.contains(name));
+        for name in &seen_anew {
+            state.young.remove(*name);
+        }
         state.ports.extend(ports);
         state.strangers.extend(seen.strangers);
         state.young.extend(seen.young);

@@ -110,14 +110,22 @@ impl SetChanges {
     fn between(observed: &State, desired: &Ruleset, judged_after: &BTreeSet<InterfaceName>) -> SetChanges {
         let mut changes = Changes::default();
         let mut added = Vec::new();
+        let of_known: Vec<SetName> =
+            Family::ALL.into_iter().flat_map(|family| [SetName::known(family), SetName::listed(family)]).collect();
+        // Both are in the order of their names, and there are a thousand of them with each container that comes or goes.
+        let mut presents = observed.sets.iter().peekable();
         for (name, set) in &desired.sets {
-            let present = observed.sets.get(name.as_str());
+            while presents.next_if(|(present, _)| present.as_str() < name.as_str()).is_some() {}
+            let present = presents.next_if(|(present, _)| present.as_str() == name.as_str()).map(|(_, set)| set);
+            if present.is_some_and(|present| present.members.ptr_eq(&set.members)) {
+                continue;
+            }
             if present.is_none() {
                 changes.created.push(create_line(name, set));
             }
             let nothing = OrdSet::new();
             let (come, gone) = differences(present.map_or(&nothing, |present| &present.members), &set.members);
-            let known = [SetName::known(set.family), SetName::listed(set.family)].contains(name);
+            let known = of_known.contains(name);
             let mut added_here = Vec::new();
             for member in come {
                 let batch = match known {

@@ -178,14 +178,22 @@ impl State {
     #[must_use]
     pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>, decision: Option<&Decision>) -> State {
         self.table = antispoof::after(&self, decision);
-        let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
-        self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
+        if !self.sets.keys().eq(desired.sets.keys().map(SetName::as_str)) {
+            let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
+            self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
+        }
         self.odd_sets.retain(|name| kept.contains(name.as_str()));
+        // Most are what they were, in the order of their names.
+        let mut presents = self.sets.iter_mut().peekable();
+        let mut absent = Vec::new();
         for (name, set) in &desired.sets {
-            if self.sets.get(name.as_str()) != Some(set) {
-                self.sets.insert(name.as_str().to_owned(), set.clone());
+            while presents.next_if(|(present, _)| present.as_str() < name.as_str()).is_some() {}
+            match presents.next_if(|(present, _)| present.as_str() == name.as_str()) {
+                Some((_, present)) => present.clone_from(set),
+                None => absent.push((name.as_str().to_owned(), set.clone())),
             }
         }
+        self.sets.extend(absent);
         self
     }
 

@@ -12,7 +12,7 @@ use super::place::{Finding, Place};
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let Some(world) = &context.world else { return Vec::new() };
     let mut findings = Vec::new();
-    for found in compile::out_of_reach(context.policies, world.inventory) {
+    for found in compile::out_of_reach(context.policies, world.inventory, world.inventory.containers.values()) {
         for policy in &found.policies {
             let message = format!("policy {} selects {found}", policy.key);
             let name = &found.endpoint.container.name;
