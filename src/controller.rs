@@ -32,7 +32,7 @@ use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
 use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, UnenforceableEndpoint};
 
 use self::core::{Core, Event, Need};
-use beside::Beside;
+use beside::{Beside, Listed, Occasion};
 use enforcer::{Cause, Enforcer};
 pub(crate) use memory::write_whole;
 use notices::{Heard, Notices};
@@ -42,8 +42,10 @@ use pace::Pace;
 /// waits, and Docker keeps them.
 const CHANGES_IN_FLIGHT: usize = 1024;
 
-/// The how-manieth read-back by the clock is of everything, also of what the kernel notifies us of.
-const EVERYTHING_EACH: u32 = 6;
+/// How many read-backs by the clock leave out what the kernel notifies us of, before one that does not.
+const SPARING: u32 = 5;
+/// How many of the latter are given up because they do not end, before everything is read in the loop.
+const GIVEN_UP: u32 = 5;
 
 /// How often an absent Docker socket is looked for.
 const SOCKET_INTERVAL: Duration = Duration::from_millis(500);
@@ -229,6 +231,10 @@ struct Course {
     resync: Interval,
     /// Read-backs by the clock since the last one of everything.
     sparing: u32,
+    /// Those of everything that were given up since one was not.
+    given_up: u32,
+    /// Whether the read-back that is due is for what the engine does, and not for what others do.
+    engine_writes: bool,
     alive: Interval,
     /// Whether the service manager wants to hear that we are alive.
     is_watched: bool,
@@ -248,6 +254,8 @@ impl Course {
             beside: Beside::default(),
             resync,
             sparing: 0,
+            given_up: 0,
+            engine_writes: false,
             alive: tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600))),
             is_watched: watchdog.is_some(),
             reload: Reload::None,
@@ -255,10 +263,32 @@ impl Course {
         }
     }
 
-    /// What the clock has read back now.
-    fn scope_of_tick(&mut self) -> Scope {
-        self.sparing = (self.sparing + 1) % EVERYTHING_EACH;
-        if self.sparing == 0 { Scope::Everything } else { Scope::Unnotified }
+    /// Everything is being read: what was noticed until now is settled by that.
+    fn everything_is_read(&mut self) {
+        self.pace.begins();
+        self.sparing = 0;
+        self.engine_writes = false;
+    }
+
+    /// What is to be done with a listing that was made beside the loop, or was not.
+    fn listed(&mut self, occasion: Occasion, began: Instant, listed: Listed) -> Turn {
+        let turn = Turn { cause: occasion.cause(), ..Turn::of(Need::Nothing) };
+        match listed {
+            Listed::Found(found) => {
+                self.given_up = 0;
+                Turn { found: Some((began, *found)), ..turn }
+            }
+            // Nobody has said that anything is amiss, and containers that keep it from ending would wait. Not for ever.
+            Listed::Endless if occasion == Occasion::Clock && self.given_up < GIVEN_UP => {
+                self.given_up += 1;
+                self.sparing = SPARING;
+                Turn { is_look: true, ..turn }
+            }
+            Listed::Failed | Listed::Endless => {
+                self.given_up = 0;
+                Turn { need: Need::Observe, ..turn }
+            }
+        }
     }
 }
 
@@ -334,17 +364,16 @@ impl Controller {
                 course.pace.links_read();
                 Turn { is_look: true, ..Turn::read_back(Need::ObserveLinks) }
             }
-            (began, listing) = course.beside.next() => {
-                let need = if listing.is_some() { Need::Nothing } else { Need::Observe };
-                Turn { found: listing.map(|found| (began, found)), ..Turn::read_back(need) }
+            (occasion, began, listed) = course.beside.next() => course.listed(occasion, began, listed),
+            () = sleep_until(read_back), if read_back.is_some() => {
+                let occasion = if course.engine_writes { Occasion::Engine } else { Occasion::Notice };
+                self.read_back(course, occasion)
             }
-            () = sleep_until(read_back), if read_back.is_some() => self.read_back(course, Scope::Everything),
             _ = course.resync.tick() => {
                 if self.enforcer.has_memory_trouble() {
                     self.remember();
                 }
-                let scope = course.scope_of_tick();
-                self.read_back(course, scope)
+                self.read_back(course, Occasion::Clock)
             }
             heard = inputs.notices.next() => self.heed(heard, &mut course.pace),
             _ = course.alive.tick() => Turn::of(Need::Nothing),
@@ -362,11 +391,11 @@ impl Controller {
         let read_back = tokio::task::block_in_place(|| {
             let now = Instant::now();
             if let Some((began, found)) = found {
-                self.enforcer.settle(&mut self.core, found);
+                self.enforcer.settle(&mut self.core, found, cause);
                 return Some(began);
             }
             if need == Need::Observe {
-                course.pace.begins();
+                course.everything_is_read();
             }
             self.enforcer.enforce(&mut self.core, need, cause);
             (need == Need::Observe).then_some(now)
@@ -375,6 +404,7 @@ impl Controller {
             course.pace.read_back(began, Instant::now(), self.enforcer.applied() > applied);
         }
         if need == Need::ObserveSoon {
+            course.engine_writes = true;
             course.pace.noticed(Instant::now());
         }
         if need > Need::Nothing && self.enforcer.in_sync() {
@@ -391,15 +421,18 @@ impl Controller {
     }
 
     /// Begins to read the kernel back beside other work, or asks for it at once where that cannot be.
-    fn read_back(&mut self, course: &mut Course, scope: Scope) -> Turn {
+    fn read_back(&mut self, course: &mut Course, occasion: Occasion) -> Turn {
         if !course.beside.is_under_way() {
+            let by_clock = occasion == Occasion::Clock && course.sparing < SPARING;
+            let scope = if by_clock { Scope::Unnotified } else { Scope::Everything };
             let Some(listing) = self.enforcer.read_back(&mut self.core, scope) else {
-                return Turn::read_back(Need::Observe);
+                return Turn { cause: occasion.cause(), ..Turn::of(Need::Observe) };
             };
-            if scope == Scope::Everything {
-                course.pace.begins();
+            match scope {
+                Scope::Everything => course.everything_is_read(),
+                Scope::Unnotified => course.sparing += 1,
             }
-            course.beside.begin(listing);
+            course.beside.begin(occasion, listing);
         }
         Turn { is_look: true, ..Turn::read_back(Need::Nothing) }
     }
@@ -616,6 +649,26 @@ mod tests {
         assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
         let waiting = waiting.await.expect("it was sent");
         assert!(waiting > BATCHES / 2 * CHANGES_IN_FLIGHT, "only {waiting} changes were still waiting");
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_never_ends_is_made_in_the_loop_at_last() {
+        let mut course = Course::new(Duration::from_secs(3600));
+        let now = Instant::now();
+        let mut need = |occasion, listed| course.listed(occasion, now, listed).need;
+        assert_eq!(need(Occasion::Notice, Listed::Endless), Need::Observe, "something is amiss");
+        assert_eq!(need(Occasion::Clock, Listed::Failed), Need::Observe, "nothing is known");
+        for round in 0..2 {
+            for time in 0..GIVEN_UP {
+                assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Nothing, "{round}, {time}");
+            }
+            assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Observe, "{round}: it has been long enough");
+        }
+        assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Nothing);
+        assert_eq!(course.sparing, SPARING, "the next one is of everything again");
+        course.pace.noticed(now);
+        course.everything_is_read();
+        assert_eq!((course.sparing, course.pace.due()), (0, None));
     }
 
     #[test]

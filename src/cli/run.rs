@@ -36,7 +36,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", env = "DOCKGATE_LOG_GROUP", default_value_t = Options::default().log_group)]
     log_group: u16,
 
-    /// How often the kernel is compared with what it should hold, beside each time it notifies of a change
+    /// How often the kernel is compared with what it should hold, beside each time it notifies of a change; what it
+    /// notifies of, every sixth time
     #[arg(long, value_name = "DURATION", env = "DOCKGATE_RESYNC_INTERVAL", default_value = "10s",
         value_parser = duration)]
     resync_interval: Duration,

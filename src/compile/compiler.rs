@@ -2,8 +2,9 @@
 //!
 //! Input: policies, inventory, options; later the containers that have changed. Output: a [`Compiled`]. Which rules there are
 //! depends on policies, networks and classes; who is in a set depends on the containers alone. So a container that joins or
-//! leaves a class that others are in changes members and no rule, and that is all that is done then. Whatever more than
-//! members may differ is compiled anew; both come to the same ruleset, as a property test holds.
+//! leaves a class that others are in changes members and no rule, and that is all that is done then. An edit of rules changes
+//! their chains and nobody's class. Whatever else may differ is compiled anew; all of it comes to the same ruleset, as a
+//! property test holds.
 
 mod edit;
 

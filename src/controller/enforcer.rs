@@ -164,11 +164,11 @@ impl Enforcer {
     }
 
     /// Sets right what such a listing has found. Where something has failed since, the kernel is read anyway.
-    pub(super) fn settle(&mut self, core: &mut Core, found: Found) {
+    pub(super) fn settle(&mut self, core: &mut Core, found: Found, cause: Cause) {
         if !self.in_sync {
             return;
         }
-        self.carry_out(core, Cause::ReadBack, true, |enforcer, core| {
+        self.carry_out(core, cause, true, |enforcer, core| {
             let (Some(kernel), Some(compiled)) = (&mut enforcer.kernel, core.compiled()) else {
                 return Ok(Outcome::default());
             };

@@ -162,6 +162,11 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
     run_within(LIMIT, program, arguments, input)
 }
 
+/// As [`run`], for a command that changes rules in one go: what it does is known to be ours when the kernel notifies of it.
+pub(super) fn change(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    run_as(Some(Writer::begins), LIMIT, program, arguments, input)
+}
+
 /// A command on each line.
 pub(super) fn lines(commands: &[impl fmt::Display]) -> String {
     let mut text = String::new();
@@ -186,6 +191,17 @@ pub(super) fn list(program: &str, arguments: &[&str]) -> Result<String, Error> {
 }
 
 fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    run_as(None, limit, program, arguments, input)
+}
+
+/// `begins` takes down the process, until its end.
+fn run_as(
+    begins: Option<fn(u32) -> Writer>,
+    limit: Duration,
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, Error> {
     let shown = || [&[program], arguments].concat().join(" ");
     let deadline = Instant::now() + limit;
     let mut child = command(program, arguments)
@@ -194,7 +210,7 @@ fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| Error::Start { command: shown(), source })?;
-    let _writer = Writer::begins(child.id());
+    let _writer = begins.map(|begins| begins(child.id()));
 
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_owned();

@@ -74,7 +74,8 @@ pub struct Kernel {
     /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
     came_over: bool,
     mirror: Option<Mirror>,
-    /// Another one after each write: what was read before that may be of before or after it.
+    /// Another one with each write and whatever else makes the mirror another: what a listing says that began before is older
+    /// than something that is known.
     epoch: Arc<()>,
 }
 
@@ -146,6 +147,8 @@ impl Kernel {
             self.links.forget();
             let ports = self.links.ports(&bridges, &known).map_err(Error::Bridges)?;
             self.take_ports(state, wanted, &bridges, &held, &ports);
+        } else {
+            self.links.forget();
         }
         self.moved = Touched::default();
         Ok(())
@@ -294,6 +297,7 @@ impl Kernel {
         mut observed: State,
         desired: &Ruleset,
     ) -> Result<Outcome, Error> {
+        self.epoch = Arc::default();
         let table_is_ours = mirror.as_ref().is_some_and(|mirror| mirror.state.table == observed.table);
         observed.former_table = mirror.and_then(|Mirror { state, .. }| state.former_table.or(state.table));
         self.read_ports(&mut observed, desired)?;
@@ -349,7 +353,7 @@ impl Kernel {
             self.moved.extend(Touched::Only(moved));
             return self.enforce(desired);
         }
-        // It is newer than all that we have written.
+        // Nothing is known that is newer.
         if Arc::ptr_eq(&found.epoch, &self.epoch) && !self.without_sctp {
             let (mirror, mut observed) = (self.mirror.take(), found.observed);
             self.ask_for_table(&mut observed);
@@ -382,6 +386,8 @@ impl Kernel {
     /// left as it was remembered: its network is about to go, or the bridge to come.
     pub fn observe_links(&mut self, touched: &Touched<u32>) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        self.epoch = Arc::default();
+        self.links.catch_up();
         let read = match touched {
             // One that is gone cannot say which it was.
             Touched::Only(these) => {
@@ -549,7 +555,7 @@ impl Kernel {
             Step::Sets(lines) => self.ipset.apply(lines),
             Step::Restore { family, input } => {
                 let restore = Commands::of(self.variant, *family).restore;
-                exec::run(restore, &["--noflush", "-w", LOCK_WAIT], input).map(drop)
+                exec::change(restore, &["--noflush", "-w", LOCK_WAIT], input).map(drop)
             }
             Step::InsertJump(jump) => anchor::insert(self.variant, jump),
             Step::DeleteJump(jump) => anchor::delete(self.variant, jump),

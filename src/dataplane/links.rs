@@ -23,6 +23,8 @@ use crate::net::InterfaceName;
 
 // linux/socket.h
 const AF_UNSPEC: u8 = 0;
+// linux/if_link.h
+const IFLA_WIRELESS: u16 = 11;
 
 /// What the socket may hold, in bytes: the notifications of some thousand links, which come at once when an engine starts its
 /// containers.
@@ -52,6 +54,14 @@ impl Links {
     /// Knows nothing any more: what is asked next is listed.
     pub(super) fn forget(&mut self) {
         self.0 = None;
+    }
+
+    /// Takes in what was notified, so that it does not pile up in the kernel while nobody asks.
+    pub(super) fn catch_up(&mut self) {
+        let is_whole = self.0.as_mut().is_none_or(|followed| followed.catch_up().unwrap_or(false));
+        if !is_whole {
+            self.forget();
+        }
     }
 
     /// The ports of these bridges. A bridge that does not exist has none. Of those in `known` the other end is not asked for.
@@ -121,7 +131,9 @@ impl Known {
     /// family as well, which say nothing more.
     fn take(&mut self, kind: u16, body: &[u8]) -> bool {
         let (Some(family), Some(attributes)) = (body.first(), body.get(LINK_HEADER_LENGTH..)) else { return false };
-        if *family != AF_UNSPEC || ![RTM_NEWLINK, RTM_DELLINK].contains(&kind) {
+        // What a wireless driver tells of a link is not about the link as such, and does not say whose member it is.
+        let is_of_link = *family == AF_UNSPEC && find(attributes, IFLA_WIRELESS).is_none();
+        if !is_of_link || ![RTM_NEWLINK, RTM_DELLINK].contains(&kind) {
             return true;
         }
         let Some(index) = body.get(LINK_INDEX).and_then(number) else { return false };
@@ -195,6 +207,9 @@ mod tests {
         take(RTM_NEWLINK, &link(4, AF_UNSPEC, "veth4", Some(2)));
         take(RTM_NEWLINK, &link(5, AF_UNSPEC, "veth5", Some(2)));
         take(RTM_DELLINK, &link(4, AF_BRIDGE, "veth4", Some(2)));
+        let mut wireless = link(4, AF_UNSPEC, "veth4", None);
+        attribute(&mut wireless, IFLA_WIRELESS, &[0; 8]);
+        take(RTM_NEWLINK, &wireless);
         assert_eq!(ports(&known, "br-a"), ["veth4", "veth5"], "the bridge's own word is no more than the link's");
         let mut take = |kind, body: &[u8]| assert!(known.take(kind, body));
         take(RTM_NEWLINK, &link(4, AF_UNSPEC, "veth4", Some(3)));

@@ -94,7 +94,7 @@ impl Nft {
 
 /// Carries out a file of commands in one transaction, by a process of its own.
 pub(super) fn load(input: &str) -> Result<(), Error> {
-    exec::run("nft", &["-f", "-"], input).map(drop)
+    exec::change("nft", &["-f", "-"], input).map(drop)
 }
 
 /// The messages of a transaction; `None` for one that is too long.

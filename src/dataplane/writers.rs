@@ -5,8 +5,9 @@
 //! unless somebody else has it; and for elements we have a port of our own. A change by others has another port, also when
 //! it comes in the same moment.
 //!
-//! Who may change nftables could take these ports on purpose, and a process id is given to another process some day: at the
-//! next periodic read-back of everything such a change is found all the same.
+//! Only what we change in one go is taken down, and for as long as it takes. Another process can have the same port all the
+//! same: one in another pid namespace, where ids are others, or one that takes it on purpose; both need the right to change
+//! nftables. At the next periodic read-back of everything such a change is found.
 
 #![expect(clippy::disallowed_methods, reason = "a process that has ended is forgotten after a while")]
 
