@@ -9,6 +9,7 @@
 mod beside;
 pub mod boot;
 pub mod core;
+mod course;
 mod enforcer;
 mod memory;
 mod notices;
@@ -22,18 +23,19 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::compile;
-use crate::dataplane::{self, Found, Kernel, Scope};
+use crate::dataplane::{self, Kernel};
 use crate::inventory::{Change, docker};
 use crate::policy::{Diagnostic, Severity, SourceFile, Store, files};
 use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, UnenforceableEndpoint};
 
 use self::core::{Core, Event, Need};
-use beside::{Beside, Listed, Occasion};
-use enforcer::{Cause, Enforcer};
+use beside::Occasion;
+use course::{Course, Reload, Turn};
+use enforcer::Enforcer;
 pub(crate) use memory::write_whole;
 use notices::{Heard, Notices};
 use pace::Pace;
@@ -41,11 +43,6 @@ use pace::Pace;
 /// Changes of the inventory that may wait while one is being applied. When it is full, the reader of Docker's events
 /// waits, and Docker keeps them.
 const CHANGES_IN_FLIGHT: usize = 1024;
-
-/// How many read-backs by the clock leave out what the kernel notifies us of, before one that does not.
-const SPARING: u32 = 5;
-/// How many of the latter are given up because they do not end, before everything is read in the loop.
-const GIVEN_UP: u32 = 5;
 
 /// How often an absent Docker socket is looked for.
 const SOCKET_INTERVAL: Duration = Duration::from_millis(500);
@@ -194,104 +191,6 @@ impl Signals {
     }
 }
 
-/// How far a reload that the service manager waits for has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reload {
-    None,
-    Asked,
-    Read,
-}
-
-/// What a turn of the loop is to do.
-struct Turn {
-    need: Need,
-    cause: Cause,
-    /// Whether it is a look at the kernel that changes nothing else of the status.
-    is_look: bool,
-    /// What a read-back beside the loop found, and when it began.
-    found: Option<(Instant, Found)>,
-}
-
-impl Turn {
-    /// What an event asks for.
-    fn of(need: Need) -> Turn {
-        Turn { need, cause: Cause::Event, is_look: false, found: None }
-    }
-
-    /// What the clock or the kernel asks for.
-    fn read_back(need: Need) -> Turn {
-        Turn { cause: Cause::ReadBack, ..Turn::of(need) }
-    }
-}
-
-/// What the loop keeps from one turn to the next.
-struct Course {
-    pace: Pace,
-    beside: Beside,
-    resync: Interval,
-    /// Read-backs by the clock since the last one of everything.
-    sparing: u32,
-    /// Those of everything that were given up since one was not.
-    given_up: u32,
-    /// Whether the read-back that is due is for what the engine does, and not for what others do.
-    engine_writes: bool,
-    alive: Interval,
-    /// Whether the service manager wants to hear that we are alive.
-    is_watched: bool,
-    reload: Reload,
-    /// Whether the next change lets something else go first.
-    changes_wait: bool,
-}
-
-impl Course {
-    fn new(resync_interval: Duration) -> Course {
-        // Whoever begins has everything read before its first change.
-        let mut resync = tokio::time::interval_at(Instant::now() + resync_interval, resync_interval);
-        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watchdog = telemetry::watchdog_interval();
-        Course {
-            pace: Pace::default(),
-            beside: Beside::default(),
-            resync,
-            sparing: 0,
-            given_up: 0,
-            engine_writes: false,
-            alive: tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600))),
-            is_watched: watchdog.is_some(),
-            reload: Reload::None,
-            changes_wait: false,
-        }
-    }
-
-    /// Everything is being read: what was noticed until now is settled by that.
-    fn everything_is_read(&mut self) {
-        self.pace.begins();
-        self.sparing = 0;
-        self.engine_writes = false;
-    }
-
-    /// What is to be done with a listing that was made beside the loop, or was not.
-    fn listed(&mut self, occasion: Occasion, began: Instant, listed: Listed) -> Turn {
-        let turn = Turn { cause: occasion.cause(), ..Turn::of(Need::Nothing) };
-        match listed {
-            Listed::Found(found) => {
-                self.given_up = 0;
-                Turn { found: Some((began, *found)), ..turn }
-            }
-            // Nobody has said that anything is amiss, and containers that keep it from ending would wait. Not for ever.
-            Listed::Endless if occasion == Occasion::Clock && self.given_up < GIVEN_UP => {
-                self.given_up += 1;
-                self.sparing = SPARING;
-                Turn { is_look: true, ..turn }
-            }
-            Listed::Failed | Listed::Endless => {
-                self.given_up = 0;
-                Turn { need: Need::Observe, ..turn }
-            }
-        }
-    }
-}
-
 struct Controller {
     options: Options,
     core: Core,
@@ -423,16 +322,11 @@ impl Controller {
     /// Begins to read the kernel back beside other work, or asks for it at once where that cannot be.
     fn read_back(&mut self, course: &mut Course, occasion: Occasion) -> Turn {
         if !course.beside.is_under_way() {
-            let by_clock = occasion == Occasion::Clock && course.sparing < SPARING;
-            let scope = if by_clock { Scope::Unnotified } else { Scope::Everything };
+            let scope = course.scope(occasion);
             let Some(listing) = self.enforcer.read_back(&mut self.core, scope) else {
                 return Turn { cause: occasion.cause(), ..Turn::of(Need::Observe) };
             };
-            match scope {
-                Scope::Everything => course.everything_is_read(),
-                Scope::Unnotified => course.sparing += 1,
-            }
-            course.beside.begin(occasion, listing);
+            course.begins(occasion, scope, listing);
         }
         Turn { is_look: true, ..Turn::read_back(Need::Nothing) }
     }
@@ -649,26 +543,6 @@ mod tests {
         assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
         let waiting = waiting.await.expect("it was sent");
         assert!(waiting > BATCHES / 2 * CHANGES_IN_FLIGHT, "only {waiting} changes were still waiting");
-    }
-
-    #[tokio::test]
-    async fn a_listing_that_never_ends_is_made_in_the_loop_at_last() {
-        let mut course = Course::new(Duration::from_secs(3600));
-        let now = Instant::now();
-        let mut need = |occasion, listed| course.listed(occasion, now, listed).need;
-        assert_eq!(need(Occasion::Notice, Listed::Endless), Need::Observe, "something is amiss");
-        assert_eq!(need(Occasion::Clock, Listed::Failed), Need::Observe, "nothing is known");
-        for round in 0..2 {
-            for time in 0..GIVEN_UP {
-                assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Nothing, "{round}, {time}");
-            }
-            assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Observe, "{round}: it has been long enough");
-        }
-        assert_eq!(need(Occasion::Clock, Listed::Endless), Need::Nothing);
-        assert_eq!(course.sparing, SPARING, "the next one is of everything again");
-        course.pace.noticed(now);
-        course.everything_is_read();
-        assert_eq!((course.sparing, course.pace.due()), (0, None));
     }
 
     #[test]

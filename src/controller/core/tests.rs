@@ -1,0 +1,293 @@
+use std::collections::BTreeMap;
+use std::io;
+
+use super::*;
+use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId};
+use crate::policy::PolicyKind;
+use crate::ruleset::{Action, Hook};
+use crate::verdict::{Decision, Packet, evaluate};
+
+const POLICY: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: p}
+spec: {selector: app == 'api', ingress: [{action: Allow}]}
+";
+
+fn core() -> Core {
+    Core::new(compile::Options::default(), Store::default())
+}
+
+fn files(text: &str) -> Event {
+    Event::Policies(Ok(vec![SourceFile::new("p.yaml", text)]))
+}
+
+fn vanished() -> Event {
+    Event::Policies(Err(files::Error::Read { path: PathBuf::from("policies"), source: io::ErrorKind::NotFound.into() }))
+}
+
+fn listing() -> Inventory {
+    let network = Network {
+        id: NetworkId("n".to_owned()),
+        name: "n".to_owned(),
+        driver: "bridge".to_owned(),
+        bridge: "br-n".parse().ok(),
+        subnets: vec!["10.0.0.0/24".parse().expect("subnet")],
+        gateways: vec![],
+        internal: false,
+    };
+    let api = Container {
+        id: ContainerId("api".to_owned()),
+        name: "api".to_owned(),
+        image: "i".to_owned(),
+        labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
+        attachments: vec![Attachment {
+            network: network.id.clone(),
+            endpoint_id: "e".to_owned(),
+            ipv4: "10.0.0.2".parse().ok(),
+            ipv6: None,
+            mac: None,
+        }],
+        unenforceable: None,
+        published: vec![],
+        listed: true,
+        judged: BTreeSet::new(),
+        stated_namespace: None,
+    };
+    Inventory {
+        networks: BTreeMap::from([(network.id.clone(), network)]),
+        containers: BTreeMap::from([(api.id.clone(), api)]),
+        namespaces: BTreeMap::new(),
+    }
+}
+
+fn snapshot() -> Event {
+    Event::Inventory(Change::Snapshot(listing()))
+}
+
+#[test]
+fn nothing_is_wanted_before_policies_and_inventory_are_known() {
+    let mut by_policies = core();
+    by_policies.take(files(POLICY));
+    assert!(by_policies.compiled().is_none());
+    by_policies.take(Event::Inventory(Change::NetworkGone(NetworkId("x".to_owned()))));
+    assert!(by_policies.compiled().is_none(), "a change is not a listing");
+    assert_eq!(by_policies.take(snapshot()), Need::Observe);
+    assert!(by_policies.compiled().is_some());
+    let mut by_inventory = core();
+    by_inventory.take(snapshot());
+    assert!(by_inventory.compiled().is_none());
+    assert_eq!(by_inventory.take(files(POLICY)), Need::Apply);
+    assert_eq!(by_inventory.compiled().cloned(), by_policies.compiled().cloned());
+}
+
+#[test]
+fn what_changes_nothing_needs_nothing_and_what_docker_rewrites_is_read_back() {
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(snapshot());
+    assert_eq!(core.take(files(POLICY)), Need::Nothing);
+    assert_eq!(core.take(snapshot()), Need::Observe);
+    let is_frozen = |core: &mut Core| {
+        let compiled = core.compiled().expect("rules stay while the engine is away");
+        compiled.ruleset.anti_spoofing.as_ref().is_some_and(|bindings| bindings.frozen)
+    };
+    assert!(!is_frozen(&mut core));
+    assert_eq!(core.take(Event::Inventory(Change::Unreachable("gone".to_owned()))), Need::Apply);
+    assert!(is_frozen(&mut core), "nobody can tell whose a new port is");
+    assert_eq!(core.take(Event::Inventory(Change::Unreachable("gone".to_owned()))), Need::Nothing);
+    assert_eq!(core.unreachable(), Some("gone"));
+    core.take(snapshot());
+    assert_eq!(core.unreachable(), None);
+    assert!(!is_frozen(&mut core));
+}
+
+#[test]
+fn a_directory_that_vanishes_keeps_its_policies_also_across_a_restart() {
+    let mut running = core();
+    running.take(files(POLICY));
+    running.take(snapshot());
+    let wanted = running.compiled().cloned();
+    assert_eq!(running.take(vanished()), Need::Nothing);
+    assert_eq!(running.compiled().cloned(), wanted);
+    assert!(running.policies().is_some_and(|state| state.unreadable.is_some()));
+
+    let mut restarted = Core::new(compile::Options::default(), running.store().clone());
+    restarted.take(vanished());
+    restarted.take(snapshot());
+    assert_eq!(restarted.compiled().cloned(), wanted);
+    assert!(restarted.policies().is_some_and(|state| !state.held.is_empty() && state.unreadable.is_some()));
+}
+
+fn attached(container: &str, endpoint: &str) -> Event {
+    let attachment = Attachment {
+        network: NetworkId("n".to_owned()),
+        endpoint_id: endpoint.to_owned(),
+        ipv4: "10.0.0.2".parse().ok(),
+        ipv6: None,
+        mac: None,
+    };
+    Event::Inventory(Change::Attached { container: ContainerId(container.to_owned()), attachment })
+}
+
+#[test]
+fn containers_of_which_there_is_something_to_tell_are_followed() {
+    let mut core = core();
+    let told = |core: &Core| core.remarkable().map(|container| container.id.0.clone()).collect::<Vec<_>>();
+    let api = listing().containers.into_values().next().expect("one container");
+    let with = |id: &str, label: &str| Container {
+        id: ContainerId(id.to_owned()),
+        labels: [("dockgate.io/ports".to_owned(), label.to_owned())].into(),
+        attachments: vec![],
+        ..api.clone()
+    };
+    let put = |core: &mut Core, container| core.take(Event::Inventory(Change::Container(container)));
+    core.take(snapshot());
+    assert_eq!(told(&core), [""; 0]);
+    put(&mut core, with("web", "http"));
+    put(&mut core, with("db", "sql=5432"));
+    assert_eq!(told(&core), ["web"], "a label that cannot be read");
+    core.take(Event::Inventory(Change::NetworkGone(NetworkId("n".to_owned()))));
+    let mut before = told(&core);
+    let network = listing().networks.into_values().next().expect("one network");
+    core.take(Event::Inventory(Change::Network(Network { bridge: None, driver: "macvlan".to_owned(), ..network })));
+    core.take(attached("api", "e"));
+    before.insert(0, "api".to_owned());
+    assert_eq!(told(&core), before, "a network without a bridge");
+    put(&mut core, with("web", "http=80"));
+    core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".to_owned()))));
+    assert_eq!(told(&core), [""; 0], "all of it has ended");
+}
+
+#[test]
+fn flows_are_judged_when_they_may_have_become_forbidden() {
+    let mut core = core();
+    assert!(!core.concerned().is_nobody(), "nothing was ever judged");
+    core.take(files(POLICY));
+    core.take(snapshot());
+    core.compiled();
+    assert!(!core.concerned().is_nobody());
+    core.flows_are_judged();
+    assert!(core.concerned().is_nobody());
+    core.take(snapshot());
+    core.compiled();
+    assert!(core.concerned().is_nobody(), "nothing changed");
+    core.take(files(&POLICY.replace("Allow", "Deny")));
+    core.take(snapshot());
+    core.compiled();
+    assert!(!core.concerned().is_nobody(), "several changes since the last judgement");
+    core.take(files(POLICY));
+    core.compiled();
+    assert!(core.concerned().is_nobody(), "a change that was taken back");
+}
+
+#[test]
+fn an_address_is_handed_on_when_another_endpoint_has_it() {
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(snapshot());
+    core.compiled();
+    core.flows_are_judged();
+    let address = BTreeSet::from(["10.0.0.2".parse().expect("address")]);
+    core.take(attached("api", ""));
+    assert!(core.handed_on().is_empty(), "an id that is not known yet says nothing");
+    core.take(attached("api", "e"));
+    assert!(core.handed_on().is_empty());
+    core.take(attached("api", "f"));
+    assert_eq!(core.handed_on(), address, "the container was restarted");
+    core.compiled();
+    core.flows_are_judged();
+    assert!(core.handed_on().is_empty());
+    let gone = Change::Detached { container: ContainerId("api".to_owned()), network: NetworkId("n".to_owned()) };
+    core.take(Event::Inventory(gone));
+    assert!(core.handed_on().is_empty(), "nobody has it");
+}
+
+#[test]
+fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a_while() {
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(snapshot());
+    let packet = Packet {
+        hook: Hook::Output,
+        in_interface: None,
+        out_interface: "br-n".parse().ok(),
+        source: "10.0.0.1".parse().expect("address"),
+        destination: "10.0.0.2".parse().expect("address"),
+        protocol: crate::net::Protocol::TCP,
+        source_port: Some(40_000),
+        destination_port: Some(80),
+        icmp: None,
+    };
+    let open =
+        |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow;
+    assert!(open(&mut core), "what ran before anybody followed it");
+    let api = listing().containers.into_values().next().expect("one container");
+    let port = |number| PublishedPort {
+        host_address: None,
+        host_port: Some(number),
+        container_port: 80,
+        protocol: crate::net::Protocol::TCP,
+    };
+    let run = |core: &mut Core, listed, ports: &[u16]| {
+        let published = ports.iter().copied().map(port).collect();
+        core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() })));
+    };
+    let start = Instant::now();
+
+    run(&mut core, false, &[]);
+    assert!(!open(&mut core), "it starts, and its ports are not known");
+    run(&mut core, true, &[8080]);
+    assert!(!open(&mut core), "they are known, and not judged yet");
+    assert_eq!(core.settles_at(), None, "the rules are not in force yet");
+    core.applied(start);
+    core.applied(start + SETTLING / 2);
+    assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
+    assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
+    assert!(!open(&mut core));
+    assert_eq!(core.settle(start + SETTLING), Need::Apply);
+    assert!(open(&mut core));
+    core.applied(start + SETTLING);
+    assert_eq!(core.settles_at(), None);
+
+    run(&mut core, false, &[]);
+    assert!(!open(&mut core), "it starts again");
+    run(&mut core, true, &[8080]);
+    assert!(open(&mut core), "policy on this port was in force all the time");
+
+    run(&mut core, true, &[8081]);
+    core.applied(start);
+    run(&mut core, true, &[8082]);
+    core.applied(start + SETTLING / 2);
+    assert_eq!(core.settle(start + SETTLING), Need::Nothing, "another port has its own time");
+    assert!(!open(&mut core));
+}
+
+#[test]
+fn a_refused_policy_is_closed_and_not_left_out() {
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(snapshot());
+    let packet = Packet {
+        hook: Hook::Forward,
+        in_interface: None,
+        out_interface: "br-n".parse().ok(),
+        source: "203.0.113.9".parse().expect("address"),
+        destination: "10.0.0.2".parse().expect("address"),
+        protocol: crate::net::Protocol::TCP,
+        source_port: Some(40_000),
+        destination_port: Some(80),
+        icmp: None,
+    };
+    let judged = |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet);
+    assert_eq!(judged(&mut core).decision, Decision::Allow);
+    let key = PolicyKey { kind: PolicyKind::NetworkPolicy, namespace: None, name: "p".to_owned() };
+    assert!(core.alone(&key).is_some());
+    assert!(core.refuse(BTreeSet::from([key.clone()])));
+    let verdict = judged(&mut core);
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert_eq!(verdict.trace.last().map(|hit| &hit.action), Some(&Action::Drop));
+    assert!(!core.refuse(BTreeSet::from([key])), "nothing new");
+    core.take(files(&POLICY.replace("name: p", "name: q")));
+    assert_eq!(judged(&mut core).decision, Decision::Allow, "an edit is a new chance");
+}
