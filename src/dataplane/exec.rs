@@ -164,7 +164,7 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
 
 /// As [`run`], for a command that changes rules in one go: what it does is known to be ours when the kernel notifies of it.
 pub(super) fn change(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
-    run_as(Some(Writer::begins), LIMIT, program, arguments, input)
+    run_as(Role::Writer, LIMIT, program, arguments, input)
 }
 
 /// A command on each line.
@@ -191,17 +191,17 @@ pub(super) fn list(program: &str, arguments: &[&str]) -> Result<String, Error> {
 }
 
 fn run_within(limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
-    run_as(None, limit, program, arguments, input)
+    run_as(Role::Other, limit, program, arguments, input)
 }
 
-/// `begins` takes down the process, until its end.
-fn run_as(
-    begins: Option<fn(u32) -> Writer>,
-    limit: Duration,
-    program: &str,
-    arguments: &[&str],
-    input: &str,
-) -> Result<String, Error> {
+/// Whether a process is taken down, until its end, as one that changes rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Writer,
+    Other,
+}
+
+fn run_as(role: Role, limit: Duration, program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
     let shown = || [&[program], arguments].concat().join(" ");
     let deadline = Instant::now() + limit;
     let mut child = command(program, arguments)
@@ -210,7 +210,7 @@ fn run_as(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| Error::Start { command: shown(), source })?;
-    let _writer = begins.map(|begins| begins(child.id()));
+    let _writer = (role == Role::Writer).then(|| Writer::begins(child.id()));
 
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_owned();

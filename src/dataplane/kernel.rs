@@ -317,6 +317,9 @@ impl Kernel {
             && state.odd_sets.is_empty()
             && state.sets.keys().eq(desired.sets.keys().map(SetName::as_str))
             && desired.bridges.is_subset(&state.filtered_bridges);
+        if !is_whole {
+            return None;
+        }
         let (bridges, bound) = match (&desired.anti_spoofing, decision) {
             (Some(wanted), Some(decision)) => {
                 let bridges = decision.all(wanted, &desired.bridges);
@@ -327,18 +330,14 @@ impl Kernel {
         };
         let (known, epoch) = (State { ports: BTreeSet::new(), ..state.clone() }, Arc::clone(&self.epoch));
         let (variant, scope) = (self.variant, if self.variant == Variant::Nft { scope } else { Scope::Everything });
-        is_whole.then_some(ReadBack { variant, scope, known, bridges, bound, epoch })
+        Some(ReadBack { variant, scope, known, bridges, bound, epoch })
     }
 
     /// Sets right what a listing found, and what differs otherwise. Whether others have changed something is in the outcome.
     pub fn settle(&mut self, found: Found, desired: &Ruleset) -> Result<Outcome, Error> {
-        let Some(Mirror { state, decision, .. }) = &self.mirror else { return self.repair(desired) };
+        let Some(Mirror { state, .. }) = &self.mirror else { return self.repair(desired) };
         if found.is_ours(state, desired) {
-            let bridges = match (&desired.anti_spoofing, decision) {
-                (Some(wanted), Some(decision)) => decision.all(wanted, &desired.bridges),
-                _ => BTreeSet::new(),
-            };
-            let moved = found.moved(&state.ports, bridges);
+            let moved = found.moved(&state.ports);
             if !moved.is_empty() {
                 // What notifications came to and what a listing shows are not the same, or not yet.
                 self.links.forget();

@@ -107,6 +107,8 @@ pub struct Found {
     pub(super) observed: State,
     /// What the kernel was known to hold when the listing began.
     before: State,
+    /// See [`ReadBack::bridges`].
+    bridges: BTreeSet<InterfaceName>,
     /// See [`ReadBack::bound`].
     bound: BTreeSet<InterfaceName>,
     /// Members of sets that are in one of the two and not in the other.
@@ -131,7 +133,7 @@ impl ReadBack {
         observed.ports = port::ports(&bridges, &bound.iter().collect()).map_err(Error::Bridges)?;
         let members = differing(&before.sets, &observed.sets);
         let elements = Differing::between(before.table.as_ref(), observed.table.as_ref());
-        Ok(Found { observed, before, bound, members, elements, epoch })
+        Ok(Found { observed, before, bridges, bound, members, elements, epoch })
     }
 }
 
@@ -163,10 +165,10 @@ impl Found {
             && self.elements.explained_by(now.table.as_ref())
     }
 
-    /// The bridges that have other ports than is known.
-    pub(super) fn moved(&self, ports: &BTreeSet<Port>, bridges: BTreeSet<InterfaceName>) -> BTreeSet<InterfaceName> {
-        let has_moved = |bridge: &InterfaceName| port::have_moved(ports, &self.observed.ports, &self.bound, bridge);
-        bridges.into_iter().filter(has_moved).collect()
+    /// Those of the listed bridges that have other ports than is known. One that has come since is looked at for itself.
+    pub(super) fn moved(&self, ports: &BTreeSet<Port>) -> BTreeSet<InterfaceName> {
+        let has_moved = |bridge: &&InterfaceName| port::have_moved(ports, &self.observed.ports, &self.bound, bridge);
+        self.bridges.iter().filter(has_moved).cloned().collect()
     }
 }
 
