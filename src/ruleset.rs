@@ -3,6 +3,7 @@
 //! Input: what [`crate::compile`] decided. Output: what [`crate::dataplane`] renders and [`crate::verdict`] evaluates.
 //! It knows no policy and no container, so that one evaluator and one renderer are all that has to agree with the kernel.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,8 +11,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use imbl::OrdSet;
-use imbl::ordset::DiffItem;
+use imbl::{OrdMap, OrdSet, ordmap, ordset};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -96,10 +96,10 @@ impl fmt::Display for ChainName {
     }
 }
 
-/// Name of a set of ours: prefix `dg-`, at most 31 bytes.
+/// Name of a set of ours: prefix `dg-`, at most 31 bytes. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SetName(String);
+pub struct SetName(Arc<str>);
 
 impl SetName {
     /// A name that says what the set holds, and changes with `content`, the family and the kind: the kernel refuses to
@@ -107,7 +107,12 @@ impl SetName {
     pub fn of_content(family: Family, kind: SetKind, readable: &str, content: &str) -> SetName {
         let prefix = format!("{SET_PREFIX}{}-", family.digit());
         let content = format!("{kind}\n{content}");
-        SetName(meaningful_name(&prefix, readable, &content, SET_LIMIT))
+        SetName(meaningful_name(&prefix, readable, &content, SET_LIMIT).into())
+    }
+
+    /// The name that the kernel shows for a set; `None` if it is not one of ours.
+    pub(crate) fn shown(name: &str) -> Option<SetName> {
+        name.starts_with(SET_PREFIX).then(|| SetName(name.into()))
     }
 
     /// The set of a branch: the members of several classes, by which a packet finds the way to its own. `level` is 0 where
@@ -120,22 +125,28 @@ impl SetName {
 
     /// The set of classified endpoints of a family: (address, bridge).
     pub fn known(family: Family) -> SetName {
-        SetName(format!("{SET_PREFIX}{}-known", family.digit()))
+        SetName(format!("{SET_PREFIX}{}-known", family.digit()).into())
     }
 
     /// The set of those classified endpoints of a family that this host, `docker-proxy` included, may reach:
     /// (address, bridge). Their published ports are known and judged.
     pub fn listed(family: Family) -> SetName {
-        SetName(format!("{SET_PREFIX}{}-listed", family.digit()))
+        SetName(format!("{SET_PREFIX}{}-listed", family.digit()).into())
     }
 
     /// The set of the subnets of all bridge networks of a family.
     pub fn bridged_subnets(family: Family) -> SetName {
-        SetName(format!("{SET_PREFIX}{}-subnets", family.digit()))
+        SetName(format!("{SET_PREFIX}{}-subnets", family.digit()).into())
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for SetName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -216,11 +227,27 @@ pub fn differences<'a, T: Ord>(before: &'a OrdSet<T>, after: &'a OrdSet<T>) -> (
     }
     for difference in before.diff(after) {
         match difference {
-            DiffItem::Add(item) => added.push(item),
-            DiffItem::Remove(item) => removed.push(item),
+            ordset::DiffItem::Add(item) => added.push(item),
+            ordset::DiffItem::Remove(item) => removed.push(item),
         }
     }
     (added, removed)
+}
+
+/// Sets by name. Copies share what they have in common, as those of members do.
+pub type Sets = OrdMap<SetName, AddressSet>;
+
+/// The sets in which two rulesets differ, in the order of their names: each as it is before and after, `None` where it is not.
+/// What they share is not looked at.
+pub fn differing_sets<'a>(
+    before: &'a Sets,
+    after: &'a Sets,
+) -> impl Iterator<Item = (&'a SetName, Option<&'a AddressSet>, Option<&'a AddressSet>)> {
+    before.diff(after).map(|difference| match difference {
+        ordmap::DiffItem::Add(name, set) => (name, None, Some(set)),
+        ordmap::DiffItem::Update { old: (name, old), new: (_, new) } => (name, Some(old), Some(new)),
+        ordmap::DiffItem::Remove(name, set) => (name, Some(set), None),
+    })
 }
 
 /// Where packets are seen: a hook of netfilter.
@@ -471,7 +498,7 @@ impl AntiSpoofing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// Sets by name, both families.
-    pub sets: BTreeMap<SetName, AddressSet>,
+    pub sets: Sets,
     /// Chains per family. The base chains of [`Hook::ALL`] are always there, with no rules if nothing is governed.
     pub chains: Chains,
     /// Bridges of governed networks: same-bridge traffic on them must pass through netfilter.

@@ -13,7 +13,7 @@ use dockgate::dataplane::{self, Kernel, Scope, State, plan};
 use dockgate::inventory::{Attachment, Container, ContainerId, Inventory, Network, NetworkId};
 use dockgate::net::Cidr;
 use dockgate::policy::{PolicySet, SourceFile, load};
-use dockgate::ruleset::{AddressSet, Ruleset};
+use dockgate::ruleset::{Ruleset, Sets};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::Namespace;
@@ -92,7 +92,7 @@ fn open() -> Kernel {
 /// What policy depends on; the position of jumps and their serial numbers are history.
 #[derive(Debug, PartialEq, Eq)]
 struct Essence {
-    sets: BTreeMap<String, AddressSet>,
+    sets: Sets,
     chains: BTreeMap<dataplane::Place, BTreeMap<String, dataplane::Hashes>>,
     jumps: usize,
     table: Option<dataplane::Table>,

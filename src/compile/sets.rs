@@ -11,7 +11,7 @@ use imbl::OrdSet;
 use crate::inventory::{Inventory, NetworkId};
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
 use crate::policy::{Direction, PolicySet};
-use crate::ruleset::{AddressSet, Member, SetKind, SetName};
+use crate::ruleset::{AddressSet, Member, SetKind, SetName, Sets};
 use crate::selector::Selector;
 
 use super::chains::Class;
@@ -73,11 +73,11 @@ impl<'a> SetBuilder<'a> {
     }
 
     /// The sets, what they stand for, who is in them, and what was made of rules. No endpoint is in a set yet.
-    pub(super) fn finish(self) -> (BTreeMap<SetName, AddressSet>, BTreeMap<SetName, Arc<Meaning>>, Membership, Made) {
+    pub(super) fn finish(self) -> (Sets, BTreeMap<SetName, Arc<Meaning>>, Membership, Made) {
         let of_rules = self.meanings.iter().filter(|(_, meaning)| meaning.is_of_rules());
         let sets = of_rules.map(|(name, meaning)| (name.clone(), (self.sets[name].clone(), Arc::clone(meaning))));
         let made = Made { network_sets: self.network_sets, blocks: self.blocks, sets: sets.collect() };
-        (self.sets, self.meanings, self.membership, made)
+        (self.sets.into_iter().collect(), self.meanings, self.membership, made)
     }
 
     /// Asks once more for a set that the rules of the last compilation asked for. Returns whether it is known.

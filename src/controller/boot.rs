@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -14,8 +15,8 @@ use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{self, Jump, Kernel, Outcome, Variant};
-use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AntiSpoofing, Member, Ruleset, SetName};
+use crate::net::{Cidr, Family, InterfaceName};
+use crate::ruleset::{AntiSpoofing, Member, Ruleset, SetName, differences, differing_sets};
 use crate::telemetry::{Lock, LockError, NamespaceLock};
 
 use super::memory::write_whole;
@@ -83,7 +84,7 @@ struct Head {
 
 /// The file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept {
+struct Kept {
     format: u32,
     written_by: String,
     /// The engine's choice, which nothing in the kernel tells before the engine has started.
@@ -93,32 +94,46 @@ pub(super) struct Kept {
     ruleset: Ruleset,
 }
 
-impl Kept {
-    /// What there is to keep of a kernel that holds a ruleset, unless this is kept already.
-    pub(super) fn unless_same(former: Option<&Kept>, kernel: &Kernel, ruleset: &Ruleset) -> Option<Kept> {
-        let (variant, anchors) = (kernel.variant(), kernel.anchors());
-        let same = former.is_some_and(|former| {
-            let kept = &former.ruleset;
-            former.variant == variant
-                && former.anchors == anchors
-                && kept.chains == ruleset.chains
-                && kept.bridges == ruleset.bridges
-                && kept.sets.keys().eq(ruleset.sets.keys())
-                && kept.anti_spoofing == ruleset.anti_spoofing.clone().map(nobody_bound)
-                && known_nets(kept, ruleset)
-        });
-        let kept = || Kept {
-            format: FORMAT,
-            written_by: env!("CARGO_PKG_VERSION").to_owned(),
-            variant,
-            anchors,
-            ruleset: closed(ruleset.clone()),
-        };
-        (!same).then(kept)
+/// What a boot would have, as it is in force.
+#[derive(Debug)]
+pub(super) struct Coverage {
+    variant: Variant,
+    anchors: Vec<Jump>,
+    ruleset: Ruleset,
+}
+
+impl Coverage {
+    /// That of a kernel which holds a ruleset.
+    pub(super) fn of(kernel: &Kernel, ruleset: &Ruleset) -> Coverage {
+        Coverage { variant: kernel.variant(), anchors: kernel.anchors(), ruleset: ruleset.clone() }
+    }
+
+    /// Whether a boot would come to the same with either. It takes the time of what the two differ in.
+    pub(super) fn is_same(&self, other: &Coverage) -> bool {
+        let (one, other_one) = (&self.ruleset, &other.ruleset);
+        self.variant == other.variant
+            && self.anchors == other.anchors
+            && one.chains == other_one.chains
+            && one.bridges == other_one.bridges
+            && one.anti_spoofing.as_ref().map(but_bindings) == other_one.anti_spoofing.as_ref().map(but_bindings)
+            && same_nets(one, other_one)
     }
 
     /// Keeps it, whole or not at all.
     pub(super) fn keep(&self, state_directory: &Path) -> Result<(), Error> {
+        let kept = Kept {
+            format: FORMAT,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            variant: self.variant,
+            anchors: self.anchors.clone(),
+            ruleset: closed(self.ruleset.clone()),
+        };
+        kept.write(state_directory)
+    }
+}
+
+impl Kept {
+    fn write(&self, state_directory: &Path) -> Result<(), Error> {
         let text = serde_json::to_string(self).map_err(io::Error::from);
         let written = text.and_then(|text| write_whole(state_directory, FILE, &text));
         written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
@@ -140,17 +155,24 @@ impl Kept {
     }
 }
 
-/// Whether the kept ruleset has the same bridge networks, and of those that no policy governs the same places.
-fn known_nets(kept: &Ruleset, ruleset: &Ruleset) -> bool {
-    Family::ALL.into_iter().all(|family| {
-        let known = SetName::known(family);
-        let members = |of: &Ruleset| of.sets.get(&known).map(|set| set.members.clone()).unwrap_or_default();
-        let (kept_known, now_known) = (members(kept), members(ruleset));
-        let free = |member: &&Member| !is_governed(member, &ruleset.bridges);
-        let subnets = SetName::bridged_subnets(family);
-        kept.sets.get(&subnets) == ruleset.sets.get(&subnets)
-            && kept_known.iter().filter(free).eq(now_known.iter().filter(free))
+/// Whether two rulesets with the same bridges have the same sets and bridge networks, and of those that no policy governs the
+/// same places.
+fn same_nets(one: &Ruleset, other: &Ruleset) -> bool {
+    let is_one_of =
+        |name: &SetName, those: fn(Family) -> SetName| Family::ALL.into_iter().any(|family| *name == those(family));
+    differing_sets(&one.sets, &other.sets).all(|(name, before, after)| {
+        let (Some(before), Some(after)) = (before, after) else { return false };
+        if !is_one_of(name, SetName::known) {
+            return !is_one_of(name, SetName::bridged_subnets);
+        }
+        let (come, gone) = differences(&before.members, &after.members);
+        come.into_iter().chain(gone).all(|member| is_governed(member, &one.bridges))
     })
+}
+
+/// What is kept of who may send as whom.
+fn but_bindings(anti_spoofing: &AntiSpoofing) -> (&BTreeSet<IpAddr>, &BTreeSet<Cidr>, bool) {
+    (&anti_spoofing.gateways, &anti_spoofing.subnets, anti_spoofing.frozen)
 }
 
 /// Whether a member of the known or listed endpoints is on a governed bridge. What is on others are the subnets of networks
@@ -228,7 +250,8 @@ mod tests {
                 (SetName::known(Family::V4), set(&[member("10.0.0.1/32")])),
                 (SetName::bridged_subnets(Family::V4), set(&[member("10.0.0.0/24")])),
             ]
-            .into(),
+            .into_iter()
+            .collect(),
             bridges: ["br-a".parse().expect("a name")].into(),
             ..Ruleset::default()
         };
@@ -240,7 +263,7 @@ mod tests {
     fn what_was_kept_is_recalled_with_nobody_known() {
         let directory = tempfile::tempdir().expect("temporary directory");
         assert_eq!(Kept::recall(directory.path()).expect("nothing kept yet"), None);
-        kept().keep(directory.path()).expect("keep");
+        kept().write(directory.path()).expect("keep");
         let recalled = Kept::recall(directory.path()).expect("recall").expect("something");
         assert_eq!(recalled, kept());
         assert!(recalled.ruleset.sets[&SetName::known(Family::V4)].members.is_empty());
@@ -263,11 +286,11 @@ mod tests {
         ruleset.sets.insert(SetName::known(Family::V4), known);
         let closed = closed(ruleset.clone());
         assert_eq!(closed.sets[&SetName::known(Family::V4)].members, OrdSet::unit(free.clone()));
-        assert!(known_nets(&closed, &ruleset), "what is kept is up to date");
+        assert!(same_nets(&closed, &ruleset), "what is kept is up to date");
         let known = ruleset.sets.get_mut(&SetName::known(Family::V4)).expect("it was put there");
         known.members.remove(&free);
         known.members.insert(at("172.17.0.0/16", "br-b"));
-        assert!(!known_nets(&closed, &ruleset), "a network without policy has moved to another bridge");
+        assert!(!same_nets(&closed, &ruleset), "a network without policy has moved to another bridge");
     }
 
     #[test]

@@ -381,6 +381,11 @@ impl Core {
         now.iter().filter(is_another).map(|((_, address), _)| *address).collect()
     }
 
+    /// Whether there is a network that a policy governs, by what was compiled last. Without one no flow is forbidden.
+    pub fn governs_anything(&self) -> bool {
+        self.compiler.as_ref().is_some_and(|compiler| !compiler.compiled().ruleset.bridges.is_empty())
+    }
+
     /// A judge of flows by the wanted ruleset; `None` until there is one. `host` are the addresses of this host.
     pub fn judge<'a>(&'a self, host: &'a BTreeSet<IpAddr>) -> Option<Judge<'a>> {
         Some(Judge::new(&self.compiler.as_ref()?.compiled().ruleset, self.inventory.as_ref()?, host))

@@ -5,10 +5,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+mod flows;
 mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,16 +16,17 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::compile::{self, OutOfReach};
-use crate::dataplane::{self, Found, Kernel, Outcome, Problem, ReadBack, Scope, Touched, conntrack};
+use crate::dataplane::{self, Found, Kernel, Outcome, Problem, ReadBack, Scope, Touched};
 use crate::inventory::{Container, Engine};
 use crate::policy::{PolicySet, Severity};
 use crate::telemetry::{
     EndpointsStatus, EngineStatus, Finding, KernelStatus, PoliciesStatus, Status, UnenforceableEndpoint, chain,
 };
-use crate::verdict::flow::{Concerned, Flow, Judge};
+use crate::verdict::flow::Concerned;
 
-use super::boot::Kept;
+use super::boot::Coverage;
 use super::core::{Core, Need, PolicyState};
+use flows::Flows;
 
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -33,8 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row after which the policies are tried one by one. One failure can be somebody else's lock.
 const PATIENCE: u32 = 2;
-/// Flows of a batch that the log names, at its level for details.
-const EXAMPLES: usize = 10;
 
 /// How long an endpoint may have no port before that is told. Older engines report the attachment 0.3 s before the
 /// container's end of the cable has its MAC address.
@@ -71,7 +70,7 @@ pub(super) struct Enforcer {
     watch_trouble: Option<String>,
     state_directory: PathBuf,
     /// What is kept for the next boot.
-    kept: Option<Kept>,
+    kept: Option<Coverage>,
     boot_trouble: Option<String>,
     failures: u32,
     retry_at: Option<Instant>,
@@ -84,17 +83,6 @@ pub(super) struct Enforcer {
     /// Endpoints without a port, each with the time since when.
     unbound: BTreeMap<String, Instant>,
     flows: Flows,
-}
-
-/// How the last judgement of the open flows went.
-#[derive(Debug, Default)]
-struct Flows {
-    /// Why forbidden flows may be open, if so: the judgement is to be repeated.
-    trouble: Option<String>,
-    /// Failures in a row.
-    failures: u32,
-    /// When to judge again after a failure.
-    retry_at: Option<Instant>,
 }
 
 impl Enforcer {
@@ -239,63 +227,6 @@ impl Enforcer {
         kernel.enforce(&compiled.ruleset)
     }
 
-    /// An address that goes from one endpoint to another at once is never unknown in between, so its flows are ended before
-    /// the rules make them the new one's. Where that fails they are judged as the new one's.
-    fn end_flows_of_former_owners(&mut self, core: &mut Core) {
-        let handed_on = core.handed_on();
-        if handed_on.is_empty() || core.compiled().is_none() {
-            return;
-        }
-        let of_another =
-            |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
-        let ended =
-            end_flows(core, |judge, flow| of_another(judge, flow.source) || of_another(judge, flow.destination));
-        self.note_ended(&ended.0, "ended flows of containers that have ended");
-        if let Err(error) = ended.1 {
-            warn!(error = %chain(&error), "cannot end flows of containers that have ended before others get their addresses");
-        }
-    }
-
-    /// Ends the open flows that the rules in force forbid, of those that are concerned.
-    fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
-        let forbidden = |judge: &Judge<'_>, flow: &Flow| concerned.includes(flow) && judge.forbids(flow);
-        let (ended, outcome) = end_flows(core, forbidden);
-        self.note_ended(&ended, "ended flows that policy forbids");
-        // Whatever came of it: a later try judges all flows by the rules of then.
-        core.flows_are_judged();
-        self.note_judgement(outcome);
-    }
-
-    fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
-        let Err(error) = outcome else {
-            self.flows = Flows::default();
-            return;
-        };
-        let text = chain(&error);
-        if self.flows.trouble.as_ref() != Some(&text) {
-            error!(error = %text, "flows that policy forbids may stay open");
-        }
-        self.flows.trouble = Some(text);
-        if matches!(error, conntrack::Error::Elsewhere { .. }) {
-            // To try again soon would find the same; the next read-back judges them again.
-            (self.flows.failures, self.flows.retry_at) = (0, None);
-            return;
-        }
-        self.flows.failures = self.flows.failures.saturating_add(1);
-        self.flows.retry_at = Some(Instant::now() + pause(self.flows.failures));
-    }
-
-    fn note_ended(&mut self, ended: &[Flow], message: &'static str) {
-        if ended.is_empty() {
-            return;
-        }
-        self.account.flows_cut += ended.len() as u64;
-        info!(flows = ended.len(), "{message}");
-        for flow in ended.iter().take(EXAMPLES) {
-            debug!(%flow, "ended");
-        }
-    }
-
     fn succeeded(&mut self, outcome: &Outcome, cause: Cause, took: Duration) {
         // What a read-back was to repair is found by the try after it, whose cause is the failure.
         let reads_back = (cause == Cause::ReadBack && self.in_sync) || std::mem::take(&mut self.read_back_failed);
@@ -326,10 +257,15 @@ impl Enforcer {
     /// Keeps the rules in force for the next boot. When that fails, enforcement goes on, and it is tried again.
     fn keep_for_boot(&mut self, core: &mut Core) {
         let (Some(kernel), Some(compiled)) = (&self.kernel, core.compiled()) else { return };
-        let Some(kept) = Kept::unless_same(self.kept.as_ref(), kernel, &compiled.ruleset) else { return };
-        let trouble = kept.keep(&self.state_directory).err().map(|error| chain(&error));
+        let now = Coverage::of(kernel, &compiled.ruleset);
+        if self.kept.as_ref().is_some_and(|kept| kept.is_same(&now)) {
+            // So that the next one is compared with what it was made of.
+            self.kept = Some(now);
+            return;
+        }
+        let trouble = now.keep(&self.state_directory).err().map(|error| chain(&error));
         match &trouble {
-            None => self.kept = Some(kept),
+            None => self.kept = Some(now),
             Some(text) if self.boot_trouble != trouble => error!(error = %text, "a reboot now would not be covered"),
             Some(_) => {}
         }
@@ -410,18 +346,6 @@ impl Enforcer {
             endpoints,
             kernel: self.account.clone(),
         }
-    }
-}
-
-/// Ends the flows that the judge of the wanted ruleset condemns by `verdict`.
-fn end_flows(core: &Core, verdict: impl Fn(&Judge<'_>, &Flow) -> bool) -> (Vec<Flow>, Result<(), conntrack::Error>) {
-    let host = match conntrack::host_addresses() {
-        Ok(host) => host,
-        Err(error) => return (Vec::new(), Err(error)),
-    };
-    match core.judge(&host) {
-        Some(judge) if judge.governs_anything() => conntrack::end(|flow| verdict(&judge, flow)),
-        _ => (Vec::new(), Ok(())),
     }
 }
 
@@ -510,6 +434,7 @@ mod tests {
     use super::super::core::Event;
     use super::*;
     use crate::compile;
+    use crate::dataplane::conntrack;
     use crate::inventory::{Change, Inventory};
     use crate::policy::Store;
 

@@ -16,11 +16,13 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use imbl::OrdSet;
+
 use crate::dataplane::Step;
 use crate::dataplane::nftables::Verb;
 use crate::dataplane::state::State;
 use crate::net::Cidr;
-use crate::ruleset::{AddressSet, Member, Ruleset};
+use crate::ruleset::{Member, Ruleset, differences, differing_sets};
 
 pub use change::SetChange;
 pub(super) use decision::{Decision, held};
@@ -72,6 +74,7 @@ impl Changes {
         let existing: BTreeMap<&str, bool> = observed
             .ports
             .iter()
+            .take_while(|_| !losing.is_empty())
             .filter(|port| losing.contains(port.name.as_str()))
             .map(|port| (port.name.as_str(), desired.bridges.contains(&port.bridge)))
             .collect();
@@ -121,11 +124,11 @@ pub(super) fn after(observed: &State, decision: Option<&Decision>) -> Option<Tab
 
 /// The addresses that a set of ours has and should not have.
 fn leaving(observed: &State, desired: &Ruleset) -> BTreeSet<IpAddr> {
-    let wanted: BTreeMap<&str, &AddressSet> = desired.sets.iter().map(|(name, set)| (name.as_str(), set)).collect();
-    let mut leaving = BTreeSet::new();
-    for (name, set) in &observed.sets {
-        let stays = |member: &&Member| wanted.get(name.as_str()).is_some_and(|set| set.members.contains(*member));
-        leaving.extend(set.members.iter().filter(|member| !stays(member)).filter_map(|member| match member {
+    let (nothing, mut leaving) = (OrdSet::new(), BTreeSet::new());
+    for (_, set, wanted) in differing_sets(&observed.sets, &desired.sets) {
+        let [set, wanted] = [set, wanted].map(|set| set.map_or(&nothing, |set| &set.members));
+        let (_, gone) = differences(set, wanted);
+        leaving.extend(gone.into_iter().filter_map(|member| match member {
             Member::Ip(address) | Member::IpPort { address, .. } => Some(*address),
             Member::Net(net) => Some(net.last()).filter(|address| Cidr::host(*address) == *net),
             // It is known at its place, which gives no rights.

@@ -315,7 +315,7 @@ impl Kernel {
         let is_whole = !self.came_over
             && state.without_table.is_none()
             && state.odd_sets.is_empty()
-            && state.sets.keys().eq(desired.sets.keys().map(SetName::as_str))
+            && state.sets.keys().eq(desired.sets.keys())
             && desired.bridges.is_subset(&state.filtered_bridges);
         if !is_whole {
             return None;
@@ -470,8 +470,7 @@ impl Kernel {
         }
         // What was not done is remembered as it is, so that it is tried again and no set is taken for a new one.
         let undestroyed = undestroyed(&problems);
-        let sets = from.sets.iter().filter(|(name, _)| undestroyed.contains(name.as_str()));
-        state.sets.extend(sets.map(|(name, set)| (name.clone(), set.clone())));
+        state.keep_sets(&from.sets, &undestroyed);
         state.odd_sets.extend(from.odd_sets.iter().filter(|name| undestroyed.contains(name.as_str())).cloned());
         for problem in &problems {
             if let Problem::UnfilteredBridge { bridge, .. } | Problem::NoBridge { bridge } = problem {

@@ -18,7 +18,9 @@ use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
 use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{AddressSet, Chain, ChainName, Chains, Match, Member, Ruleset, SetName, differences};
+use crate::ruleset::{
+    AddressSet, Chain, ChainName, Chains, Match, Member, Ruleset, SetName, differences, differing_sets,
+};
 
 /// The steps from what is to what should be; none when nothing differs.
 pub fn plan(observed: &State, desired: &Ruleset) -> Vec<Step> {
@@ -77,13 +79,10 @@ pub fn removal(observed: &State) -> Vec<Step> {
 }
 
 fn destroy_step(observed: &State, desired: &Ruleset) -> Option<Step> {
-    // The path of a container that comes or goes.
-    if observed.odd_sets.is_empty() && observed.sets.keys().eq(desired.sets.keys().map(SetName::as_str)) {
-        return None;
-    }
-    let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
-    let present = observed.sets.keys().chain(&observed.odd_sets);
-    let unused: Vec<String> = present.filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+    let odd = observed.odd_sets.iter().filter(|name| !desired.sets.contains_key(name.as_str()));
+    let gone = differing_sets(&observed.sets, &desired.sets).filter(|(_, _, wanted)| wanted.is_none());
+    let mut unused: Vec<String> = gone.map(|(name, _, _)| name.to_string()).chain(odd.cloned()).collect();
+    unused.sort_unstable();
     (!unused.is_empty()).then_some(Step::Destroy(unused))
 }
 
@@ -112,14 +111,8 @@ impl SetChanges {
         let mut added = Vec::new();
         let of_known: Vec<SetName> =
             Family::ALL.into_iter().flat_map(|family| [SetName::known(family), SetName::listed(family)]).collect();
-        // Both are in the order of their names, and there are a thousand of them with each container that comes or goes.
-        let mut presents = observed.sets.iter().peekable();
-        for (name, set) in &desired.sets {
-            while presents.next_if(|(present, _)| present.as_str() < name.as_str()).is_some() {}
-            let present = presents.next_if(|(present, _)| present.as_str() == name.as_str()).map(|(_, set)| set);
-            if present.is_some_and(|present| present.members.ptr_eq(&set.members)) {
-                continue;
-            }
+        for (name, present, set) in differing_sets(&observed.sets, &desired.sets) {
+            let Some(set) = set else { continue };
             if present.is_none() {
                 changes.created.push(create_line(name, set));
             }

@@ -6,7 +6,7 @@
 //! as changed by others only where the kernel is neither as it was known to be at the beginning nor as it is at the end.
 //! What others put back to how it was at the beginning is found by the next listing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -18,7 +18,7 @@ use crate::dataplane::port::Port;
 use crate::dataplane::state::State;
 use crate::dataplane::{Error, Variant, bridge, chains, port, preflight, sets};
 use crate::net::InterfaceName;
-use crate::ruleset::{AddressSet, Member, Ruleset, differences};
+use crate::ruleset::{Member, Ruleset, SetName, Sets, differences, differing_sets};
 
 /// What the kernel holds of ours. Why there can be no table against spoofing is not asked.
 pub(super) fn observe(variant: Variant) -> Result<State, Error> {
@@ -112,7 +112,7 @@ pub struct Found {
     /// See [`ReadBack::bound`].
     bound: BTreeSet<InterfaceName>,
     /// Members of sets that are in one of the two and not in the other.
-    members: Vec<(String, Member)>,
+    members: Vec<(SetName, Member)>,
     elements: Differing,
     /// The state of the kernel's writing when the listing began.
     pub(super) epoch: Arc<()>,
@@ -125,7 +125,7 @@ impl ReadBack {
         let mut observed = match scope {
             Scope::Everything => observe(variant)?,
             Scope::Unnotified => {
-                let mut observed = State { sets: BTreeMap::new(), odd_sets: BTreeSet::new(), ..before.clone() };
+                let mut observed = State { sets: Sets::new(), odd_sets: BTreeSet::new(), ..before.clone() };
                 observe_unnotified(&mut observed)?;
                 observed
             }
@@ -143,7 +143,7 @@ impl Found {
         let Found { observed, before, .. } = self;
         let either = |same: &dyn Fn(&State) -> bool| same(before) || same(now);
         let places: BTreeSet<_> = [observed, before, now].into_iter().flat_map(|state| state.chains.keys()).collect();
-        let of_set = |name: &String| observed.sets.get(name).map(|set| (set.family, set.kind));
+        let of_set = |name: &SetName| observed.sets.get(name).map(|set| (set.family, set.kind));
         // One that has come since was listed too early.
         let mut filtered = desired
             .bridges
@@ -156,7 +156,7 @@ impl Found {
             && observed.odd_sets.is_empty()
             && [&before.sets, &now.sets, &observed.sets]
                 .into_iter()
-                .flat_map(BTreeMap::keys)
+                .flat_map(Sets::keys)
                 .all(|name| either(&|known| known.sets.get(name).map(|set| (set.family, set.kind)) == of_set(name)))
             && self
                 .members
@@ -181,20 +181,17 @@ impl State {
 }
 
 /// Members that are in one and not in the other.
-fn differing(before: &BTreeMap<String, AddressSet>, after: &BTreeMap<String, AddressSet>) -> Vec<(String, Member)> {
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+fn differing(before: &Sets, after: &Sets) -> Vec<(SetName, Member)> {
     let nothing = OrdSet::new();
     let mut differing = Vec::new();
-    for name in names {
-        let members =
-            |sets: &'_ BTreeMap<String, AddressSet>| sets.get(name).map_or(nothing.clone(), |set| set.members.clone());
-        let (before, after) = (members(before), members(after));
-        let (come, gone) = differences(&before, &after);
+    for (name, before, after) in differing_sets(before, after) {
+        let [before, after] = [before, after].map(|set| set.map_or(&nothing, |set| &set.members));
+        let (come, gone) = differences(before, after);
         differing.extend(come.into_iter().chain(gone).map(|member| (name.clone(), member.clone())));
     }
     differing
 }
 
-fn holds(sets: &BTreeMap<String, AddressSet>, name: &str, member: &Member) -> bool {
+fn holds(sets: &Sets, name: &SetName, member: &Member) -> bool {
     sets.get(name).is_some_and(|set| set.members.contains(member))
 }

@@ -10,7 +10,7 @@ use imbl::OrdSet;
 
 use crate::dataplane::state::State;
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::ruleset::{AddressSet, Member, SET_PREFIX, SetKind, SetName};
+use crate::ruleset::{AddressSet, Member, SetKind, SetName};
 
 /// `maxelem` of every set of ours: the kernel's default of 65536 is less than a block list has. Memory is only taken
 /// for members that exist.
@@ -40,18 +40,16 @@ fn family_word(family: Family) -> &'static str {
 
 /// Reads `ipset save` into the state: only sets with our prefix.
 pub(super) fn parse(saved: &str, state: &mut State) {
-    let mut sets: BTreeMap<String, AddressSet> = BTreeMap::new();
+    let mut sets = BTreeMap::new();
     for line in saved.lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [verb, name, rest @ ..] = &words[..] else { continue };
-        if !name.starts_with(SET_PREFIX) {
-            continue;
-        }
+        let [verb, shown, rest @ ..] = &words[..] else { continue };
+        let Some(name) = SetName::shown(shown) else { continue };
         let understood = match (*verb, rest) {
             ("create", [kind, options @ ..]) => parse_create(kind, options).map(|set| {
-                sets.insert((*name).to_owned(), set);
+                sets.insert(name, set);
             }),
-            ("add", [member]) => sets.get_mut(*name).and_then(|set| {
+            ("add", [member]) => sets.get_mut(&name).and_then(|set: &mut AddressSet| {
                 let member = parse_member(set.kind, member)?;
                 set.members.insert(member);
                 Some(())
@@ -59,11 +57,11 @@ pub(super) fn parse(saved: &str, state: &mut State) {
             _ => None,
         };
         if understood.is_none() {
-            state.odd_sets.insert((*name).to_owned());
+            state.odd_sets.insert((*shown).to_owned());
         }
     }
-    sets.retain(|name, _| !state.odd_sets.contains(name));
-    state.sets = sets;
+    sets.retain(|name, _| !state.odd_sets.contains(name.as_str()));
+    state.sets = sets.into_iter().collect();
 }
 
 /// An empty set as `create` describes it; `None` if we would not have created it so.
@@ -147,7 +145,7 @@ add dg-6-i 2001:db8::/64,br-b
         let members: Vec<String> = state
             .sets
             .iter()
-            .flat_map(|(name, set)| set.members.iter().map(move |member| member_line("add", name, member)))
+            .flat_map(|(name, set)| set.members.iter().map(move |member| member_line("add", name.as_str(), member)))
             .collect();
         assert_eq!(
             members,

@@ -16,7 +16,7 @@ use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{self, AddressSet, ChainName, Hook, Match, Ruleset, SetName};
+use crate::ruleset::{self, ChainName, Hook, Match, Ruleset, Sets};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
@@ -74,7 +74,7 @@ pub type Hashes = Arc<Vec<Option<String>>>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Our sets by name.
-    pub sets: BTreeMap<String, AddressSet>,
+    pub sets: Sets,
     /// Sets with our prefix that we would not have made: another type, an option that we do not use, an unknown member.
     pub odd_sets: BTreeSet<String>,
     /// Our chains.
@@ -150,7 +150,7 @@ impl State {
         let made: BTreeSet<Place> = chains.keys().copied().collect();
         let filtered = self.filtered_bridges.union(&desired.bridges).cloned().collect();
         State {
-            sets: desired.sets.iter().map(|(name, set)| (name.as_str().to_owned(), set.clone())).collect(),
+            sets: desired.sets.clone(),
             odd_sets: BTreeSet::new(),
             chains,
             interfaces: interfaces(desired),
@@ -178,23 +178,16 @@ impl State {
     #[must_use]
     pub(super) fn with_sets(mut self, desired: &Ruleset, kept: &BTreeSet<&str>, decision: Option<&Decision>) -> State {
         self.table = antispoof::after(&self, decision);
-        if !self.sets.keys().eq(desired.sets.keys().map(SetName::as_str)) {
-            let wanted: BTreeSet<&str> = desired.sets.keys().map(SetName::as_str).collect();
-            self.sets.retain(|name, _| wanted.contains(name.as_str()) || kept.contains(name.as_str()));
-        }
+        let former = std::mem::replace(&mut self.sets, desired.sets.clone());
+        self.keep_sets(&former, kept);
         self.odd_sets.retain(|name| kept.contains(name.as_str()));
-        // Most are what they were, in the order of their names.
-        let mut presents = self.sets.iter_mut().peekable();
-        let mut absent = Vec::new();
-        for (name, set) in &desired.sets {
-            while presents.next_if(|(present, _)| present.as_str() < name.as_str()).is_some() {}
-            match presents.next_if(|(present, _)| present.as_str() == name.as_str()) {
-                Some((_, present)) => present.clone_from(set),
-                None => absent.push((name.as_str().to_owned(), set.clone())),
-            }
-        }
-        self.sets.extend(absent);
         self
+    }
+
+    /// Remembers sets that could not be destroyed as they were.
+    pub(super) fn keep_sets(&mut self, former: &Sets, kept: &BTreeSet<&str>) {
+        let undestroyed = former.iter().filter(|(name, _)| !kept.is_empty() && kept.contains(name.as_str()));
+        self.sets.extend(undestroyed.map(|(name, set)| (name.clone(), set.clone())));
     }
 
     /// The desired chains by place, of the families that can be filtered here.

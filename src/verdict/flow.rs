@@ -14,7 +14,7 @@ use super::path::Ways;
 use super::{Decision, Packet, Verdict, evaluate};
 use crate::inventory::Inventory;
 use crate::net::{Cidr, Family, InterfaceName, Protocol};
-use crate::ruleset::{Hook, Match, Member, Ruleset, SetName, differences};
+use crate::ruleset::{Hook, Match, Member, Ruleset, SetName, differences, differing_sets};
 
 /// Ports from which no service is offered: the first that Linux gives to clients
 /// (`net.ipv4.ip_local_port_range`).
@@ -88,11 +88,6 @@ impl<'a> Judge<'a> {
         same_family && flow.openings().iter().any(|opening| self.refuses(opening))
     }
 
-    /// Whether there is a network that a policy governs. Without one no flow is forbidden.
-    pub fn governs_anything(&self) -> bool {
-        !self.ruleset.bridges.is_empty()
-    }
-
     /// Whether an address belongs to a network that a policy governs.
     pub fn is_governed(&self, address: IpAddr) -> bool {
         self.ways.bridge(address).is_some_and(|bridge| self.ruleset.bridges.contains(bridge))
@@ -160,7 +155,6 @@ pub fn concerned(before: &Ruleset, after: &Ruleset) -> Concerned {
         return Concerned::Everybody;
     }
     let nothing = OrdSet::new();
-    let members = |of: &Ruleset, name: &SetName| of.sets.get(name).map_or_else(OrdSet::new, |set| set.members.clone());
     let is_known = |of: &Ruleset, address: IpAddr| {
         let net = Cidr::host(address);
         let known = of.sets.get(&SetName::known(Family::of(address))).map_or(&nothing, |set| &set.members);
@@ -170,13 +164,12 @@ pub fn concerned(before: &Ruleset, after: &Ruleset) -> Concerned {
     let came = |member: &Member| {
         address_of(member).is_some_and(|address| is_known(after, address) && !is_known(before, address))
     };
-    let names: BTreeSet<&SetName> = before.sets.keys().chain(after.sets.keys()).collect();
     // Who is listed is about when a flow may open, and not about whether it may be.
     let waits = |name: &SetName| Family::ALL.into_iter().any(|family| *name == SetName::listed(family));
     let mut addresses = BTreeSet::new();
-    for name in names.into_iter().filter(|name| !waits(name)) {
-        let (old, new) = (members(before, name), members(after, name));
-        let (added, removed) = differences(&old, &new);
+    for (_, old, new) in differing_sets(&before.sets, &after.sets).filter(|(name, _, _)| !waits(name)) {
+        let [old, new] = [old, new].map(|set| set.map_or(&nothing, |set| &set.members));
+        let (added, removed) = differences(old, new);
         for member in removed.into_iter().chain(added.into_iter().filter(|member| !came(member))) {
             let Some(address) = address_of(member) else { return Concerned::Everybody };
             addresses.insert(address);

@@ -416,7 +416,7 @@ fn drift_and_odd_sets_are_repaired() {
             sh(&format!("ipset create {set} {create}"));
             // The rules are back and use the set as it is, so that it cannot simply be destroyed.
             let mut desired = desired.clone();
-            desired.sets.retain(|name, _| name.as_str() != set);
+            desired.sets.remove(set);
             other
                 .apply(&plan(&State { odd_sets: [].into(), ..kernel_state(variant) }, &desired))
                 .expect("a kernel that can enforce");

@@ -83,7 +83,7 @@ fn ruleset(random: &mut StdRng) -> Ruleset {
         });
         chains.insert(name, Arc::new(rules.collect()));
     }
-    Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), sets, ..Ruleset::default() }
+    Ruleset { chains: BTreeMap::from([(Family::V4, chains)]).into(), sets: sets.into(), ..Ruleset::default() }
 }
 
 #[test]
