@@ -70,14 +70,10 @@ impl Changes {
         };
         let gone = table.elements.difference(elements);
         // A port that no longer exists sends nothing; its binding goes first all the same.
-        let losing = gone.ports();
-        let existing: BTreeMap<&str, bool> = observed
-            .ports
-            .iter()
-            .take_while(|_| !losing.is_empty())
-            .filter(|port| losing.contains(port.name.as_str()))
-            .map(|port| (port.name.as_str(), desired.bridges.contains(&port.bridge)))
-            .collect();
+        let bridge_of = |port: &str| decision.bridge_of(port, &observed.ports);
+        let losing = gone.ports().into_iter();
+        let existing: BTreeMap<&str, bool> =
+            losing.filter_map(|port| Some((port, desired.bridges.contains(bridge_of(port)?)))).collect();
         let (first, rest) = gone.split(|set, element| {
             // One that gets an endpoint is nobody's until it has it.
             let is_taken = set == Set::Free;

@@ -43,8 +43,21 @@ pub(super) fn on_bridge<'p>(
     bridge: &InterfaceName,
 ) -> impl Iterator<Item = &'p Port> + use<'p> {
     let bridge = bridge.clone();
-    let first = Port { bridge: bridge.clone(), name: InterfaceName::least(), mac: None };
-    ports.range(first..).take_while(move |port| port.bridge == bridge)
+    from(ports, &bridge, InterfaceName::least()).take_while(move |port| port.bridge == bridge)
+}
+
+/// The one of this name that is on a bridge.
+pub(super) fn port_of<'p>(ports: &'p BTreeSet<Port>, bridge: &InterfaceName, name: &InterfaceName) -> Option<&'p Port> {
+    from(ports, bridge, name.clone()).next().filter(|port| port.bridge == *bridge && port.name == *name)
+}
+
+/// Ports in order, from a bridge and a name on.
+fn from<'p>(
+    ports: &'p BTreeSet<Port>,
+    bridge: &InterfaceName,
+    name: InterfaceName,
+) -> impl Iterator<Item = &'p Port> + use<'p> {
+    ports.range(Port { bridge: bridge.clone(), name, mac: None }..)
 }
 
 /// Whether a bridge has other ports than before, or one whose other end calls itself otherwise. That of ports that are known

@@ -11,7 +11,7 @@ use imbl::OrdSet;
 
 use crate::dataplane::antispoof::assign::{Assignment, Grounds, Held, Unbound, assign};
 use crate::dataplane::antispoof::table::{self, Elements, Set, Table};
-use crate::dataplane::port::{Port, on_bridge};
+use crate::dataplane::port::{Port, on_bridge, port_of};
 use crate::dataplane::state::{Problem, State};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::ruleset::{AntiSpoofing, Binding, Role, differences};
@@ -138,6 +138,15 @@ impl Decision {
         self.wanted = wanted.clone();
         self.governed.clone_from(governed);
         self
+    }
+
+    /// The bridge of a port that exists. Most often it is one that was decided about, and there are far fewer of those than of
+    /// ports.
+    pub(super) fn bridge_of<'p>(&self, name: &str, ports: &'p BTreeSet<Port>) -> Option<&'p InterfaceName> {
+        let name = name.parse().ok()?;
+        let decided = self.bridges.keys().find_map(|bridge| port_of(ports, bridge, &name));
+        let port = decided.or_else(|| ports.iter().find(|port| port.name == name));
+        port.map(|port| &port.bridge)
     }
 
     /// What the sets of the table should hold.
