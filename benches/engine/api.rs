@@ -85,10 +85,10 @@ impl Api {
         made.unwrap_or_else(|error| panic!("the network {name} cannot be made: {error}"));
     }
 
-    /// The name of a network's bridge.
-    pub(crate) fn bridge(&self, network: &str) -> String {
+    /// Asks for a network by its name or id, and waits for the whole answer. Returns its id.
+    pub(crate) fn inspect(&self, network: &str) -> String {
         let found = self.runtime.block_on(self.docker.inspect_network(network, None)).expect("the network was made");
-        format!("br-{}", &found.id.expect("networks have ids")[..12])
+        found.id.expect("networks have ids")
     }
 
     /// Makes a container and does not start it.

@@ -112,9 +112,21 @@ fn measure(engine: Engine, endpoints: usize, rounds: usize) -> Measured {
     world.complete(&api);
     let (starts, commands) = bench.starts(&world, rounds);
     let calls = bench.calls(&world);
+    progress.say(&format!("{rounds} starts without dockgate"));
+    let answers = rounds::answers(&api, &world, rounds);
     progress.say("done");
     let [endpoints, networks] = [world.endpoints(), world.networks()];
-    Measured { version, networks, small: (small, of_small), endpoints, starts, commands, calls, counted: COUNTED }
+    Measured {
+        version,
+        networks,
+        small: (small, of_small),
+        endpoints,
+        starts,
+        commands,
+        answers,
+        calls,
+        counted: COUNTED,
+    }
 }
 
 /// Where it is measured.

@@ -75,7 +75,7 @@ impl Members {
 }
 
 /// Nanoseconds since the beginning of 1970.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later than 1970");
     i64::try_from(now.as_nanos()).expect("this lasts until the year 2262")
 }

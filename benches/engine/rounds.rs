@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::api::Api;
 use super::first_packet::FirstPacket;
-use super::members::Members;
+use super::members::{Members, now};
 use super::processes::Processes;
 use super::support::Lab;
 use super::world::World;
@@ -47,6 +47,23 @@ fn start(lab: &Lab, api: &Api, world: &World, processes: &Processes, members: &m
     std::thread::sleep(REST);
     let processes = processes.begun() - begun;
     Start { known: milliseconds(connected, known), packet: milliseconds(connected, packet), processes }
+}
+
+/// Starts so many containers while nobody else asks the engine. Returns the times from the event to the engine's answer about
+/// the network, in milliseconds: nobody knows the container's address sooner.
+pub(crate) fn answers(api: &Api, world: &World, number: usize) -> Vec<f64> {
+    let answer = |_| {
+        let container = api.create(&world.newcomer);
+        let starting = api.start(&container);
+        let connected = api.event("connect", &container).at;
+        api.inspect(&world.network);
+        let answered = now();
+        api.started(starting);
+        api.remove(&container);
+        std::thread::sleep(REST);
+        milliseconds(connected, answered)
+    };
+    (0..number).map(answer).collect()
 }
 
 /// Milliseconds between two moments in nanoseconds since the beginning of 1970.

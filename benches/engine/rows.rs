@@ -25,6 +25,8 @@ pub(crate) struct Measured {
     pub(crate) starts: Vec<Start>,
     /// The processes that dockgate started meanwhile.
     pub(crate) commands: Vec<String>,
+    /// From the event to the engine's answer about the network, for one who does nothing else; in milliseconds.
+    pub(crate) answers: Vec<f64>,
     /// Its calls to the engine's API.
     pub(crate) calls: Vec<String>,
     /// For so many containers.
@@ -36,6 +38,7 @@ impl Measured {
     pub(crate) fn rows(&self) -> Vec<Row> {
         let place = format!("Docker {}, {} endpoints on {} networks", self.version, self.endpoints, self.networks);
         let mut rows = self.latency(&place);
+        rows.push(self.answer(&place));
         rows.push(self.lead(&place));
         rows.push(self.growth());
         let processes = sorted(&self.starts, |start| f64::from(u32::try_from(start.processes).unwrap_or(u32::MAX)));
@@ -80,6 +83,21 @@ impl Measured {
             }
         };
         TARGETS.into_iter().map(row).collect()
+    }
+
+    /// What of that is the engine's: nobody has the address before the engine has answered.
+    fn answer(&self, place: &str) -> Row {
+        let mut answers = self.answers.clone();
+        answers.sort_by(f64::total_cmp);
+        let known = median(&self.starts, |start| start.known);
+        let [p50, p99] = [0.5, 0.99].map(|part| quantile(&answers, part));
+        Row {
+            what: format!("of that, the engine's answer to GET /networks/ID, asked for by nobody else, {place}"),
+            measured: format!("p50 {p50:.2} ms, p99 {p99:.2} ms of {}", answers.len()),
+            compared: format!("p50 of the whole: {known:.2} ms"),
+            ratio: Some(p50 / known),
+            ..Row::default()
+        }
     }
 
     fn lead(&self, place: &str) -> Row {

@@ -26,7 +26,9 @@ pub(crate) struct World {
     pub(crate) newcomer: Plan,
     /// Its address.
     pub(crate) address: Ipv4Addr,
-    /// The bridge of its network.
+    /// The id of its network.
+    pub(crate) network: String,
+    /// The bridge of that.
     pub(crate) bridge: String,
     networks: Vec<String>,
     scale: Scale,
@@ -57,8 +59,9 @@ impl World {
             command: ["nslookup", "name.invalid", "10.20.0.1"].map(str::to_owned).to_vec(),
             networks: vec![(networks[0].clone(), Some(address))],
         };
-        let bridge = api.bridge(&networks[0]);
-        let mut world = World { policies, newcomer, address, bridge, networks, scale, running: 0 };
+        let network = api.inspect(&networks[0]);
+        let bridge = format!("br-{}", &network[..12]);
+        let mut world = World { policies, newcomer, address, network, bridge, networks, scale, running: 0 };
         world.populate(api, 1);
         world
     }
