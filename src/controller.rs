@@ -286,7 +286,7 @@ impl Controller {
         let Turn { need, cause, is_look, found } = turn;
         let applied = self.enforcer.applied();
         let before = is_look.then(|| self.enforcer.told());
-        // The work is short and blocks: processes of iptables and ipset.
+        // The work is short and blocks: netlink, and processes of iptables.
         let read_back = tokio::task::block_in_place(|| {
             let now = Instant::now();
             if let Some((began, found)) = found {

@@ -65,15 +65,6 @@ pub enum Error {
         /// The line of its input that it named as the cause, if it named one.
         line: Option<String>,
     },
-    /// `ipset` complained of lines of a batch, and the other lines are in force.
-    #[error("`ipset` refused a part of a batch: {complaint}")]
-    Refused {
-        /// What it said.
-        complaint: String,
-    },
-    /// The long-lived `ipset` process ended or fell silent.
-    #[error("the long-lived `ipset` process does not answer")]
-    Silent,
     /// A command of the `iptables` package failed.
     #[error("`{command}` failed: {complaint}")]
     Jump {
@@ -107,8 +98,7 @@ impl Error {
         // The exit status does not tell: 4 is a lock that was not given, and with iptables-nft a rule that was refused.
         let complaint = match self {
             Error::Failed { status, complaint, line: Some(_), .. } if status.code().is_some() => complaint,
-            Error::Refused { complaint } => complaint,
-            Error::Failed { .. } | Error::Start { .. } | Error::Timeout { .. } | Error::Silent | Error::Jump { .. } => {
+            Error::Failed { .. } | Error::Start { .. } | Error::Timeout { .. } | Error::Jump { .. } => {
                 return false;
             }
         };
@@ -150,7 +140,7 @@ impl Commands {
 }
 
 /// A command in the language that its messages are read in, out of reach of a Ctrl-C that is meant for us.
-pub(super) fn command(program: &str, arguments: &[&str]) -> Command {
+fn command(program: &str, arguments: &[&str]) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").process_group(0);
@@ -380,13 +370,10 @@ mod tests {
             let error = run("sh", &["-c", script], input).unwrap_err();
             assert_eq!(error.is_refusal(), refused, "{error}");
         }
-        let of_batch = |complaint: &str| Error::Refused { complaint: complaint.to_owned() };
-        assert!(of_batch("Error in line 1: Syntax error").is_refusal());
-        assert!(!of_batch("Kernel error received: Cannot allocate memory").is_refusal());
         let started = run("dockgate-no-such-command", &[], "").unwrap_err();
         let limit = Duration::from_millis(10);
         let late = run_within(limit, "sleep", &["60"], "").unwrap_err();
-        assert!(!started.is_refusal() && !late.is_refusal() && !Error::Silent.is_refusal());
+        assert!(!started.is_refusal() && !late.is_refusal());
     }
 
     #[test]

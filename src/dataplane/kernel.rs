@@ -19,11 +19,11 @@ use nix::sched::{CloneFlags, unshare};
 
 use self::execute::make_bridge;
 use crate::dataplane::antispoof::Decision;
+use crate::dataplane::ipset::Ipset;
 use crate::dataplane::links::Links;
 use crate::dataplane::nftables::Nft;
 use crate::dataplane::plan::{plan_decided, plan_sets, removal};
 use crate::dataplane::port::Port;
-use crate::dataplane::process::Ipset;
 use crate::dataplane::read_back::{self, Found, ReadBack, Scope};
 use crate::dataplane::state::{DOCKER_USER, Jump, Problem, State};
 use crate::dataplane::{Error, Step, Touched, Variant, antispoof, bridge, port, preflight};

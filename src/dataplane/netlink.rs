@@ -115,9 +115,20 @@ impl Netlink {
     /// the frame of that; the last but one is acknowledged after all are in force. After a failure the socket has more
     /// answers to give, and is of no further use.
     pub(super) fn transaction(&self, parts: &[Part]) -> io::Result<()> {
+        self.send_parts(parts, 2)
+    }
+
+    /// Makes requests that the kernel carries out in order, each whatever comes of the others, and waits until it has. An error
+    /// is that of the first that was refused, and after it the socket is of no further use either.
+    pub(super) fn requests(&self, parts: &[Part]) -> io::Result<()> {
+        self.send_parts(parts, 1)
+    }
+
+    /// Sends messages, of which the one at a place from the end is acknowledged. What is refused is told of all.
+    fn send_parts(&self, parts: &[Part], from_the_end: usize) -> io::Result<()> {
         let mut datagram = Vec::new();
         for (position, Part { kind, flags, body }) in parts.iter().enumerate() {
-            let acknowledged = if position + 2 == parts.len() { NLM_F_ACK } else { 0 };
+            let acknowledged = if position + from_the_end == parts.len() { NLM_F_ACK } else { 0 };
             append(&mut datagram, *kind, NLM_F_REQUEST | flags | acknowledged, body)?;
         }
         self.send_datagram(&datagram)?;
@@ -252,6 +263,12 @@ pub(super) fn link_header(index: u32) -> Vec<u8> {
     let mut header = vec![0; LINK_HEADER_LENGTH];
     header[LINK_INDEX].copy_from_slice(&index.to_ne_bytes());
     header
+}
+
+/// `struct nfgenmsg`: what every message to netfilter begins with.
+pub(super) fn netfilter_header(family: u8, resource: u16) -> Vec<u8> {
+    let [high, low] = resource.to_be_bytes();
+    vec![family, 0, high, low]
 }
 
 /// Appends an attribute: length, type, value, padding.

@@ -11,7 +11,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::antispoof::SetChange;
 use super::exec::{self, Error};
-use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute, zero_ended};
+use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute, netfilter_header, zero_ended};
 use super::writers::own_port;
 
 // linux/netfilter/nfnetlink.h
@@ -99,7 +99,7 @@ pub(super) fn load(input: &str) -> Result<(), Error> {
 
 /// The messages of a transaction; `None` for one that is too long.
 fn transaction(requests: &[Request]) -> Option<Vec<Part>> {
-    let batch = |kind| Part { kind, flags: 0, body: header(0, NFNL_SUBSYS_NFTABLES) };
+    let batch = |kind| Part { kind, flags: 0, body: netfilter_header(0, NFNL_SUBSYS_NFTABLES) };
     let parts: Vec<Part> = [batch(NFNL_MSG_BATCH_BEGIN)]
         .into_iter()
         .chain(requests.iter().map(message))
@@ -120,7 +120,7 @@ fn message(request: &Request) -> Part {
         attribute(&mut element, NLA_F_NESTED | NFTA_SET_ELEM_KEY, &value);
         attribute(&mut elements, NLA_F_NESTED | NFTA_LIST_ELEM, &element);
     }
-    let mut body = header(NFPROTO_BRIDGE, 0);
+    let mut body = netfilter_header(NFPROTO_BRIDGE, 0);
     attribute(&mut body, NFTA_SET_ELEM_LIST_TABLE, &zero_ended(request.table));
     attribute(&mut body, NFTA_SET_ELEM_LIST_SET, &zero_ended(&request.set));
     attribute(&mut body, NLA_F_NESTED | NFTA_SET_ELEM_LIST_ELEMENTS, &elements);
@@ -129,12 +129,6 @@ fn message(request: &Request) -> Part {
         Verb::Delete => (NFT_MSG_DELSETELEM, 0),
     };
     Part { kind: NFNL_SUBSYS_NFTABLES << 8 | kind, flags, body }
-}
-
-/// `struct nfgenmsg`
-fn header(family: u8, resource: u16) -> Vec<u8> {
-    let [high, low] = resource.to_be_bytes();
-    vec![family, 0, high, low]
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod claim;
 mod dispatch;
 mod links;
+mod members;
 mod namespace;
 mod notices;
 mod read_back;
@@ -579,27 +580,5 @@ fn a_refused_batch_names_the_step_and_the_line_and_is_forgotten() {
         kernel.test(&good).expect("a kernel that can enforce");
         kernel.enforce(&good).expect("a kernel that can enforce");
         assert_same(&dump(variant), &held, "the failure is forgotten");
-    });
-}
-
-#[test]
-fn a_killed_ipset_process_is_replaced() {
-    in_namespace(|| {
-        let mut kernel = kernel(Variant::Nft);
-        let ruleset = |replicas| {
-            let mut ruleset = World { replicas, ..World::default() }.ruleset();
-            ruleset.bridges.clear();
-            ruleset
-        };
-        kernel.repair(&ruleset(1)).expect("a kernel that can enforce");
-        kernel.enforce(&ruleset(2)).expect("a kernel that can enforce");
-        // The children of this thread: only the long-lived process is left of them.
-        let children = std::fs::read_to_string("/proc/thread-self/children").expect("a kernel that can enforce");
-        let children: Vec<&str> = children.split_whitespace().collect();
-        assert_eq!(children.len(), 1);
-        run("kill", &["-9", children[0]]);
-        kernel.enforce(&ruleset(3)).expect("a kernel that can enforce");
-        kernel.enforce(&ruleset(4)).expect("a kernel that can enforce");
-        assert_settled(Variant::Nft, &ruleset(4));
     });
 }

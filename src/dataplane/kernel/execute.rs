@@ -13,7 +13,7 @@ use super::Kernel;
 use crate::dataplane::exec::{self, Commands, LOCK_WAIT};
 use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::state::{Problem, TABLE_MARK};
-use crate::dataplane::{Step, anchor, bridge, nft_family, nftables};
+use crate::dataplane::{Step, anchor, bridge, ipset, nft_family, nftables};
 use crate::net::{Family, InterfaceName};
 
 /// How long sets may stay in use after the last rule that used them: the kernel lets go of them a moment later.
@@ -59,11 +59,18 @@ impl Kernel {
 
     fn destroy(&mut self, set: &str, deadline: Instant) -> Result<(), exec::Error> {
         loop {
-            match self.ipset.apply(&[format!("destroy {set}")]) {
-                Err(error) if error.to_string().contains("does not exist") => return Ok(()),
-                Err(_) if Instant::now() < deadline => thread::sleep(RELEASE_POLL),
-                done => return done,
+            if self.ipset.destroy(set) {
+                return Ok(());
             }
+            if Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(RELEASE_POLL);
+        }
+        // It says why not, if it still cannot be.
+        match ipset::restore(&[format!("destroy {set}")]) {
+            Err(error) if error.to_string().contains("does not exist") => Ok(()),
+            done => done,
         }
     }
 
