@@ -119,9 +119,20 @@ impl Kept {
 
     /// Keeps it, whole or not at all.
     pub(super) fn keep(&self, state_directory: &Path) -> Result<(), Error> {
-        let text = serde_json::to_string(self).map_err(io::Error::from);
-        let written = text.and_then(|text| write_whole(state_directory, FILE, &text));
+        let written = write_whole(state_directory, FILE, |file| Ok(serde_json::to_writer(file, self)?));
         written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
+    }
+
+    /// What [`Kept::unless_same`] looks at of what was kept. The members of most sets are not among it, and would stay beside
+    /// those that are in force by then.
+    pub(super) fn in_short(mut self) -> Kept {
+        for (name, set) in &mut self.ruleset.sets {
+            let is_asked_for = |of: fn(Family) -> SetName| Family::ALL.into_iter().any(|family| *name == of(family));
+            if !is_asked_for(SetName::known) && !is_asked_for(SetName::bridged_subnets) {
+                set.members = OrdSet::new();
+            }
+        }
+        self
     }
 
     fn recall(state_directory: &Path) -> Result<Option<Kept>, Error> {
@@ -248,6 +259,18 @@ mod tests {
         forget(directory.path()).expect("forget");
         forget(directory.path()).expect("forgotten already");
         assert_eq!(Kept::recall(directory.path()).expect("nothing kept any more"), None);
+    }
+
+    #[test]
+    fn what_stays_in_memory_tells_whether_it_is_up_to_date() {
+        let class = SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+        let members = OrdSet::unit(Member::Ip(std::net::Ipv4Addr::LOCALHOST.into()));
+        let mut whole = kept();
+        whole.ruleset.sets.insert(class.clone(), AddressSet { family: Family::V4, kind: SetKind::Ip, members });
+        let short = whole.clone().in_short();
+        assert!(short.ruleset.sets[&class].members.is_empty());
+        assert!(short.ruleset.sets.keys().eq(whole.ruleset.sets.keys()));
+        assert!(known_nets(&short.ruleset, &whole.ruleset));
     }
 
     #[test]

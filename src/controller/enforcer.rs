@@ -329,7 +329,7 @@ impl Enforcer {
         let Some(kept) = Kept::unless_same(self.kept.as_ref(), kernel, &compiled.ruleset) else { return };
         let trouble = kept.keep(&self.state_directory).err().map(|error| chain(&error));
         match &trouble {
-            None => self.kept = Some(kept),
+            None => self.kept = Some(kept.in_short()),
             Some(text) if self.boot_trouble != trouble => error!(error = %text, "a reboot now would not be covered"),
             Some(_) => {}
         }
