@@ -153,7 +153,7 @@ impl Kernel {
         state: &mut State,
         wanted: &AntiSpoofing,
         bridges: &BTreeSet<InterfaceName>,
-        held: &BTreeSet<(InterfaceName, String)>,
+        held: &BTreeSet<(InterfaceName, Arc<str>)>,
         read: &BTreeSet<Port>,
     ) {
         let ports: BTreeSet<Port> = bridges.iter().flat_map(|bridge| port::on_bridge(read, bridge)).cloned().collect();

@@ -106,7 +106,7 @@ pub struct State {
     /// Ports of the bridges on which endpoints are bound.
     pub ports: BTreeSet<Port>,
     /// Free ports and attachments of which one was there long before the other, or that are bound elsewhere past doubt.
-    pub strangers: BTreeSet<(InterfaceName, String)>,
+    pub strangers: BTreeSet<(InterfaceName, Arc<str>)>,
     /// Free ports that are so new that they may not show yet whose they are.
     pub young: BTreeSet<InterfaceName>,
 }
