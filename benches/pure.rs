@@ -73,7 +73,7 @@ fn follow_one(bencher: Bencher<'_, '_>, endpoints: usize) {
             let attachment = container.attachments.remove(0);
             container.attachments.push(Attachment::pending(attachment.network.clone()));
             let id = container.id.clone();
-            core.borrow_mut().take(Event::Inventory(Change::Container(container)));
+            core.borrow_mut().take(Event::Inventory(Change::Container(container.into())));
             assert!(core.borrow_mut().compiled().is_some());
             core.borrow_mut().flows_are_judged();
             Change::Attached { container: id, attachment }

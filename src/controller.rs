@@ -511,7 +511,7 @@ mod tests {
         };
         let (changes_in, changes) = mpsc::channel(BATCHES * CHANGES_IN_FLIGHT);
         for _ in 0..BATCHES * CHANGES_IN_FLIGHT {
-            changes_in.try_send(Change::NetworkGone(NetworkId("x".to_owned()))).expect("there is space");
+            changes_in.try_send(Change::NetworkGone(NetworkId("x".into()))).expect("there is space");
         }
         let (files_in, files) = mpsc::channel(1);
         files_in.try_send(Ok(vec![SourceFile::new(Path::new("x.yaml"), POLICY)])).expect("there is space");

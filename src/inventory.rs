@@ -6,6 +6,7 @@
 mod addresses;
 mod change;
 pub mod compose;
+mod containers;
 pub mod docker;
 mod engine;
 pub mod file;
@@ -22,6 +23,7 @@ use crate::selector::{NAMESPACE_LABEL, NAMESPACE_PREFIX, ORCHESTRATOR};
 
 pub use crate::selector::ORCHESTRATOR_LABEL;
 pub use change::{Change, Difference, Former};
+pub use containers::Containers;
 pub use engine::Engine;
 
 /// Implicit label: container name.
@@ -43,12 +45,12 @@ const NAMESPACE_NAMES: [&str; 2] = ["kubernetes.io/metadata.name", "projectcalic
 /// Full Docker network id, or the name where an Inventory file gives none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct NetworkId(pub String);
+pub struct NetworkId(pub Arc<str>);
 
 /// Full Docker container id, or the name where an Inventory file gives none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct ContainerId(pub String);
+pub struct ContainerId(pub Arc<str>);
 
 impl fmt::Display for NetworkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,7 +200,7 @@ pub struct Attachment {
     /// The network.
     pub network: NetworkId,
     /// Docker's endpoint id; tells a new attachment from an old one that had the same address. Empty while unknown.
-    pub endpoint_id: String,
+    pub endpoint_id: Arc<str>,
     /// IPv4 address.
     pub ipv4: Option<IpAddr>,
     /// Global IPv6 address.
@@ -210,7 +212,7 @@ pub struct Attachment {
 impl Attachment {
     /// An attachment that Docker has not given an address yet, or whose addresses are no longer its own.
     pub fn pending(network: NetworkId) -> Attachment {
-        Attachment { network, endpoint_id: String::new(), ipv4: None, ipv6: None, mac: None }
+        Attachment { network, endpoint_id: "".into(), ipv4: None, ipv6: None, mac: None }
     }
 
     /// Whether it has no address.
@@ -226,6 +228,14 @@ impl Attachment {
     }
 }
 
+/// Labels of a container. Most texts in them are those of other containers as well, and are there once.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Labels of texts that nobody else has.
+pub fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Labels {
+    labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}
+
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
@@ -236,7 +246,7 @@ pub struct Container {
     /// Image reference as the user wrote it, as long as its tag points to the image; see [`Inventory::apply`].
     pub image: String,
     /// Docker labels as they are; [`Container::namespace`] and [`Inventory::endpoints`] interpret them.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Attachments, sorted by network id.
     pub attachments: Vec<Attachment>,
     /// Set when the whole container is out of reach (`host`, `container:X`).
@@ -259,7 +269,7 @@ impl Container {
         self.stated_namespace
             .as_deref()
             .into_iter()
-            .chain(NAMESPACE_SOURCES.iter().filter_map(|key| self.labels.get(*key).map(String::as_str)))
+            .chain(NAMESPACE_SOURCES.iter().filter_map(|key| self.labels.get(*key).map(Arc::as_ref)))
             .find(|namespace| !namespace.is_empty())
             .unwrap_or("default")
     }
@@ -273,7 +283,7 @@ impl Container {
     pub fn named_ports(&self) -> (Vec<NamedPort>, Vec<String>) {
         let mut ports = Vec::new();
         let mut unreadable = Vec::new();
-        let declared = self.labels.get(PORTS_LABEL).map_or("", String::as_str);
+        let declared = self.labels.get(PORTS_LABEL).map_or("", Arc::as_ref);
         for part in declared.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             match parse_named_port(part) {
                 Some(port) => ports.push(port),
@@ -344,7 +354,7 @@ pub struct Inventory {
     /// Networks by id.
     pub networks: BTreeMap<NetworkId, Network>,
     /// Containers by id: created, running and paused ones. One that has ended keeps no attachment addresses.
-    pub containers: BTreeMap<ContainerId, Container>,
+    pub containers: Containers,
     /// Labels of namespaces beyond the implicit `kubernetes.io/metadata.name` and `projectcalico.org/name`.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -438,8 +448,8 @@ impl Inventory {
             CONTAINER_LABEL => Some(&container.name),
             IMAGE_LABEL => Some(&container.image),
             key => {
-                let of_calico = || container.labels.get(&format!("{CALICO_LABEL_PREFIX}{key}"));
-                container.labels.get(key).or_else(of_calico).map(String::as_str)
+                let of_calico = || container.labels.get(format!("{CALICO_LABEL_PREFIX}{key}").as_str());
+                container.labels.get(key).or_else(of_calico).map(Arc::as_ref)
             }
         }
     }
@@ -447,15 +457,18 @@ impl Inventory {
     /// The container whose network stack a container uses: with `--network container:X` that of X, if X is known.
     pub fn stack_of<'a>(&'a self, container: &'a Container) -> Option<&'a Container> {
         let Some(Unenforceable::SharedWith(owner)) = &container.unenforceable else { return Some(container) };
-        let by_id = self.containers.get(&ContainerId(owner.clone()));
+        let by_id = self.containers.get(&ContainerId(owner.as_str().into()));
         by_id.or_else(|| self.containers.values().find(|container| container.name == *owner))
     }
 
     /// Takes policy on all published ports as in force for long: for a world that is only asked about, and for what ran
     /// before anybody followed it.
     pub fn trust_ports(&mut self) {
-        for container in self.containers.values_mut() {
-            container.judged = container.published.iter().cloned().collect();
+        let all = |container: &Container| -> BTreeSet<PublishedPort> { container.published.iter().cloned().collect() };
+        let untrusted = self.containers.values().filter(|container| container.judged != all(container));
+        let untrusted: Vec<ContainerId> = untrusted.map(|container| container.id.clone()).collect();
+        for id in untrusted {
+            self.containers.change(&id, |container| container.judged = all(container));
         }
     }
 
@@ -463,8 +476,8 @@ impl Inventory {
     pub fn keep_labels(&mut self, is_asked_for: impl Fn(&str) -> bool) {
         for container in self.containers.values_mut() {
             container.labels.retain(|key, _| {
-                NAMESPACE_SOURCES.contains(&key.as_str())
-                    || key == PORTS_LABEL
+                NAMESPACE_SOURCES.contains(&&**key)
+                    || **key == *PORTS_LABEL
                     || is_asked_for(key)
                     || key.strip_prefix(CALICO_LABEL_PREFIX).is_some_and(&is_asked_for)
             });
@@ -475,10 +488,10 @@ impl Inventory {
         let mut labels = BTreeMap::new();
         for (key, value) in &container.labels {
             if let Some(short) = key.strip_prefix(CALICO_LABEL_PREFIX) {
-                labels.insert(short.to_owned(), value.clone());
+                labels.insert(short.to_owned(), value.to_string());
             }
         }
-        labels.extend(container.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        labels.extend(container.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())));
         // A container must not be able to speak for its namespace, nor for what Docker says of it.
         labels.retain(|key, _| !key.starts_with(NAMESPACE_PREFIX) && key != NETWORK_LABEL);
         let namespace = container.namespace();

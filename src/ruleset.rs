@@ -26,7 +26,7 @@ const CHAIN_LIMIT: usize = 28;
 /// Longest set name that ipset takes (`IPSET_MAXNAMELEN` is 32 with the terminating zero).
 const SET_LIMIT: usize = 31;
 /// Characters of a content hash in names: 10 of base 32 are 50 bits.
-const HASH_LENGTH: usize = 10;
+pub(crate) const CONTENT_HASH_LENGTH: usize = 10;
 
 /// A short, stable, lower-case hash of a text, as it stands in names and comments.
 pub fn content_hash(text: &str) -> String {
@@ -35,7 +35,7 @@ pub fn content_hash(text: &str) -> String {
 
 fn short_text(digest: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    digest.iter().take(HASH_LENGTH).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+    digest.iter().take(CONTENT_HASH_LENGTH).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
 /// As [`content_hash`], of a value. It is the same for equal values of one build of this program; another may hash them
@@ -62,7 +62,7 @@ impl Hasher for Digester {
 
 /// Builds `PREFIX + readable part + '-' + hash`, cutting the readable part so that the whole stays within `limit`.
 fn meaningful_name(prefix: &str, readable: &str, content: &str, limit: usize) -> String {
-    let room = limit - prefix.len() - 1 - HASH_LENGTH;
+    let room = limit - prefix.len() - 1 - CONTENT_HASH_LENGTH;
     let readable: String =
         readable.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(room).collect();
     format!("{prefix}{readable}-{}", content_hash(content))
@@ -248,6 +248,23 @@ pub fn differing_sets<'a>(
         ordmap::DiffItem::Update { old: (name, old), new: (_, new) } => (name, Some(old), Some(new)),
         ordmap::DiffItem::Remove(name, set) => (name, Some(set), None),
     })
+}
+
+/// A set of sorted elements. What is inserted in order leaves every node of a set half empty: it is split in its middle when
+/// it is full, and nothing comes to its first half after that. So every second element comes first, and the others fill up
+/// what that leaves.
+pub fn packed<T: Ord + Clone>(sorted: impl IntoIterator<Item = T>) -> OrdSet<T> {
+    let mut set = OrdSet::new();
+    let mut others = Vec::new();
+    for (position, element) in sorted.into_iter().enumerate() {
+        if position % 2 == 0 {
+            set.insert(element);
+        } else {
+            others.push(element);
+        }
+    }
+    set.extend(others);
+    set
 }
 
 /// Where packets are seen: a hook of netfilter.
@@ -445,11 +462,11 @@ pub struct Binding {
     /// `CONTAINER@NETWORK`, for messages.
     pub endpoint: String,
     /// Docker's id of the attachment: with another one, the same addresses may be at another port.
-    pub attachment: String,
+    pub attachment: Arc<str>,
     /// Its MAC address; `None` while it is not known, and then the endpoint cannot be bound.
     pub mac: Option<MacAddress>,
-    /// Its addresses, of both families, without link-local ones.
-    pub addresses: BTreeSet<IpAddr>,
+    /// Its addresses, of both families, without link-local ones. There are few of them.
+    pub addresses: Vec<IpAddr>,
     /// What else holds at its port.
     pub role: Role,
 }
@@ -468,8 +485,8 @@ pub enum Role {
 /// source of a packet for the endpoint that has that address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AntiSpoofing {
-    /// Every endpoint of a governed network, and those of other networks that rules name.
-    pub bindings: OrdSet<Binding>,
+    /// Every endpoint of a governed network, and those of other networks that rules name. Copies share them.
+    pub bindings: OrdSet<Arc<Binding>>,
     /// This host's own addresses on governed networks: no endpoint may claim them.
     pub gateways: BTreeSet<IpAddr>,
     /// The subnets of governed networks: a source among them comes from a bound port or is a lie.
@@ -481,15 +498,15 @@ pub struct AntiSpoofing {
 
 impl AntiSpoofing {
     /// The endpoints of a bridge.
-    pub fn bindings_on(&self, bridge: &InterfaceName) -> impl Iterator<Item = &Binding> {
-        let first = Binding {
+    pub fn bindings_on(&self, bridge: &InterfaceName) -> impl Iterator<Item = &Arc<Binding>> {
+        let first = Arc::new(Binding {
             bridge: bridge.clone(),
             endpoint: String::new(),
-            attachment: String::new(),
+            attachment: "".into(),
             mac: None,
-            addresses: BTreeSet::new(),
+            addresses: Vec::new(),
             role: Role::Governed,
-        };
+        });
         self.bindings.range(first..).take_while(move |binding| binding.bridge == *bridge)
     }
 }
@@ -538,6 +555,15 @@ mod tests {
         let set = SetName::of_content(Family::V6, SetKind::Net, long, "x");
         assert_eq!(set.as_str().len(), SET_LIMIT);
         assert_eq!(ChainName::of_content("sh op/ü", "x").as_str(), &format!("DG-sh_op__-{}", content_hash("x")));
+    }
+
+    #[test]
+    fn a_packed_set_has_all_of_its_elements() {
+        for length in 0..300 {
+            let set = packed(0..length);
+            assert!(set.iter().copied().eq(0..length), "{length}");
+            assert!((0..length).all(|element| set.contains(&element)), "{length}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn bridge(name: &str) -> InterfaceName {
 
 fn network(name: &str, third: u8) -> Network {
     Network {
-        id: NetworkId(name.to_owned()),
+        id: NetworkId(name.into()),
         name: name.to_owned(),
         driver: "bridge".to_owned(),
         bridge: Some(bridge(name)),
@@ -57,13 +57,13 @@ fn container(name: &str, app: &str, network: &str, address: Option<(u8, u16)>) -
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, third, 0, 0, 0, 0, host))
     };
     Container {
-        id: ContainerId(name.to_owned()),
+        id: ContainerId(name.into()),
         name: name.to_owned(),
         image: "busybox".to_owned(),
-        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        labels: BTreeMap::from([("app".into(), app.into())]),
         attachments: vec![Attachment {
-            network: NetworkId(network.to_owned()),
-            endpoint_id: name.to_owned(),
+            network: NetworkId(network.into()),
+            endpoint_id: name.into(),
             ipv4: address.map(ipv4),
             ipv6: address.map(ipv6),
             mac: None,
@@ -258,8 +258,8 @@ spec: {selector: app == 'web', ingress: [{action: Allow, protocol: TCP, destinat
     let without_ipv6_rules =
         without_rules.replace("types: [Ingress]}", "ingress: [{action: Allow, source: {nets: [192.0.2.0/24]}}]}");
     let mut world = shop(2);
-    let one = world.containers.get_mut(&ContainerId("web-0".to_owned())).expect("web-0");
-    one.labels.insert("extra".to_owned(), "1".to_owned());
+    let one = world.containers.get_mut(&ContainerId("web-0".into())).expect("web-0");
+    one.labels.insert("extra".into(), "1".into());
     for policy in [without_rules, &without_ipv6_rules] {
         let ruleset = compiled(policy, &world).ruleset;
         for (source, targets) in
@@ -329,7 +329,7 @@ spec:
     for (driver, decision) in [("overlay", Decision::Deny), ("macvlan", Decision::Allow), ("ipvlan", Decision::Allow)] {
         let lan = Network { driver: driver.to_owned(), bridge: None, ..network("lan", 4) };
         let mut far = container("far", "web", "lan", Some((4, 2)));
-        far.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+        far.labels.insert("dockgate.io/ports".into(), "http=80/tcp".into());
         let world =
             inventory(vec![network("front", 1), lan], vec![container("api", "api", "front", Some((1, 2))), far]);
         let ruleset = compiled(policy, &world).ruleset;
@@ -374,7 +374,7 @@ fn every_set_that_a_rule_names_exists_in_the_rules_family() {
 fn whom_a_rule_names_is_bound_to_its_port_also_where_no_policy_is() {
     let excluding = WEB_TO_API.replace("selector: app == 'web'", "notSelector: app == 'web'");
     let mut world = shop(0);
-    let network = |name: &str, third| (NetworkId(name.to_owned()), network(name, third));
+    let network = |name: &str, third| (NetworkId(name.into()), network(name, third));
     world.networks.extend([network("side", 2), network("far", 3)]);
     let on = |name: &str, app: &str, network: &str, address| container(name, app, network, Some(address));
     for container in
@@ -410,8 +410,8 @@ spec:
     - {action: Allow, protocol: SCTP, source: {nets: [203.0.113.9/32]}, destination: {ports: [82]}}
 ";
     let mut world = shop(1);
-    let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
-    api.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+    let api = world.containers.get_mut(&ContainerId("api".into())).expect("api");
+    api.labels.insert("dockgate.io/ports".into(), "http=80/tcp".into());
     let publish = |host_port, container_port| PublishedPort {
         host_address: None,
         host_port: Some(host_port),
@@ -510,7 +510,7 @@ spec: {{selector: app == 'api', ingress: [{rule}, {{action: Allow, source: {{net
     };
     let world = |v6: bool| {
         let mut world = shop(1);
-        let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+        let api = world.containers.get_mut(&ContainerId("api".into())).expect("api");
         api.published = vec![PublishedPort {
             host_address: None,
             host_port: Some(8080),
@@ -549,7 +549,7 @@ spec:
   ingress: [{action: Allow, protocol: UDP, destination: {ports: ['20010:20019']}}]
 ";
     let mut world = shop(1);
-    let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+    let api = world.containers.get_mut(&ContainerId("api".into())).expect("api");
     let publish = |host_port, container_port| PublishedPort {
         host_address: None,
         host_port: Some(host_port),
@@ -635,7 +635,7 @@ spec:
     // On a network without policy, and with IPv4 alone.
     let mut db = container("db", "db", "back", Some((2, 2)));
     db.attachments[0].ipv6 = None;
-    db.labels.insert("dockgate.io/ports".to_owned(), "http=80/tcp".to_owned());
+    db.labels.insert("dockgate.io/ports".into(), "http=80/tcp".into());
     db.published = vec![
         publish(None, 8080, 80, Protocol::TCP),
         publish(Some("203.0.113.1"), 5432, 5432, Protocol::TCP),
@@ -700,7 +700,7 @@ spec: {selector: app == 'web', types: [Egress], egress: [{action: Allow, destina
 ";
     let with_ports = |ports: std::ops::Range<u16>| {
         let mut world = shop(3);
-        let api = world.containers.get_mut(&ContainerId("api".to_owned())).expect("api");
+        let api = world.containers.get_mut(&ContainerId("api".into())).expect("api");
         let port = |host_port| PublishedPort {
             host_address: None,
             host_port: Some(host_port),

@@ -297,7 +297,7 @@ fn describe(inventory: &Inventory) -> BTreeMap<String, Description> {
             });
             // An inventory that a person writes need not hold what Compose says of itself.
             let labels = container.labels.iter().filter(|(key, _)| !key.starts_with("com.docker.compose."));
-            let labels = labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let labels = labels.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             let description = (container.namespace().to_owned(), labels, networks.collect(), ports.collect());
             (container.name.clone(), description)
         })

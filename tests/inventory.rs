@@ -218,7 +218,7 @@ fn containers_are_known_before_their_addresses(lab: &Lab, followed: &mut Followe
     lab.docker(&create);
     followed.settle("web created");
     assert_eq!(followed.address("web", "front"), None);
-    assert_eq!(followed.container("web").labels["app"], "web");
+    assert_eq!(&*followed.container("web").labels["app"], "web");
     lab.docker(&["start", "web"]);
     let changes = followed.settle("web started");
     let why = "its address is all that was missing, and then that it runs";
@@ -315,7 +315,7 @@ fn a_written_inventory_reads_as_the_same_world(lab: &Lab, followed: &Followed) {
     assert_eq!(diagnostics, [], "engine {}: {written}", lab.engine_version());
     let mut expected = followed.inventory.clone();
     for attachment in expected.containers.values_mut().flat_map(|container| &mut container.attachments) {
-        attachment.endpoint_id.clear();
+        attachment.endpoint_id = "".into();
     }
     assert_eq!(read.endpoints(), expected.endpoints(), "{written}");
 }

@@ -23,7 +23,7 @@ fn inventory(random: &mut StdRng, containers: usize) -> Inventory {
     let mut inventory = Inventory::default();
     for (name, v4, v6) in SUBNETS {
         let network = Network {
-            id: NetworkId(name.to_owned()),
+            id: NetworkId(name.into()),
             name: name.to_owned(),
             driver: "bridge".to_owned(),
             bridge: Some(format!("br-{name}").parse().expect("interface name")),
@@ -43,13 +43,13 @@ fn inventory(random: &mut StdRng, containers: usize) -> Inventory {
             random_address(subnet, number)
         };
         let container = Container {
-            id: ContainerId(format!("container-{number}")),
+            id: ContainerId(format!("container-{number}").into()),
             name: format!("container-{number}"),
             image: "busybox".to_owned(),
-            labels: labels.into_iter().collect(),
+            labels: dockgate::inventory::labels(labels),
             attachments: vec![Attachment {
-                network: NetworkId(network.to_owned()),
-                endpoint_id: number.to_string(),
+                network: NetworkId(network.into()),
+                endpoint_id: number.to_string().into(),
                 // Now and then a container has no address yet.
                 ipv4: address(v4).filter(|_| random.random_ratio(9, 10)),
                 ipv6: address(v6),
@@ -207,19 +207,19 @@ spec:
         let mut inventory = inventory(&mut StdRng::seed_from_u64(1), 0);
         let network = Network {
             subnets: vec!["10.64.0.0/16".parse().expect("subnet"), "2001:db8:64::/64".parse().expect("subnet")],
-            ..inventory.networks[&NetworkId("n1".to_owned())].clone()
+            ..inventory.networks[&NetworkId("n1".into())].clone()
         };
         for number in 0..count {
             let name = format!("web-{number}");
             let address = |index: usize| network.subnets[index].hosts().nth(number + 1);
             let container = Container {
-                id: ContainerId(name.clone()),
+                id: ContainerId(name.as_str().into()),
                 name: name.clone(),
                 image: "busybox".to_owned(),
-                labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+                labels: BTreeMap::from([("app".into(), "web".into())]),
                 attachments: vec![Attachment {
                     network: network.id.clone(),
-                    endpoint_id: name,
+                    endpoint_id: name.into(),
                     ipv4: address(0),
                     ipv6: address(1),
                     mac: None,

@@ -65,9 +65,10 @@ fn newcomer(scale: &Scale, round: usize) -> Container {
     let sibling = scale.container(round % SLOTS);
     let id = format!("{:064x}", 0x10_0000 + round);
     let mut labels = sibling.labels;
-    labels.insert("com.docker.compose.container-number".to_owned(), (scale.endpoints + round).to_string());
-    let mut container = Container { id: ContainerId(id), name: format!("{}-{round}", slot.name), labels, ..slot };
-    container.attachments[0].endpoint_id = format!("{:063x}f", 0x10_0000 + round);
+    labels.insert("com.docker.compose.container-number".into(), (scale.endpoints + round).to_string().into());
+    let mut container =
+        Container { id: ContainerId(id.into()), name: format!("{}-{round}", slot.name), labels, ..slot };
+    container.attachments[0].endpoint_id = format!("{:063x}f", 0x10_0000 + round).into();
     container
 }
 

@@ -95,5 +95,5 @@ impl World {
 }
 
 fn labels(scale: &Scale, number: usize) -> HashMap<String, String> {
-    scale.container(number).labels.into_iter().collect()
+    scale.container(number).labels.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }

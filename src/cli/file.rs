@@ -53,7 +53,7 @@ pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = target.file_name().and_then(|name| name.to_str()).with_context(cannot)?;
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    write_whole(directory, name, text).with_context(cannot)
+    write_whole(directory, name, |file| file.write_all(text.as_bytes())).with_context(cannot)
 }
 
 /// Standard output or standard error, where that is the file in question. It is written to by the descriptor, which knows

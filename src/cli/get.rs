@@ -5,6 +5,7 @@ mod inventory;
 mod networks;
 mod policies;
 
+use std::fmt::Display;
 use std::io::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -91,7 +92,7 @@ fn print<T: Listed>(
 }
 
 /// `a=1,b=2`
-fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+fn pairs<T: Display>(labels: impl IntoIterator<Item = (T, T)>) -> String {
     labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 

@@ -17,7 +17,7 @@ use imbl::OrdSet;
 use crate::inventory::{Container, Endpoint, Former, Inventory, Network, PublishedPort};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, PolicySet};
-use crate::ruleset::{AntiSpoofing, Chains, Member};
+use crate::ruleset::{AntiSpoofing, Chains, Member, packed};
 
 use super::chains::dispatch::FEW;
 use super::chains::{ChainBuilder, Class, GovernedNetwork, Source};
@@ -185,12 +185,14 @@ impl Compiler {
             let Some(set) = self.compiled.ruleset.sets.get_mut(&self.membership.names[number]) else { continue };
             if !set.members.is_empty() {
                 self.fixed.insert(number, set.members.clone());
+                members.extend(set.members.iter().cloned());
             }
             members.sort_unstable();
-            set.members.extend(members);
+            set.members = packed(members);
         }
         if let Some(anti_spoofing) = &mut self.compiled.ruleset.anti_spoofing {
-            anti_spoofing.bindings = bindings.into_iter().collect();
+            bindings.sort_unstable();
+            anti_spoofing.bindings = packed(bindings);
         }
     }
 

@@ -157,7 +157,7 @@ pub(super) struct Membership {
 pub(super) struct Shown {
     /// Members, each with the number of its set.
     pub(super) members: Vec<(usize, Member)>,
-    pub(super) bindings: Vec<Binding>,
+    pub(super) bindings: Vec<Arc<Binding>>,
 }
 
 impl Membership {
@@ -298,7 +298,7 @@ impl Membership {
             self.place(candidate, is_judged, &mut shown);
             self.classify(label_sets, candidate, &mut shown);
             let is_named = self.name(candidate, &mut shown);
-            shown.bindings.extend(self.binding(candidate, is_named));
+            shown.bindings.extend(self.binding(candidate, is_named).map(Arc::new));
         }
         shown
     }
@@ -385,12 +385,14 @@ impl Membership {
             None => return None,
         };
         let attachment = endpoint.attachment.filter(|attachment| !attachment.is_pending())?;
+        let mut addresses: Vec<_> = Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).collect();
+        addresses.shrink_to_fit();
         Some(Binding {
             endpoint: endpoint.name(),
             attachment: attachment.endpoint_id.clone(),
             bridge: bridge.clone(),
             mac: attachment.mac,
-            addresses: Family::ALL.into_iter().filter_map(|family| endpoint.address(family)).collect(),
+            addresses,
             role,
         })
     }

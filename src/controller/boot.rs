@@ -134,8 +134,7 @@ impl Coverage {
 
 impl Kept {
     fn write(&self, state_directory: &Path) -> Result<(), Error> {
-        let text = serde_json::to_string(self).map_err(io::Error::from);
-        let written = text.and_then(|text| write_whole(state_directory, FILE, &text));
+        let written = write_whole(state_directory, FILE, |file| Ok(serde_json::to_writer(file, self)?));
         written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
     }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::compile::{self, Compiled, Compiler};
@@ -291,11 +292,13 @@ impl Core {
         self.settling = settling;
         let settled: BTreeMap<_, _> = settled;
         for (id, (ports, _)) in &settled {
-            let container = self.inventory.as_mut().and_then(|inventory| inventory.containers.get_mut(id));
-            if let Some(container) = container.filter(|container| container.listed && container.published == *ports) {
+            let Some(inventory) = &mut self.inventory else { continue };
+            let container = inventory.containers.get(id);
+            if container.is_some_and(|container| container.listed && container.published == *ports) {
+                let judge = |container: &mut Container| container.judged = ports.iter().cloned().collect();
+                let former = inventory.containers.change(id, judge);
                 // Who is reached through a port is the same as before, so that no open flow need be judged for it.
-                self.changed.entry(id.clone()).or_insert_with(|| Some(container.clone()));
-                container.judged = ports.iter().cloned().collect();
+                self.changed.entry(id.clone()).or_insert(former);
             }
         }
         if settled.is_empty() { Need::Nothing } else { Need::Apply }
@@ -370,9 +373,9 @@ impl Core {
     pub fn handed_on(&self) -> BTreeSet<IpAddr> {
         let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
         // Whose container has not changed has the same addresses as before, and nobody else has them.
-        let before = owners(former.values().flatten());
+        let before = owners(former.values().flatten().map(Arc::as_ref));
         let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
-        let is_another = |(key, now): &(&(NetworkId, IpAddr), &(ContainerId, String))| {
+        let is_another = |(key, now): &(&(NetworkId, IpAddr), &(ContainerId, Arc<str>))| {
             before.get(*key).is_some_and(|before| {
                 let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
                 before.0 != now.0 || reattached
@@ -442,7 +445,7 @@ fn is_remarkable(container: &Container, inventory: &Inventory) -> bool {
 }
 
 /// Endpoints by network and address, each with its container and Docker's id of the attachment.
-type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, String)>;
+type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, Arc<str>)>;
 
 fn owners<'a>(containers: impl Iterator<Item = &'a Container>) -> Owners {
     let attachments = containers

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the state directory")]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -16,6 +16,9 @@ use crate::policy::Store;
 
 /// File name in the state directory.
 const FILE: &str = "last-good.json";
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
 
 /// Why the memory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -83,16 +86,23 @@ pub(super) fn text(store: &Store) -> serde_json::Result<String> {
 
 /// Keeps the text of a store, whole or not at all.
 pub(super) fn keep(state_directory: &Path, text: serde_json::Result<String>) -> Result<(), Error> {
-    let written = text.map_err(io::Error::from).and_then(|text| write_whole(state_directory, FILE, &text));
+    let written = text.map_err(io::Error::from);
+    let written = written.and_then(|text| write_whole(state_directory, FILE, |file| file.write_all(text.as_bytes())));
     written.map_err(|source| Error::Write { path: state_directory.join(FILE), source })
 }
 
-/// Replaces a file of a directory, whole or not at all.
-pub(crate) fn write_whole(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+/// Replaces a file of a directory, whole or not at all. Its content is written piece by piece, so that what is large need
+/// not be in memory as a text.
+pub(crate) fn write_whole(
+    directory: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = directory.join(format!("{name}.new"));
-    let written = fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
+    let written = fs::File::create(&temporary).and_then(|file| {
+        let mut file = BufWriter::with_capacity(PIECE, file);
+        write(&mut file)?;
+        file.into_inner()?.sync_all()
     });
     if let Err(error) = written {
         // On a full disk the half of it would be in the way of others.

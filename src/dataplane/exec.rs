@@ -230,7 +230,8 @@ fn read_aside(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> 
         let mut bytes = Vec::new();
         // What came before a read error is still worth showing.
         let _ = stream.read_to_end(&mut bytes);
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        let text = String::from_utf8(bytes);
+        let _ = sender.send(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()));
     });
     receiver
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
@@ -189,9 +190,9 @@ pub(super) struct Sightings {
 #[derive(Debug, Default)]
 struct OnBridge {
     ports: BTreeMap<InterfaceName, Instant>,
-    attachments: BTreeMap<String, Sighting>,
+    attachments: BTreeMap<Arc<str>, Sighting>,
     /// Since when attachments are bound without interruption; `None` where that was before the first look.
-    bound: BTreeMap<String, Option<Instant>>,
+    bound: BTreeMap<Arc<str>, Option<Instant>>,
 }
 
 /// When an attachment was first seen, and how far from that its port may have been.
@@ -205,7 +206,7 @@ struct Sighting {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Pairs of a free port and an attachment that did not come together.
-    pub(super) strangers: BTreeSet<(InterfaceName, String)>,
+    pub(super) strangers: BTreeSet<(InterfaceName, Arc<str>)>,
     /// Ports that may not show yet whose they are.
     pub(super) young: BTreeSet<InterfaceName>,
 }
@@ -218,7 +219,7 @@ impl Sightings {
         now: Instant,
         bridges: &BTreeSet<InterfaceName>,
         ports: &BTreeSet<Port>,
-        held: &BTreeSet<(InterfaceName, String)>,
+        held: &BTreeSet<(InterfaceName, Arc<str>)>,
         wanted: &AntiSpoofing,
     ) -> Seen {
         let tolerance = if self.follows && !wanted.frozen { TOGETHER } else { AT_FIRST };
@@ -227,7 +228,7 @@ impl Sightings {
         for bridge in bridges {
             let former = self.bridges.remove(bridge).unwrap_or_default();
             let came = |port: &Port| former.ports.get(&port.name).copied().unwrap_or(now);
-            let seen = |attachment: &String| former.attachments.get(attachment).copied().unwrap_or(first);
+            let seen = |attachment: &Arc<str>| former.attachments.get(attachment).copied().unwrap_or(first);
             let now_there = OnBridge {
                 ports: on_bridge(ports, bridge).map(|port| (port.name.clone(), came(port))).collect(),
                 attachments: wanted
@@ -269,14 +270,14 @@ impl Sightings {
         &mut self,
         now: Instant,
         bridges: &BTreeSet<InterfaceName>,
-        held: &BTreeSet<(InterfaceName, String)>,
+        held: &BTreeSet<(InterfaceName, Arc<str>)>,
         wanted: &AntiSpoofing,
     ) {
         let new = self.began.then_some(now);
-        let held: BTreeSet<&String> = held.iter().map(|(_, attachment)| attachment).collect();
+        let held: BTreeSet<&Arc<str>> = held.iter().map(|(_, attachment)| attachment).collect();
         for bridge in bridges {
             let Some(seen) = self.bridges.get_mut(bridge) else { continue };
-            let since = |attachment: &String| seen.bound.get(attachment).copied().unwrap_or(new);
+            let since = |attachment: &Arc<str>| seen.bound.get(attachment).copied().unwrap_or(new);
             let attachments = wanted.bindings_on(bridge).map(|binding| &binding.attachment);
             let bound = attachments.filter(|attachment| held.contains(attachment));
             seen.bound = bound.map(|attachment| (attachment.clone(), since(attachment))).collect();
@@ -289,11 +290,11 @@ impl OnBridge {
     /// What the times say of the free ports.
     fn judge<'p>(&self, now: Instant, free: impl Iterator<Item = &'p Port>, told: &mut Seen) {
         // Whatever shows its MAC address later is no reason to doubt a port that has been its own for long.
-        let is_past_doubt = |attachment: &String| {
+        let is_past_doubt = |attachment: &Arc<str>| {
             let bound = self.bound.get(attachment);
             bound.is_some_and(|since| since.is_none_or(|since| now.duration_since(since) > AT_FIRST))
         };
-        let attachments: Vec<(&String, &Sighting, bool)> = self
+        let attachments: Vec<(&Arc<str>, &Sighting, bool)> = self
             .attachments
             .iter()
             .map(|(attachment, sighting)| (attachment, sighting, is_past_doubt(attachment)))

@@ -4,6 +4,7 @@
 //! Whatever is lost, doubled or late among Docker's events, one address is never held by two endpoints of a network.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Attachment, Container, ContainerId, Engine, Inventory, Network, NetworkId, PublishedPort};
 
@@ -13,7 +14,7 @@ pub enum Change {
     /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`].
     Snapshot(Inventory),
     /// A container was created or is now different. Attachments that it carries replace the known ones.
-    Container(Container),
+    Container(Arc<Container>),
     /// A container is gone.
     ContainerGone(ContainerId),
     /// A network was created or is now different.
@@ -44,7 +45,7 @@ pub enum Change {
 }
 
 /// Former versions of containers that differ; `None` for one that did not exist.
-pub type Former = BTreeMap<ContainerId, Option<Container>>;
+pub type Former = BTreeMap<ContainerId, Option<Arc<Container>>>;
 
 /// What a change came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Difference {
         self.networks || !self.containers.is_empty()
     }
 
-    fn of(id: &ContainerId, former: Option<Container>) -> Difference {
+    fn of(id: &ContainerId, former: Option<Arc<Container>>) -> Difference {
         Difference { networks: false, containers: Former::from([(id.clone(), former)]) }
     }
 }
@@ -87,46 +88,50 @@ impl Inventory {
             Change::NetworkGone(id) => {
                 let networks = self.networks.remove(&id).is_some();
                 let mut difference = Difference { networks, ..Difference::default() };
-                let on_it = |container: &&mut Container| container.attachments.iter().any(|a| a.network == id);
-                for container in self.containers.values_mut().filter(on_it) {
-                    difference.containers.insert(container.id.clone(), Some(container.clone()));
-                    container.attachments.retain(|attachment| attachment.network != id);
+                let on_it = |container: &&Container| container.attachments.iter().any(|a| a.network == id);
+                let members: Vec<_> = self.containers.values().filter(on_it).map(|member| member.id.clone()).collect();
+                for member in members {
+                    let leave = |container: &mut Container| container.attachments.retain(|a| a.network != id);
+                    let former = self.containers.change(&member, leave);
+                    difference.containers.insert(member, former);
                 }
                 difference
             }
             Change::Attached { container, attachment } => self.attach(&container, &attachment),
             Change::Detached { container, network } => {
-                let Some(container) = self.containers.get_mut(&container) else { return Difference::default() };
+                let Some(known) = self.containers.get(&container) else { return Difference::default() };
                 let pending = Attachment::pending(network);
-                let position = container.attachments.iter().position(|known| known.network == pending.network);
-                let Some(position) = position.filter(|position| container.attachments[*position] != pending) else {
+                let position = known.attachments.iter().position(|known| known.network == pending.network);
+                let Some(position) = position.filter(|position| known.attachments[*position] != pending) else {
                     return Difference::default();
                 };
-                let former = container.clone();
-                container.attachments[position] = pending;
-                // It ended, or its way to the outside is another now: its ports may be others, too.
-                container.listed = false;
-                let id = former.id.clone();
-                Difference::of(&id, Some(former))
+                let former = self.containers.change(&container, |container| {
+                    container.attachments[position] = pending;
+                    // It ended, or its way to the outside is another now: its ports may be others, too.
+                    container.listed = false;
+                });
+                Difference::of(&container, former)
             }
             Change::Engine(_) | Change::Unreachable(_) => Difference::default(),
         }
     }
 
     fn replace(&mut self, mut snapshot: Inventory) -> Difference {
-        for container in snapshot.containers.values_mut() {
+        for container in snapshot.containers.all_shared_mut() {
             self.remember(container);
         }
         snapshot.withdraw_ports(&mut Former::new());
         let networks = self.networks != snapshot.networks;
         self.networks = snapshot.networks;
         let mut containers = Former::new();
-        for id in snapshot.containers.keys().filter(|id| !self.containers.contains_key(*id)) {
+        for id in snapshot.containers.keys().filter(|id| !self.containers.contains_key(id)) {
             containers.insert(id.clone(), None);
         }
         for (id, former) in std::mem::take(&mut self.containers) {
-            if snapshot.containers.get(&id) != Some(&former) {
-                containers.insert(id, Some(former));
+            match snapshot.containers.shared_mut(&id) {
+                // Others may have it, too, and one is enough.
+                Some(now) if *now == former => *now = former,
+                _ => drop(containers.insert(id, Some(former))),
             }
         }
         self.containers = snapshot.containers;
@@ -139,20 +144,26 @@ impl Inventory {
     /// a policy that selects the image would let go of a running container. And the list shows published ports only
     /// while the container runs, but `docker-proxy` holds them again before it is said to be started: those of the run
     /// before are likely to be those of the next one. Until that is listed, nobody is let through them.
-    fn remember(&self, container: &mut Container) {
+    fn remember(&self, container: &mut Arc<Container>) {
         let Some(known) = self.containers.get(&container.id) else { return };
-        container.image.clone_from(&known.image);
-        if !container.listed {
-            container.published.clone_from(&known.published);
+        let published = if container.listed { &container.published } else { &known.published };
+        let judged = known.judged.iter().filter(|port| published.contains(port));
+        let is_known = container.image == known.image && container.published == *published;
+        if is_known && container.judged.iter().eq(judged.clone()) {
+            return;
         }
-        container.judged.clone_from(&known.judged);
-        container.judged.retain(|port| container.published.contains(port));
+        let (published, judged) = (published.clone(), judged.cloned().collect());
+        let container = Arc::make_mut(container);
+        container.image.clone_from(&known.image);
+        (container.published, container.judged) = (published, judged);
     }
 
-    fn put_container(&mut self, mut container: Container) -> Difference {
+    fn put_container(&mut self, mut container: Arc<Container>) -> Difference {
         self.remember(&mut container);
-        container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
-        if self.containers.get(&container.id) == Some(&container) {
+        if !container.attachments.is_sorted_by_key(|attachment| &attachment.network) {
+            Arc::make_mut(&mut container).attachments.sort_by(|a, b| a.network.cmp(&b.network));
+        }
+        if self.containers.shared(&container.id) == Some(&container) {
             return Difference::default();
         }
         let mut former = Former::new();
@@ -167,26 +178,29 @@ impl Inventory {
 
     /// Without the container there are no labels to judge by, so that an attachment of an unknown one is not taken.
     fn attach(&mut self, id: &ContainerId, attachment: &Attachment) -> Difference {
-        let Some(container) = self.containers.get_mut(id) else { return Difference::default() };
+        let Some(container) = self.containers.get(id) else { return Difference::default() };
         if container.attachments.contains(attachment) {
             return Difference::default();
         }
-        let mut former = Former::from([(id.clone(), Some(container.clone()))]);
-        container.attachments.retain(|known| known.network != attachment.network);
-        container.attachments.push(attachment.clone());
-        container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
+        let before = self.containers.change(id, |container| {
+            container.attachments.retain(|known| known.network != attachment.network);
+            container.attachments.push(attachment.clone());
+            container.attachments.sort_by(|a, b| a.network.cmp(&b.network));
+        });
+        let mut former = Former::from([(id.clone(), before)]);
         self.withdraw_claims(id, attachment, &mut former);
         Difference { networks: false, containers: former }
     }
 
     /// Forgets remembered ports of an earlier run that a container holds now.
     fn withdraw_ports(&mut self, former: &mut Former) {
-        let publishing = self.containers.values_mut().filter(|container| !container.published.is_empty());
+        let publishing = self.containers.all_shared_mut().filter(|container| !container.published.is_empty());
         let (holding, waiting): (Vec<_>, Vec<_>) = publishing.partition(|container| container.listed);
         let held: Vec<_> = holding.iter().flat_map(|container| &container.published).collect();
         let is_lost = |port: &PublishedPort| held.iter().any(|held| held.collides_with(port));
         for container in waiting.into_iter().filter(|container| container.published.iter().any(is_lost)) {
-            former.entry(container.id.clone()).or_insert_with(|| Some(container.clone()));
+            former.entry(container.id.clone()).or_insert_with(|| Some(Arc::clone(container)));
+            let container = Arc::make_mut(container);
             container.published.retain(|port| !is_lost(port));
             container.judged.retain(|port| container.published.contains(port));
         }
@@ -198,11 +212,11 @@ impl Inventory {
         if claim.is_pending() {
             return;
         }
-        for (id, container) in &mut self.containers {
+        for container in self.containers.all_shared_mut() {
             let claimed = container.attachments.iter().position(|attachment| attachment.collides_with(claim));
-            let Some(position) = claimed.filter(|_| id != owner) else { continue };
-            former.entry(id.clone()).or_insert_with(|| Some(container.clone()));
-            container.attachments[position] = Attachment::pending(claim.network.clone());
+            let Some(position) = claimed.filter(|_| container.id != *owner) else { continue };
+            former.entry(container.id.clone()).or_insert_with(|| Some(Arc::clone(container)));
+            Arc::make_mut(container).attachments[position] = Attachment::pending(claim.network.clone());
         }
     }
 }

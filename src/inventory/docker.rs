@@ -111,7 +111,7 @@ fn system_error(error: &bollard::errors::Error) -> Option<&io::Error> {
 
 /// Lists everything once.
 pub async fn snapshot(docker: &Docker) -> Result<Inventory, Error> {
-    let mut inventory = listing::everything(docker).await?.assemble().inventory;
+    let mut inventory = listing::everything(docker).await?.assemble(&mut listing::Texts::default()).inventory;
     inventory.trust_ports();
     Ok(inventory)
 }

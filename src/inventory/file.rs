@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::addresses::{self, Pool};
-use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable};
+use super::{Attachment, Container, ContainerId, Inventory, Network, NetworkId, PublishedPort, Unenforceable, labels};
 use crate::api::dockgate as wire;
 use crate::api::{self, Kind};
 use crate::net::{self, Cidr, Family, InterfaceName, MacAddress, Protocol};
@@ -232,7 +232,7 @@ impl<'d> Reader<'d> {
             Some(stated) => self.gateways(&path.key("gateways"), stated, &subnets),
             None => subnets.iter().filter_map(|subnet| addresses::first(*subnet)).collect(),
         };
-        let id = NetworkId(id);
+        let id = NetworkId(id.into());
         let internal = network.internal.unwrap_or(false);
         let network = Network { id: id.clone(), name: network.name, driver, bridge, subnets, gateways, internal };
         self.pools.insert(id.clone(), Pool::new(&network.subnets, &network.gateways));
@@ -311,7 +311,7 @@ impl<'d> Reader<'d> {
         if !is_first {
             return;
         }
-        let id = ContainerId(id);
+        let id = ContainerId(id.into());
         let unenforceable = self.network_mode(path, &container);
         let published = self.ports(&path.key("ports"), container.ports.unwrap_or_default());
         let attachments =
@@ -320,7 +320,7 @@ impl<'d> Reader<'d> {
             id: id.clone(),
             name: container.name,
             image: container.image.unwrap_or_default(),
-            labels: container.labels.unwrap_or_default(),
+            labels: labels(container.labels.unwrap_or_default()),
             attachments,
             unenforceable,
             judged: published.iter().cloned().collect(),

@@ -2,7 +2,7 @@ use super::*;
 
 fn network(id: &str) -> Network {
     Network {
-        id: NetworkId(id.to_owned()),
+        id: NetworkId(id.into()),
         name: format!("{id}-name"),
         driver: "bridge".to_owned(),
         bridge: "br-test".parse().ok(),
@@ -14,8 +14,8 @@ fn network(id: &str) -> Network {
 
 fn attachment(network: &str, last_byte: u8) -> Attachment {
     Attachment {
-        network: NetworkId(network.to_owned()),
-        endpoint_id: format!("{network}-{last_byte}"),
+        network: NetworkId(network.into()),
+        endpoint_id: format!("{network}-{last_byte}").into(),
         ipv4: Some(IpAddr::from([10, 0, 0, last_byte])),
         ipv6: Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last_byte)])),
         mac: "02:42:0a:00:00:02".parse().ok(),
@@ -24,10 +24,10 @@ fn attachment(network: &str, last_byte: u8) -> Attachment {
 
 fn container(id: &str, labels: &[(&str, &str)], attachments: Vec<Attachment>) -> Container {
     Container {
-        id: ContainerId(id.to_owned()),
+        id: ContainerId(id.into()),
         name: format!("{id}-name"),
         image: "shop/web:1".to_owned(),
-        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        labels: labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         attachments,
         unenforceable: None,
         published: Vec::new(),
@@ -46,15 +46,15 @@ fn inventory(networks: &[Network], containers: &[Container]) -> Inventory {
 }
 
 fn pending(id: &str) -> Attachment {
-    Attachment::pending(NetworkId(id.to_owned()))
+    Attachment::pending(NetworkId(id.into()))
 }
 
 fn attached(container: &str, attachment: Attachment) -> Change {
-    Change::Attached { container: ContainerId(container.to_owned()), attachment }
+    Change::Attached { container: ContainerId(container.into()), attachment }
 }
 
 fn detached(container: &str, network: &str) -> Change {
-    Change::Detached { container: ContainerId(container.to_owned()), network: NetworkId(network.to_owned()) }
+    Change::Detached { container: ContainerId(container.into()), network: NetworkId(network.into()) }
 }
 
 /// Name, stated namespace, labels, expected namespace.
@@ -187,23 +187,23 @@ type Row = (&'static str, Inventory, Change, bool, Inventory);
 fn each_change_does_what_it_says() {
     let one = |attachments| inventory(&[network("n")], &[container("a", &[], attachments)]);
     let two = |a, b| inventory(&[network("n")], &[container("a", &[], a), container("b", &[], b)]);
-    let only_v4 = Attachment { ipv6: None, endpoint_id: "new".to_owned(), ..attachment("n", 2) };
+    let only_v4 = Attachment { ipv6: None, endpoint_id: "new".into(), ..attachment("n", 2) };
     let rows: Vec<Row> = vec![
-        ("container created", inventory(&[], &[]), Change::Container(container("a", &[], vec![])), true, {
+        ("container created", inventory(&[], &[]), Change::Container(container("a", &[], vec![]).into()), true, {
             inventory(&[], &[container("a", &[], vec![])])
         }),
-        ("container as known", one(vec![]), Change::Container(container("a", &[], vec![])), false, one(vec![])),
+        ("container as known", one(vec![]), Change::Container(container("a", &[], vec![]).into()), false, one(vec![])),
         (
             "container replaces attachments",
             one(vec![attachment("n", 2)]),
-            Change::Container(container("a", &[], vec![pending("n")])),
+            Change::Container(container("a", &[], vec![pending("n")]).into()),
             true,
             one(vec![pending("n")]),
         ),
         (
             "container takes an address over",
             two(vec![attachment("n", 2)], vec![]),
-            Change::Container(container("b", &[], vec![attachment("n", 2)])),
+            Change::Container(container("b", &[], vec![attachment("n", 2)]).into()),
             true,
             two(vec![pending("n")], vec![attachment("n", 2)]),
         ),
@@ -292,14 +292,15 @@ fn what_the_list_forgets_of_a_living_container_is_remembered() {
     let mut stopped = container("c", &[], vec![pending("n")]);
     stopped.image = "sha256:0123".to_owned();
     stopped.listed = false;
-    for change in [Change::Container(stopped.clone()), Change::Snapshot(inventory(&[network("n")], &[stopped]))] {
+    for change in [Change::Container(stopped.clone().into()), Change::Snapshot(inventory(&[network("n")], &[stopped]))]
+    {
         known.apply(change);
         let container = &known.containers[&running.id];
         assert_eq!((container.image.as_str(), &container.published), ("shop/web:1", &vec![port.clone()]));
     }
 
     // Running again without a published port: then it has none.
-    known.apply(Change::Container(container("c", &[], vec![attachment("n", 3)])));
+    known.apply(Change::Container(container("c", &[], vec![attachment("n", 3)]).into()));
     assert!(known.containers[&running.id].published.is_empty());
 }
 
@@ -319,14 +320,14 @@ fn a_remembered_port_goes_to_whom_docker_gives_it() {
     };
     let old = [port("0.0.0.0", 1), port("::", 1), port("0.0.0.0", 2), port("127.0.0.1", 3)];
     let mut world = inventory(&[], &[with("old", false, &old)]);
-    world.apply(Change::Container(with("new", false, &[port("0.0.0.0", 2)])));
-    assert_eq!(world.containers[&ContainerId("old".to_owned())].published, old, "neither holds it");
-    world.apply(Change::Container(with("new", true, &[port("192.0.2.1", 1), port("0.0.0.0", 3)])));
-    let left = &world.containers[&ContainerId("old".to_owned())];
+    world.apply(Change::Container(with("new", false, &[port("0.0.0.0", 2)]).into()));
+    assert_eq!(world.containers[&ContainerId("old".into())].published, old, "neither holds it");
+    world.apply(Change::Container(with("new", true, &[port("192.0.2.1", 1), port("0.0.0.0", 3)]).into()));
+    let left = &world.containers[&ContainerId("old".into())];
     assert_eq!(left.published, [port("::", 1), port("0.0.0.0", 2)]);
     assert_eq!(left.judged, left.published.iter().cloned().collect());
     assert!(!left.ports_are_judged(), "it is not listed");
-    let new = &world.containers[&ContainerId("new".to_owned())];
+    let new = &world.containers[&ContainerId("new".into())];
     assert!(new.listed && new.judged.is_empty() && !new.ports_are_judged(), "nothing has been in force yet");
 }
 
@@ -354,7 +355,7 @@ fn a_label_alone_is_what_it_is_among_all() {
     assert_eq!(endpoints.len(), 2);
     for endpoint in &endpoints {
         let mut keys: BTreeSet<String> = endpoint.labels.keys().cloned().collect();
-        keys.extend(endpoint.container.labels.keys().cloned());
+        keys.extend(endpoint.container.labels.keys().map(ToString::to_string));
         keys.extend(["role", "none", "pcns.none", "pcns.kubernetes.io/metadata.name"].map(str::to_owned));
         for key in keys {
             let told = world.label(endpoint.container, endpoint.network, &key);
@@ -362,4 +363,20 @@ fn a_label_alone_is_what_it_is_among_all() {
         }
     }
     assert_eq!(endpoints[0].labels.get("pcns.team").map(String::as_str), Some("sales"), "the prefix is the right one");
+}
+
+#[test]
+fn copies_share_containers_until_one_is_changed() {
+    let listed = || inventory(&[network("n")], &[container("a", &[], vec![attachment("n", 2)])]);
+    let id = ContainerId("a".into());
+    let place = |of: &Inventory| std::ptr::from_ref(&of.containers[&id]);
+    let known = listed();
+    let mut follows = known.clone();
+    assert_eq!(place(&follows), place(&known));
+    assert!(!follows.apply(Change::Snapshot(listed())).is_any());
+    assert_eq!(place(&follows), place(&known), "a list that says the same changes nothing");
+    let difference = follows.apply(detached("a", "n"));
+    assert_ne!(place(&follows), place(&known));
+    assert_eq!(difference.containers[&id].as_deref(), known.containers.get(&id), "what it was is told");
+    assert!(!known.containers[&id].attachments[0].is_pending(), "and is what others have");
 }

@@ -62,7 +62,7 @@ fn selected(inventory: &Inventory, selector: &Selector) -> Vec<(String, End)> {
     let mut found = Vec::new();
     for endpoint in endpoints.iter().filter(|endpoint| selector.matches(&endpoint.labels)) {
         let network = endpoint.network.filter(|_| by_network);
-        if seen.insert((&endpoint.container.id, network.map(|network| network.id.0.as_str()))) {
+        if seen.insert((&endpoint.container.id, network.map(|network| &*network.id.0))) {
             let name = if by_network { endpoint.name() } else { endpoint.container.name.clone() };
             let container = endpoint.container.id.clone();
             found.push((name, End::Container { container, network: network.map(|network| network.id.clone()) }));

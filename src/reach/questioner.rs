@@ -72,7 +72,7 @@ impl<'a> Questioner<'a> {
             let network = endpoint.network?;
             let addresses = Family::ALL.into_iter().filter_map(|family| endpoint.address(family));
             let memberships = addresses.map(|address| self.evaluator.memberships(address, network.bridge.as_ref()));
-            Some((network.id.0.as_str(), memberships.collect()))
+            Some((&*network.id.0, memberships.collect()))
         });
         (networks.collect(), &container.published)
     }

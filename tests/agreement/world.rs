@@ -146,7 +146,7 @@ fn vary(inventory: &mut Inventory, random: &mut StdRng) {
     for container in inventory.containers.values_mut() {
         if random.random_ratio(1, 4) {
             let labels = [("com.docker.compose.project", "shop"), ("com.docker.compose.service", "web")];
-            container.labels.extend(labels.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            container.labels.extend(labels.map(|(key, value)| (key.into(), value.into())));
         }
     }
 }

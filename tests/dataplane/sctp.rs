@@ -48,7 +48,7 @@ fn address(v6: bool, host: u8) -> IpAddr {
 
 fn inventory(judged: bool) -> Inventory {
     let network = Network {
-        id: NetworkId("a".to_owned()),
+        id: NetworkId("a".into()),
         name: "a".to_owned(),
         driver: "bridge".to_owned(),
         bridge: Some(interface("br-a")),
@@ -61,18 +61,18 @@ fn inventory(judged: bool) -> Inventory {
             PublishedPort { host_address: None, host_port: Some(9000), container_port: 3868, protocol: Protocol::SCTP };
         let published = if name == "server" { vec![port] } else { vec![] };
         let attachment = Attachment {
-            network: NetworkId("a".to_owned()),
-            endpoint_id: name.to_owned(),
+            network: NetworkId("a".into()),
+            endpoint_id: name.into(),
             ipv4: Some(address(false, host)),
             ipv6: Some(address(true, host)),
             mac: None,
         };
         let labels = [("app", name), ("dockgate.io/ports", "signalling=2905/sctp")];
         Container {
-            id: ContainerId(name.to_owned()),
+            id: ContainerId(name.into()),
             name: name.to_owned(),
             image: "busybox".to_owned(),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            labels: labels.map(|(key, value)| (key.into(), value.into())).into(),
             attachments: vec![attachment],
             unenforceable: None,
             judged: published.iter().filter(|_| judged).cloned().collect(),
@@ -83,7 +83,7 @@ fn inventory(judged: bool) -> Inventory {
     };
     Inventory {
         networks: [(network.id.clone(), network)].into(),
-        containers: HOSTS.map(container).map(|container| (container.id.clone(), container)).into(),
+        containers: HOSTS.map(container).into_iter().map(|container| (container.id.clone(), container)).collect(),
         namespaces: BTreeMap::new(),
     }
 }

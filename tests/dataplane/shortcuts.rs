@@ -129,7 +129,7 @@ fn shortcuts_of_the_table_pass_what_passes_without_them() {
             let guard = Containers(containers(&[WEB, API]));
             let of_role = |binding: Binding| Binding { role, ..binding };
             let mut api = of_role(api());
-            api.addresses.insert(address("2001:db8::9"));
+            api.addresses.push(address("2001:db8::9"));
             let outcome = kernel(Variant::Nft).repair(&ruleset(&[of_role(web()), api])).expect(EXPECT);
             assert_eq!(outcome.problems, []);
             // Nothing but the table decides.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ impl Drop for Containers {
 fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
     Binding {
         endpoint: format!("{name}@a"),
-        attachment: name.to_owned(),
+        attachment: name.into(),
         bridge: interface("br-a"),
         mac: mac.parse().ok(),
         addresses: addresses.iter().map(|address| address.parse::<IpAddr>().expect(EXPECT)).collect(),
@@ -64,7 +65,7 @@ fn binding(name: &str, mac: &str, addresses: &[&str]) -> Binding {
 
 pub(super) fn ruleset(bindings: &[Binding]) -> Ruleset {
     let anti_spoofing = AntiSpoofing {
-        bindings: bindings.iter().cloned().collect(),
+        bindings: bindings.iter().cloned().map(Arc::new).collect(),
         gateways: ["172.18.0.1", "2001:db8::1"].iter().map(|address| address.parse().expect(EXPECT)).collect(),
         subnets: ["172.18.0.0/24", "172.18.1.0/24", "10.0.1.0/24", "2001:db8::/64", "192.0.2.1/32"]
             .iter()
@@ -148,7 +149,7 @@ fn endpoints_are_bound_to_their_ports_and_stay_bound() {
         // Another container gets the address of one that has ended, at another port.
         sh("ip link del veth0");
         guard.0.push(container(2, WEB));
-        let again = Binding { attachment: "again".to_owned(), ..web() };
+        let again = Binding { attachment: "again".into(), ..web() };
         let outcome = first.enforce(&ruleset(&[again, api()])).expect(EXPECT);
         assert_eq!(outcome.problems, []);
         assert!(

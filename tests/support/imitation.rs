@@ -85,7 +85,7 @@ impl Imitation {
         self.tell("container", "die", &container.id.0, &json!({"name": container.name, "exitCode": "137"}));
         let names = self.world().disconnect(container);
         self.tell_of_network("disconnect", container, names);
-        self.world().containers.remove(&container.id.0);
+        self.world().containers.remove(&*container.id.0);
         self.tell("container", "destroy", &container.id.0, &json!({"name": container.name}));
     }
 
@@ -143,7 +143,7 @@ impl World {
     fn new(inventory: &Inventory) -> World {
         let networks = inventory.networks.values();
         let listed = networks
-            .map(|network| (network.id.0.clone(), Listed { network: network.clone(), members: BTreeMap::new() }));
+            .map(|network| (network.id.to_string(), Listed { network: network.clone(), members: BTreeMap::new() }));
         let mut world = World { networks: listed.collect(), containers: BTreeMap::new() };
         for container in inventory.containers.values() {
             world.connect(container);
@@ -160,28 +160,28 @@ impl World {
     fn connect(&mut self, container: &Container) -> Vec<(String, String)> {
         let mut names = Vec::new();
         for attachment in &container.attachments {
-            let Some(listed) = self.networks.get_mut(&attachment.network.0) else { continue };
-            listed.members.insert(container.id.0.clone(), member(container, attachment, &listed.network));
-            names.push((listed.network.id.0.clone(), listed.network.name.clone()));
+            let Some(listed) = self.networks.get_mut(&*attachment.network.0) else { continue };
+            listed.members.insert(container.id.to_string(), member(container, attachment, &listed.network));
+            names.push((listed.network.id.to_string(), listed.network.name.clone()));
         }
         names
     }
 
     fn disconnect(&mut self, container: &Container) -> Vec<(String, String)> {
         let left = self.networks.values_mut().filter_map(|listed| {
-            listed.members.remove(&container.id.0)?;
-            Some((listed.network.id.0.clone(), listed.network.name.clone()))
+            listed.members.remove(&*container.id.0)?;
+            Some((listed.network.id.to_string(), listed.network.name.clone()))
         });
         left.collect()
     }
 
     fn set_state(&mut self, container: &Container, state: State) {
         let summary = self.summary(container, state).to_string();
-        self.containers.insert(container.id.0.clone(), summary);
+        self.containers.insert(container.id.to_string(), summary);
     }
 
     fn summary(&self, container: &Container, state: State) -> Value {
-        let name = |attachment: &Attachment| Some(self.networks.get(&attachment.network.0)?.network.name.clone());
+        let name = |attachment: &Attachment| Some(self.networks.get(&*attachment.network.0)?.network.name.clone());
         let networks: BTreeMap<String, Value> = container
             .attachments
             .iter()
@@ -225,11 +225,14 @@ impl World {
         self.networks.values().map(|listed| described(&listed.network)).collect::<Value>().to_string()
     }
 
-    /// `GET /containers/json`, of those that are asked for.
-    fn list(&self, ids: Option<&BTreeSet<String>>) -> String {
-        let listed: Vec<&str> = match ids {
-            None => self.containers.values().map(String::as_str).collect(),
-            Some(ids) => ids.iter().filter_map(|id| self.containers.get(id)).map(String::as_str).collect(),
+    /// `GET /containers/json`, of those that are asked for, the latest first.
+    fn list(&self, wanted: &Wanted) -> String {
+        let listed: Vec<&str> = match (&wanted.ids, &wanted.before) {
+            (Some(ids), _) => ids.iter().filter_map(|id| self.containers.get(id)).map(String::as_str).collect(),
+            (None, Some(before)) => {
+                self.containers.range(..before.clone()).rev().take(wanted.limit).map(|(_, listed)| &**listed).collect()
+            }
+            (None, None) => self.containers.values().rev().take(wanted.limit).map(String::as_str).collect(),
         };
         format!("[{}]", listed.join(","))
     }
@@ -297,7 +300,7 @@ fn answer(request: &Request<Incoming>, world: &Mutex<World>, events: &broadcast:
         ["events"] => return response(StatusCode::OK, follow(events.subscribe())),
         ["networks"] => Some(lock(world).networks()),
         ["networks", id] => lock(world).network(id),
-        ["containers", "json"] => Some(lock(world).list(wanted(request.uri().query()).as_ref())),
+        ["containers", "json"] => Some(lock(world).list(&Wanted::of(request.uri().query()))),
         ["containers", id, "json"] => lock(world).containers.contains_key(id).then(|| json!({"Id": id}).to_string()),
         _ => None,
     };
@@ -327,14 +330,32 @@ fn follow(events: broadcast::Receiver<Bytes>) -> Body {
     BodyExt::boxed_unsync(StreamBody::new(Box::pin(frames)))
 }
 
-/// The ids of the filter, if there is one.
-fn wanted(query: Option<&str>) -> Option<BTreeSet<String>> {
-    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let (_, filters) = pairs.find(|(key, _)| key == "filters")?;
-    let filters: Value = serde_json::from_str(&filters).ok()?;
-    let ids = filters.get("id")?;
-    // A list, or an object whose keys count: engines take both.
-    let listed = ids.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let keys = ids.as_object().into_iter().flat_map(serde_json::Map::keys).cloned();
-    Some(listed.chain(keys).collect())
+/// Which containers are to be listed.
+struct Wanted {
+    ids: Option<BTreeSet<String>>,
+    before: Option<String>,
+    limit: usize,
+}
+
+impl Wanted {
+    fn of(query: Option<&str>) -> Wanted {
+        let value = |name: &str| {
+            let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        let filters: Value = value("filters").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let filter = |name: &str| -> Option<BTreeSet<String>> {
+            let values = filters.get(name)?;
+            // A list, or an object whose keys count: engines take both.
+            let listed = values.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+            let keys = values.as_object().into_iter().flat_map(serde_json::Map::keys).cloned();
+            Some(listed.chain(keys).collect())
+        };
+        let limit = value("limit").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0);
+        Wanted {
+            ids: filter("id"),
+            before: filter("before").and_then(|mut ids| ids.pop_first()),
+            limit: limit.unwrap_or(usize::MAX),
+        }
+    }
 }

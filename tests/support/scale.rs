@@ -4,7 +4,7 @@
 //! the same world. Every container has labels of its own, as Compose gives them, beside those that policies ask for: what
 //! selectors can tell apart are the label sets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -77,8 +77,8 @@ impl Scale {
         let id = format!("{number:064x}");
         let (v4, v6) = addresses(network, host, self.host_bits());
         let attachment = Attachment {
-            network: NetworkId(network_id(network)),
-            endpoint_id: format!("{number:063x}e"),
+            network: NetworkId(network_id(network).into()),
+            endpoint_id: format!("{number:063x}e").into(),
             ipv4: Some(v4),
             ipv6: Some(v6),
             mac: Some(format!(
@@ -91,11 +91,11 @@ impl Scale {
             .map(|mac| mac.parse().expect("a MAC address")),
         };
         Container {
-            id: ContainerId(id),
+            id: ContainerId(id.into()),
             name: format!("project-{}-app-{set}-{number}", set % 10),
             image: "registry.example.org/app:1".to_owned(),
             attachments: vec![attachment],
-            labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
             unenforceable: None,
             published: vec![],
             listed: true,
@@ -161,7 +161,7 @@ fn network(number: usize, host_bits: u32) -> Network {
         ],
         gateways: vec![gateway_v4, gateway_v6],
         internal: false,
-        id: NetworkId(id),
+        id: NetworkId(id.into()),
     }
 }
 

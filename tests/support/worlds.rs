@@ -22,7 +22,7 @@ const FLAT: (&str, &str, &str) = ("flat", "10.104.0.0/24", "2001:db8:104::/64");
 fn network((name, v4, v6): (&str, &str, &str)) -> Network {
     let is_flat = name == FLAT.0;
     Network {
-        id: NetworkId(name.to_owned()),
+        id: NetworkId(name.into()),
         name: name.to_owned(),
         driver: if is_flat { "macvlan" } else { "bridge" }.to_owned(),
         bridge: (!is_flat).then(|| format!("br-{name}").parse().expect("interface name")),
@@ -44,7 +44,7 @@ fn container(random: &mut StdRng, host: u8) -> Container {
     for (key, values) in choices {
         let value = values.choose(random).copied().unwrap_or_default();
         if !value.is_empty() {
-            labels.insert(key.to_owned(), value.to_owned());
+            labels.insert(key.into(), value.into());
         }
     }
     let count = if random.random_ratio(1, 6) { 2 } else { 1 };
@@ -56,14 +56,14 @@ fn container(random: &mut StdRng, host: u8) -> Container {
         random.random_ratio(9, 10).then_some(address)
     };
     let attachments = networks.into_iter().map(|(network, v4, v6)| Attachment {
-        network: NetworkId(network.to_owned()),
-        endpoint_id: format!("{host}-{network}"),
+        network: NetworkId(network.into()),
+        endpoint_id: format!("{host}-{network}").into(),
         ipv4: address(v4, "0/24"),
         ipv6: address(v6, "/64"),
         mac: None,
     });
     Container {
-        id: ContainerId(format!("container-{host}")),
+        id: ContainerId(format!("container-{host}").into()),
         name: format!("container-{host}"),
         image: "busybox".to_owned(),
         attachments: attachments.collect(),

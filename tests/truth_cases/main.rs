@@ -33,13 +33,13 @@ spec: {nets: [10.8.0.0/24]}
 fn container(name: &str, namespace: &str, app: &str, ports: &str, address: &str) -> Container {
     let labels = [("app", app), ("dockgate.io/ports", ports), ("projectcalico.org/namespace", namespace)];
     Container {
-        id: ContainerId(name.to_owned()),
+        id: ContainerId(name.into()),
         name: name.to_owned(),
         image: "busybox".to_owned(),
-        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        labels: labels.map(|(key, value)| (key.into(), value.into())).into(),
         attachments: vec![Attachment {
-            network: NetworkId("net".to_owned()),
-            endpoint_id: format!("endpoint-{name}"),
+            network: NetworkId("net".into()),
+            endpoint_id: format!("endpoint-{name}").into(),
             ipv4: Some(address.parse().expect("address")),
             ipv6: None,
             mac: None,
@@ -58,7 +58,7 @@ fn bridge() -> InterfaceName {
 
 fn inventory() -> Inventory {
     let network = Network {
-        id: NetworkId("net".to_owned()),
+        id: NetworkId("net".into()),
         name: "net".to_owned(),
         driver: "bridge".to_owned(),
         bridge: Some(bridge()),

@@ -51,7 +51,7 @@ fn address(network: usize, host: u16) -> [Option<IpAddr>; 2] {
 }
 
 fn network_id(number: usize) -> NetworkId {
-    NetworkId(format!("network{number}"))
+    NetworkId(format!("network{number}").into())
 }
 
 /// Governed and ungoverned bridges, a bridge of somebody's own, and a driver that is out of reach.
@@ -85,7 +85,7 @@ fn attachment(random: &mut StdRng) -> Attachment {
     let [ipv4, ipv6] = address(number, random.random_range(2..9));
     Attachment {
         network: network_id(number),
-        endpoint_id: random.random_range(0..100).to_string(),
+        endpoint_id: random.random_range(0..100).to_string().into(),
         ipv4,
         ipv6: ipv6.filter(|_| random.random_bool(0.5)),
         mac: format!("02:00:00:00:00:{:02x}", random.random_range(0..9)).parse().ok(),
@@ -117,10 +117,10 @@ fn container(random: &mut StdRng) -> Container {
         protocol: Protocol::TCP,
     };
     Container {
-        id: ContainerId(format!("container{number}")),
+        id: ContainerId(format!("container{number}").into()),
         name: format!("c{number}"),
         image: "image".to_owned(),
-        labels,
+        labels: crate::inventory::labels(labels),
         attachments,
         unenforceable: random.random_bool(0.1).then_some(Unenforceable::HostNetwork),
         published: random.random_bool(0.15).then_some(port).into_iter().collect(),
@@ -134,14 +134,14 @@ fn change(random: &mut StdRng, inventory: &Inventory) -> Change {
     let known: Vec<&ContainerId> = inventory.containers.keys().collect();
     let known = known.choose(random).map(|id| (*id).clone());
     match (random.random_range(0..10), known) {
-        (0..=2, _) | (_, None) => Change::Container(container(random)),
+        (0..=2, _) | (_, None) => Change::Container(container(random).into()),
         (3..=5, Some(container)) => Change::Attached { container, attachment: attachment(random) },
         (6..=7, Some(container)) => Change::Detached { container, network: network_id(random.random_range(0..4)) },
         (8, Some(container)) => Change::ContainerGone(container),
         (_, Some(id)) => {
             let mut listed = inventory.containers[&id].clone();
             listed.listed = true;
-            Change::Container(listed)
+            Change::Container(listed.into())
         }
     }
 }
@@ -187,7 +187,7 @@ fn what_is_followed_is_what_is_compiled_anew() {
         let of_networks = networks().into_iter().map(|network| (network.id.clone(), network));
         let mut inventory = Inventory { networks: of_networks.collect(), ..Inventory::default() };
         for _ in 0..random.random_range(0..12) {
-            inventory.apply(Change::Container(container(random)));
+            inventory.apply(Change::Container(container(random).into()));
         }
         let mut policies = variants.choose(random).expect("there are some");
         // In a tree each branch has sets of its own.
@@ -203,7 +203,7 @@ fn what_is_followed_is_what_is_compiled_anew() {
             if random.random_bool(0.2) {
                 // Ports come to be judged without an event.
                 for container in inventory.containers.values_mut() {
-                    former.entry(container.id.clone()).or_insert_with(|| Some(container.clone()));
+                    former.entry(container.id.clone()).or_insert_with(|| Some(container.clone().into()));
                     container.judged = container.published.iter().cloned().collect();
                 }
             }
@@ -237,7 +237,7 @@ fn an_edit_of_a_rule_makes_few_chains() {
     let of_networks = networks().into_iter().map(|network| (network.id.clone(), network));
     let mut inventory = Inventory { networks: of_networks.collect(), ..Inventory::default() };
     for _ in 0..20 {
-        inventory.apply(Change::Container(container(random)));
+        inventory.apply(Change::Container(container(random).into()));
     }
     let (before, after) = (policies(POLICIES), policies(&POLICIES.replace("ports: [http]", "ports: [80]")));
     let mut compiler = Compiler::new(&before, &inventory, &options);
@@ -267,22 +267,22 @@ fn a_replica_is_followed() {
         let [ipv4, ipv6] = address(0, number + 2);
         let on_a = Attachment { network: network_id(0), ipv4, ipv6, ..attachment(random) };
         Container {
-            id: ContainerId(number.to_string()),
+            id: ContainerId(number.to_string().into()),
             name: format!("web-{number}"),
-            labels: [("app".to_owned(), "web".to_owned())].into(),
+            labels: [("app".into(), "web".into())].into(),
             attachments: vec![on_a],
             unenforceable: None,
             published: vec![],
             ..container(random)
         }
     };
-    inventory.apply(Change::Container(replica(0)));
+    inventory.apply(Change::Container(replica(0).into()));
     let mut compiler = Compiler::new(&policies, &inventory, &options);
     for number in 1..5 {
-        let difference = inventory.apply(Change::Container(replica(number)));
+        let difference = inventory.apply(Change::Container(replica(number).into()));
         assert!(compiler.follow(&policies, &inventory, &difference.containers), "{number}");
     }
-    let difference = inventory.apply(Change::ContainerGone(ContainerId("0".to_owned())));
+    let difference = inventory.apply(Change::ContainerGone(ContainerId("0".into())));
     assert!(compiler.follow(&policies, &inventory, &difference.containers), "it goes");
     assert_eq!(compiler.compiled(), &super::super::compile(&policies, &inventory, &options));
 }

@@ -28,7 +28,7 @@ fn vanished() -> Event {
 
 fn listing() -> Inventory {
     let network = Network {
-        id: NetworkId("n".to_owned()),
+        id: NetworkId("n".into()),
         name: "n".to_owned(),
         driver: "bridge".to_owned(),
         bridge: "br-n".parse().ok(),
@@ -37,13 +37,13 @@ fn listing() -> Inventory {
         internal: false,
     };
     let api = Container {
-        id: ContainerId("api".to_owned()),
+        id: ContainerId("api".into()),
         name: "api".to_owned(),
         image: "i".to_owned(),
-        labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
+        labels: BTreeMap::from([("app".into(), "api".into())]),
         attachments: vec![Attachment {
             network: network.id.clone(),
-            endpoint_id: "e".to_owned(),
+            endpoint_id: "e".into(),
             ipv4: "10.0.0.2".parse().ok(),
             ipv6: None,
             mac: None,
@@ -56,7 +56,7 @@ fn listing() -> Inventory {
     };
     Inventory {
         networks: BTreeMap::from([(network.id.clone(), network)]),
-        containers: BTreeMap::from([(api.id.clone(), api)]),
+        containers: [(api.id.clone(), api)].into_iter().collect(),
         namespaces: BTreeMap::new(),
     }
 }
@@ -70,7 +70,7 @@ fn nothing_is_wanted_before_policies_and_inventory_are_known() {
     let mut by_policies = core();
     by_policies.take(files(POLICY));
     assert!(by_policies.compiled().is_none());
-    by_policies.take(Event::Inventory(Change::NetworkGone(NetworkId("x".to_owned()))));
+    by_policies.take(Event::Inventory(Change::NetworkGone(NetworkId("x".into()))));
     assert!(by_policies.compiled().is_none(), "a change is not a listing");
     assert_eq!(by_policies.take(snapshot()), Need::Observe);
     assert!(by_policies.compiled().is_some());
@@ -121,33 +121,33 @@ fn a_directory_that_vanishes_keeps_its_policies_also_across_a_restart() {
 
 fn attached(container: &str, endpoint: &str) -> Event {
     let attachment = Attachment {
-        network: NetworkId("n".to_owned()),
-        endpoint_id: endpoint.to_owned(),
+        network: NetworkId("n".into()),
+        endpoint_id: endpoint.into(),
         ipv4: "10.0.0.2".parse().ok(),
         ipv6: None,
         mac: None,
     };
-    Event::Inventory(Change::Attached { container: ContainerId(container.to_owned()), attachment })
+    Event::Inventory(Change::Attached { container: ContainerId(container.into()), attachment })
 }
 
 #[test]
 fn containers_of_which_there_is_something_to_tell_are_followed() {
     let mut core = core();
-    let told = |core: &Core| core.remarkable().map(|container| container.id.0.clone()).collect::<Vec<_>>();
-    let api = listing().containers.into_values().next().expect("one container");
+    let told = |core: &Core| core.remarkable().map(|container| container.id.to_string()).collect::<Vec<_>>();
+    let api = listing().containers.values().next().expect("one container").clone();
     let with = |id: &str, label: &str| Container {
-        id: ContainerId(id.to_owned()),
-        labels: [("dockgate.io/ports".to_owned(), label.to_owned())].into(),
+        id: ContainerId(id.into()),
+        labels: [("dockgate.io/ports".into(), label.into())].into(),
         attachments: vec![],
         ..api.clone()
     };
-    let put = |core: &mut Core, container| core.take(Event::Inventory(Change::Container(container)));
+    let put = |core: &mut Core, container: Container| core.take(Event::Inventory(Change::Container(container.into())));
     core.take(snapshot());
     assert_eq!(told(&core), [""; 0]);
     put(&mut core, with("web", "http"));
     put(&mut core, with("db", "sql=5432"));
     assert_eq!(told(&core), ["web"], "a label that cannot be read");
-    core.take(Event::Inventory(Change::NetworkGone(NetworkId("n".to_owned()))));
+    core.take(Event::Inventory(Change::NetworkGone(NetworkId("n".into()))));
     let mut before = told(&core);
     let network = listing().networks.into_values().next().expect("one network");
     core.take(Event::Inventory(Change::Network(Network { bridge: None, driver: "macvlan".to_owned(), ..network })));
@@ -155,7 +155,7 @@ fn containers_of_which_there_is_something_to_tell_are_followed() {
     before.insert(0, "api".to_owned());
     assert_eq!(told(&core), before, "a network without a bridge");
     put(&mut core, with("web", "http=80"));
-    core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".to_owned()))));
+    core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".into()))));
     assert_eq!(told(&core), [""; 0], "all of it has ended");
 }
 
@@ -198,7 +198,7 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     core.compiled();
     core.flows_are_judged();
     assert!(core.handed_on().is_empty());
-    let gone = Change::Detached { container: ContainerId("api".to_owned()), network: NetworkId("n".to_owned()) };
+    let gone = Change::Detached { container: ContainerId("api".into()), network: NetworkId("n".into()) };
     core.take(Event::Inventory(gone));
     assert!(core.handed_on().is_empty(), "nobody has it");
 }
@@ -222,7 +222,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     let open =
         |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow;
     assert!(open(&mut core), "what ran before anybody followed it");
-    let api = listing().containers.into_values().next().expect("one container");
+    let api = listing().containers.values().next().expect("one container").clone();
     let port = |number| PublishedPort {
         host_address: None,
         host_port: Some(number),
@@ -231,7 +231,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     };
     let run = |core: &mut Core, listed, ports: &[u16]| {
         let published = ports.iter().copied().map(port).collect();
-        core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() })));
+        core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() }.into())));
     };
     let start = Instant::now();
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::dataplane::port::Port;
 use crate::net::{InterfaceName, MacAddress};
@@ -14,14 +15,14 @@ use crate::ruleset::Binding;
 /// An endpoint that has no port, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::dataplane) struct Unbound<'a> {
-    pub(in crate::dataplane) binding: &'a Binding,
+    pub(in crate::dataplane) binding: &'a Arc<Binding>,
     pub(in crate::dataplane) reason: String,
 }
 
 /// Which endpoint is at which port.
 #[derive(Debug, Default)]
 pub(in crate::dataplane) struct Assignment<'a> {
-    pub(in crate::dataplane) bound: Vec<(&'a Binding, InterfaceName)>,
+    pub(in crate::dataplane) bound: Vec<(&'a Arc<Binding>, InterfaceName)>,
     pub(in crate::dataplane) unbound: Vec<Unbound<'a>>,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Grounds<'a> {
     /// The ports that the kernel holds for endpoints.
     pub(super) held: &'a Held,
     /// See [`crate::dataplane::State::strangers`].
-    pub(super) strangers: &'a BTreeSet<(InterfaceName, String)>,
+    pub(super) strangers: &'a BTreeSet<(InterfaceName, Arc<str>)>,
     /// See [`crate::dataplane::State::young`].
     pub(super) young: &'a BTreeSet<InterfaceName>,
     /// See [`crate::ruleset::AntiSpoofing::frozen`].
@@ -50,7 +51,7 @@ pub(super) struct Grounds<'a> {
 /// port was found. So a port that did not come with an endpoint is not taken for its own while one with which it came has
 /// none; nor is one that came with both, while another port may still show that it is the endpoint's; and an endpoint is
 /// closed when two ports that came with it show its MAC address.
-pub(super) fn assign<'a>(bindings: &[&'a Binding], grounds: Grounds<'_>) -> Assignment<'a> {
+pub(super) fn assign<'a>(bindings: &[&'a Arc<Binding>], grounds: Grounds<'_>) -> Assignment<'a> {
     let mut taken = BTreeSet::new();
     let mut assignment = Assignment::default();
     let mut searching = Vec::new();
@@ -76,7 +77,7 @@ pub(super) fn assign<'a>(bindings: &[&'a Binding], grounds: Grounds<'_>) -> Assi
     };
     let (twinned, bound) = assignment.bound.into_iter().partition(|(binding, _)| twins(binding));
     assignment.bound = bound;
-    let twinned: Vec<(&Binding, InterfaceName)> = twinned;
+    let twinned: Vec<(&Arc<Binding>, InterfaceName)> = twinned;
     for (binding, port) in twinned {
         let reason = format!("beside {port} another port leads to its MAC address");
         assignment.unbound.push(Unbound { binding, reason });

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use imbl::OrdSet;
 
@@ -14,7 +15,7 @@ use crate::dataplane::antispoof::table::{self, Elements, Set, Table};
 use crate::dataplane::port::{Port, on_bridge, port_of};
 use crate::dataplane::state::{Problem, State};
 use crate::net::{Cidr, Family, InterfaceName};
-use crate::ruleset::{AntiSpoofing, Binding, Role, differences};
+use crate::ruleset::{AntiSpoofing, Binding, Role, differences, packed};
 
 /// What was decided of all bridges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,13 +34,13 @@ pub(in crate::dataplane) struct Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfBridge {
     /// By port.
-    bound: BTreeMap<InterfaceName, Binding>,
+    bound: BTreeMap<InterfaceName, Arc<Binding>>,
     /// Each with the reason.
-    unbound: Vec<(Binding, String)>,
+    unbound: Vec<(Arc<Binding>, String)>,
     /// Ports of a governed bridge that are bound to nobody.
     free: BTreeSet<InterfaceName>,
     /// Whose addresses nobody else may call his own.
-    claiming: OrdSet<Binding>,
+    claiming: OrdSet<Arc<Binding>>,
     /// What comes of all that.
     elements: Elements,
 }
@@ -55,12 +56,14 @@ impl Decision {
         let mut decision = Decision { wanted: wanted.clone(), governed: governed.clone(), ..Decision::default() };
         let bridges = governed.iter().chain(wanted.bindings.iter().map(|binding| &binding.bridge));
         for bridge in bridges.collect::<BTreeSet<_>>() {
-            let of_bridge = OfBridge::default().decided(wanted, observed, governed, bridge, &held);
+            let mut of_bridge = OfBridge::default().decided(wanted, observed, governed, bridge, &held);
+            of_bridge.elements.pack();
             decision.elements.extend(&of_bridge.elements);
             decision.bridges.insert(bridge.clone(), of_bridge);
         }
         decision.rest = rest(wanted);
         decision.elements.extend(&decision.rest);
+        decision.elements.pack();
         decision
     }
 
@@ -106,9 +109,8 @@ impl Decision {
         governed: &BTreeSet<InterfaceName>,
         outdated: &BTreeSet<InterfaceName>,
     ) -> Decision {
-        let is_peer = |binding: &&Binding| binding.role == Role::Peer;
         let (added, removed) = differences(&self.wanted.bindings, &wanted.bindings);
-        let other_peers = added.iter().chain(&removed).any(is_peer);
+        let other_peers = added.into_iter().chain(removed).any(|binding| binding.role == Role::Peer);
         let former = &self.wanted;
         let other_rest = other_peers || (&former.gateways, &former.subnets) != (&wanted.gateways, &wanted.subnets);
         let (mut gone, mut come) = (Elements::default(), Elements::default());
@@ -164,7 +166,7 @@ impl Decision {
         &self,
         wanted: &AntiSpoofing,
         bridges: &BTreeSet<InterfaceName>,
-    ) -> BTreeSet<(InterfaceName, String)> {
+    ) -> BTreeSet<(InterfaceName, Arc<str>)> {
         let mut ports = BTreeSet::new();
         for bridge in bridges {
             let Some(of_bridge) = self.bridges.get(bridge) else { continue };
@@ -220,17 +222,17 @@ impl OfBridge {
     ) -> OfBridge {
         let ports: BTreeMap<&InterfaceName, &Port> =
             on_bridge(&observed.ports, bridge).map(|port| (&port.name, port)).collect();
-        let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
+        let bindings: Vec<&Arc<Binding>> = wanted.bindings_on(bridge).collect();
         let (strangers, young) = (&observed.strangers, &observed.young);
         let grounds = Grounds { ports: &ports, held, strangers, young, frozen: wanted.frozen };
         let Assignment { bound, unbound } = assign(&bindings, grounds);
-        let bound: BTreeMap<InterfaceName, Binding> =
-            bound.into_iter().map(|(binding, port)| (port, binding.clone())).collect();
+        let bound: BTreeMap<InterfaceName, Arc<Binding>> =
+            bound.into_iter().map(|(binding, port)| (port, Arc::clone(binding))).collect();
         let is_free = |name: &&InterfaceName| governed.contains(bridge) && !bound.contains_key(*name);
         let now = OfBridge {
             free: ports.keys().copied().filter(is_free).cloned().collect(),
-            claiming: bindings.into_iter().cloned().collect(),
-            unbound: unbound.into_iter().map(|Unbound { binding, reason }| (binding.clone(), reason)).collect(),
+            claiming: packed(bindings.into_iter().cloned()),
+            unbound: unbound.into_iter().map(|Unbound { binding, reason }| (Arc::clone(binding), reason)).collect(),
             bound,
             elements: Elements::default(),
         };
@@ -253,8 +255,9 @@ impl OfBridge {
             claim_own(binding, &mut gone);
         }
         // Another may have the same MAC address or address.
-        let shares = |binding: &&Binding| {
-            let share = |other: &Binding| other.mac == binding.mac || !other.addresses.is_disjoint(&binding.addresses);
+        let shares = |binding: &&Arc<Binding>| {
+            let has = |other: &Binding| binding.addresses.iter().any(|address| other.addresses.contains(address));
+            let share = |other: &Binding| other.mac == binding.mac || has(other);
             removed.iter().any(|other| share(other))
         };
         for binding in added.into_iter().chain(now.claiming.iter().filter(shares)) {
@@ -326,11 +329,11 @@ fn held_ports(observed: &State) -> Held {
 }
 
 /// The ports that the kernel holds for endpoints that are still wanted, each with the attachment.
-pub(in crate::dataplane) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, String)> {
+pub(in crate::dataplane) fn held(desired: &AntiSpoofing, observed: &State) -> BTreeSet<(InterfaceName, Arc<str>)> {
     held_for(desired.bindings.iter(), &held_ports(observed))
 }
 
-fn held_for<'a>(bindings: impl Iterator<Item = &'a Binding>, held: &Held) -> BTreeSet<(InterfaceName, String)> {
+fn held_for<'a>(bindings: impl Iterator<Item = &'a Arc<Binding>>, held: &Held) -> BTreeSet<(InterfaceName, Arc<str>)> {
     let mut ports = BTreeSet::new();
     for binding in bindings {
         let keys = binding.mac.into_iter().flat_map(|mac| binding.addresses.iter().map(move |address| (mac, *address)));

@@ -18,7 +18,7 @@ use super::change::SetChange;
 use crate::dataplane::nftables::Verb;
 use crate::dataplane::render::HASH_MARK;
 use crate::net::{Cidr, Family, InterfaceName, MacAddress};
-use crate::ruleset::{content_hash, differences};
+use crate::ruleset::{content_hash, differences, packed};
 
 pub(in crate::dataplane) use parse::parse;
 
@@ -356,6 +356,13 @@ pub(in crate::dataplane) struct Elements(BTreeMap<Set, OrdSet<Arc<str>>>);
 impl Elements {
     pub(super) fn insert(&mut self, set: Set, element: String) {
         self.0.entry(set).or_default().insert(Arc::from(element));
+    }
+
+    /// The same in as little memory as it takes, for what stays.
+    pub(super) fn pack(&mut self) {
+        for elements in self.0.values_mut() {
+            *elements = packed(elements.iter().cloned());
+        }
     }
 
     fn of(&self, set: Set) -> impl Iterator<Item = &str> {

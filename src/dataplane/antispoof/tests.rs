@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -27,7 +29,7 @@ fn port(port: &str, bridge: &str, mac: &str) -> Port {
 fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
     Binding {
         endpoint: endpoint.to_owned(),
-        attachment: endpoint.to_owned(),
+        attachment: endpoint.into(),
         bridge: name("br-a"),
         mac: mac.parse().ok(),
         addresses: address.parse().into_iter().collect(),
@@ -37,7 +39,7 @@ fn binding(endpoint: &str, mac: &str, address: &str) -> Binding {
 
 fn desired(bindings: &[Binding]) -> AntiSpoofing {
     AntiSpoofing {
-        bindings: bindings.iter().cloned().collect(),
+        bindings: bindings.iter().cloned().map(Arc::new).collect(),
         subnets: ["10.0.0.0/24".parse().expect("subnet")].into(),
         ..AntiSpoofing::default()
     }
@@ -112,7 +114,7 @@ fn a_port_that_did_not_come_with_an_endpoint_is_not_its_own() {
     let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
     let wanted = desired(&[eve.clone(), alice.clone()]);
     let lying = port("v1", "br-a", WEB);
-    let strangers = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| (name(port), (*of).to_owned())).collect();
+    let strangers = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| (name(port), (*of).into())).collect();
     let at = |ports: &[Port], pairs: &[(&str, &str)]| State { strangers: strangers(pairs), ..state(ports) };
 
     let early = at(std::slice::from_ref(&lying), &[("v1", "alice")]);
@@ -180,7 +182,7 @@ fn what_came_together_is_told_by_when_it_was_first_seen() {
     let ports = |names: &[&str]| names.iter().map(|name| port(name, "br-a", WEB)).collect();
     let (eve, alice) = (binding("eve", API, "10.0.0.3"), binding("alice", WEB, "10.0.0.2"));
     let (eve, alice) = (|| eve.clone(), || alice.clone());
-    let stranger = |port: &str, of: &str| (name(port), of.to_owned());
+    let stranger = |port: &str, of: &str| (name(port), Arc::from(of));
     let held = |pairs: &[(&str, &str)]| pairs.iter().map(|(port, of)| stranger(port, of)).collect();
     let mut sightings = crate::dataplane::port::Sightings::default();
     let mut see = |time, names: &[&str], of: &[(&str, &str)], all: &[Binding]| {
@@ -217,7 +219,7 @@ fn a_bridge_that_was_let_go_is_seen_for_the_first_time_again() {
     let old = BTreeSet::from([port("v1", "br-a", API)]);
     for (case, lets_go, strangers) in [
         ("it is forgotten", true, BTreeSet::new()),
-        ("it is kept", false, BTreeSet::from([(name("v1"), "alice".to_owned())])),
+        ("it is kept", false, BTreeSet::from([(name("v1"), "alice".into())])),
     ] {
         let mut sightings = crate::dataplane::port::Sightings::default();
         let see = |sightings: &mut crate::dataplane::port::Sightings, seconds, of: &[Binding]| {
@@ -373,7 +375,7 @@ fn any_binding(random: &mut StdRng, bridge: usize) -> Binding {
     Binding {
         bridge: name(&format!("br-{bridge}")),
         endpoint: format!("c{host}@{bridge}"),
-        attachment: random.random_range(0..20).to_string(),
+        attachment: random.random_range(0..20).to_string().into(),
         mac: random.random_bool(0.9).then(|| mac(random)),
         // One that has no address is bound to nothing.
         addresses: [format!("10.0.{bridge}.{host}"), format!("fd00:{}::{host}", bridge + 1)]
@@ -397,7 +399,7 @@ fn look_at(random: &mut StdRng, observed: &mut State, wanted: &AntiSpoofing, bri
         if random.random_bool(0.3) {
             observed.young.insert(port.clone());
         }
-        let bindings: Vec<&Binding> = wanted.bindings_on(bridge).collect();
+        let bindings: Vec<_> = wanted.bindings_on(bridge).collect();
         if let Some(stranger) = bindings.choose(random).filter(|_| random.random_bool(0.4)) {
             observed.strangers.insert((port.clone(), stranger.attachment.clone()));
         }
@@ -423,7 +425,7 @@ fn deciding_anew_what_has_changed_is_deciding_everything_anew() {
                 let others = wanted.bindings.iter().filter(|other| other.endpoint != binding.endpoint);
                 wanted.bindings = others.cloned().collect();
                 if random.random_bool(0.7) {
-                    wanted.bindings.insert(binding);
+                    wanted.bindings.insert(binding.into());
                 }
             }
             match random.random_range(0..12) {

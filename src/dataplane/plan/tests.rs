@@ -104,14 +104,14 @@ fn owned_by(port: Option<&str>) -> Ruleset {
     }
     let binding = |name: &str, mac: &str| Binding {
         endpoint: name.to_owned(),
-        attachment: name.to_owned(),
+        attachment: name.into(),
         bridge: "br-a".parse().unwrap(),
         mac: mac.parse().ok(),
         addresses: ["192.0.2.2".parse().unwrap()].into(),
         role: Role::Governed,
     };
     let owner = port.map_or_else(|| binding("former", MACS[0]), |_| binding("latter", MACS[1]));
-    ruleset.anti_spoofing = Some(AntiSpoofing { bindings: OrdSet::unit(owner), ..AntiSpoofing::default() });
+    ruleset.anti_spoofing = Some(AntiSpoofing { bindings: OrdSet::unit(owner.into()), ..AntiSpoofing::default() });
     ruleset.bridges = ["br-a".parse().unwrap()].into();
     ruleset
 }

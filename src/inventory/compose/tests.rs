@@ -208,7 +208,7 @@ networks:
     assert_eq!(web.image, "new");
     assert_eq!(own_labels(web), ["a=1", "b=2", "c=3"]);
     assert_eq!(ports(web), ["80->80/tcp", "81->81/tcp", "82->82/tcp"]);
-    assert_eq!(web.labels["com.docker.compose.depends_on"], "cache:service_healthy:true,db:service_started:false");
+    assert_eq!(&*web.labels["com.docker.compose.depends_on"], "cache:service_healthy:true,db:service_started:false");
     assert_eq!(ports(container(&inventory, "second-kept-1")), ["8->8/tcp"]);
     assert_eq!(
         networks(&inventory),

@@ -14,7 +14,9 @@ use super::model::{Connection, Membership, Model, Network, Service};
 use super::node::Node;
 use super::subnets::{DEFAULT_BRIDGE, Plan, Subnets};
 use crate::inventory::addresses::{self, Pool};
-use crate::inventory::{self, Attachment, Container, ContainerId, Inventory, NetworkId, PublishedPort, Unenforceable};
+use crate::inventory::{
+    self, Attachment, Container, ContainerId, Inventory, Labels, NetworkId, PublishedPort, Unenforceable,
+};
 use crate::net::{Cidr, Family, MacAddress};
 use crate::policy::Diagnostic;
 use crate::policy::codes::{self, Code};
@@ -129,7 +131,7 @@ impl<'m> Builder<'m> {
             return;
         }
         let name = self.network_name(key, network);
-        let id = NetworkId(hash(&name));
+        let id = NetworkId(hash(&name).into());
         let bridge = match &network.bridge {
             _ if network.driver != "bridge" => None,
             None => format!("br-{}", &id.0[..12]).parse().ok(),
@@ -161,7 +163,7 @@ impl<'m> Builder<'m> {
     }
 
     fn default_bridge(&mut self) {
-        let id = NetworkId(hash(BRIDGE_NETWORK));
+        let id = NetworkId(hash(BRIDGE_NETWORK).into());
         let (address, prefix) = DEFAULT_BRIDGE;
         let subnets: Vec<Cidr> = Cidr::new(address, prefix).into_iter().collect();
         let gateways: Vec<IpAddr> = subnets.iter().filter_map(|subnet| addresses::first(*subnet)).collect();
@@ -213,7 +215,7 @@ impl<'m> Builder<'m> {
             Connection::Networks(_) | Connection::Nothing | Connection::DefaultBridge => None,
         };
         let mut memberships = BTreeMap::new();
-        let default_bridge = || NetworkId(hash(BRIDGE_NETWORK));
+        let default_bridge = || NetworkId(hash(BRIDGE_NETWORK).into());
         if matches!(service.connection, Connection::DefaultBridge) {
             memberships.insert(default_bridge(), None);
         }
@@ -226,12 +228,12 @@ impl<'m> Builder<'m> {
                     None
                 }
                 Some(_) => None,
-                None => memberships.insert(NetworkId(hash(&self.network_name(key, network))), Some(membership)),
+                None => memberships.insert(NetworkId(hash(&self.network_name(key, network)).into()), Some(membership)),
             };
         }
         let published: Vec<PublishedPort> =
             if memberships.is_empty() { Vec::new() } else { service.ports.keys().cloned().collect() };
-        let id = ContainerId(hash(&name));
+        let id = ContainerId(hash(&name).into());
         let container = Container {
             id: id.clone(),
             name: name.clone(),
@@ -255,7 +257,7 @@ impl<'m> Builder<'m> {
         stated.unwrap_or_else(|| format!("{}-{service}-1", self.project.name))
     }
 
-    fn labels(&self, service: &Service, number: usize) -> BTreeMap<String, String> {
+    fn labels(&self, service: &Service, number: usize) -> Labels {
         let dependencies: Vec<String> = service
             .depends_on
             .iter()
@@ -269,7 +271,7 @@ impl<'m> Builder<'m> {
         ];
         let of_project = self.project.labels.iter().map(|(key, value)| (*key, value.clone()));
         let compose = own.into_iter().chain(of_project).map(|(key, value)| (format!("{LABEL_PREFIX}{key}"), value));
-        service.labels.clone().into_iter().chain(compose).collect()
+        inventory::labels(service.labels.clone().into_iter().chain(compose))
     }
 
     /// Gives the addresses that the file states.

@@ -3,8 +3,9 @@
 //! Input: answers of `GET /networks/{id}` and `GET /containers/json`. Output: [`Network`]s, [`Attachment`]s and
 //! [`Container`]s whose attachments are all pending; [`Listing::assemble`] puts them together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bollard::Docker;
 use bollard::models::{
@@ -20,6 +21,9 @@ use super::super::{Attachment, Container, ContainerId, Inventory, Network, Netwo
 use super::{Error, answer, answer_if_present};
 use crate::net::{Cidr, Protocol};
 
+/// Containers that are listed in one call, while everything is. What an engine says of one takes several times the memory of
+/// what is kept of it, and more than one call is made only where there are very many.
+const CONTAINERS_PER_PAGE: i32 = 1000;
 /// Networks that are asked for at the same time while everything is listed: enough to hide the way to the engine, few
 /// enough that it can serve others.
 const PARALLEL_CALLS: usize = 4;
@@ -32,10 +36,10 @@ pub(super) async fn network(docker: &Docker, id: &str) -> Result<Option<NetworkI
 }
 
 /// Those of these containers that exist.
-pub(super) async fn containers(docker: &Docker, ids: &BTreeSet<ContainerId>) -> Result<Vec<ContainerSummary>, Error> {
-    let filters = HashMap::from([("id", ids.iter().map(|id| id.0.as_str()).collect())]);
+pub(super) async fn containers(docker: &Docker, ids: &BTreeSet<ContainerId>) -> Result<Vec<Listed>, Error> {
+    let filters = HashMap::from([("id", ids.iter().map(|id| &*id.0).collect())]);
     let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    answer(docker.list_containers(Some(options))).await
+    Ok(answer(docker.list_containers(Some(options))).await?.into_iter().filter_map(Listed::of).collect())
 }
 
 /// Waits until nothing holds a container, whether there is one of this id or not.
@@ -52,16 +56,86 @@ pub(super) async fn everything(docker: &Docker) -> Result<Listing, Error> {
     let ids = listed.into_iter().filter_map(|network| network.id);
     let networks: Vec<Option<NetworkInspect>> =
         stream::iter(ids).map(async |id| network(docker, &id).await).buffered(PARALLEL_CALLS).try_collect().await?;
-    let options = ListContainersOptionsBuilder::default().all(true).build();
-    let containers = answer(docker.list_containers(Some(options))).await?;
-    Ok(Listing { networks: networks.into_iter().flatten().collect(), containers })
+    Ok(Listing { networks: networks.into_iter().flatten().collect(), containers: all_containers(docker).await? })
+}
+
+/// All containers, the latest first. Those of a page come before the last one of the page before.
+async fn all_containers(docker: &Docker) -> Result<Vec<Listed>, Error> {
+    let all = || ListContainersOptionsBuilder::default().all(true);
+    let mut containers = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let before: HashMap<_, _> = last.iter().map(|id| ("before", vec![id.as_str()])).collect();
+        let page =
+            answer(docker.list_containers(Some(all().limit(CONTAINERS_PER_PAGE).filters(&before).build()))).await;
+        let page = match page {
+            // The last one of the page before has been removed meanwhile.
+            Err(Error::Engine(_)) if last.is_some() => break,
+            page => page?,
+        };
+        let is_whole = i32::try_from(page.len()).is_ok_and(|length| length < CONTAINERS_PER_PAGE);
+        let next = page.last().and_then(|summary| summary.id.clone());
+        containers.extend(page.into_iter().filter_map(Listed::of));
+        // One that does not know the filter says the same again and again.
+        match next.filter(|id| last.as_ref() != Some(id)) {
+            _ if is_whole => return Ok(containers),
+            Some(id) => last = Some(id),
+            None => break,
+        }
+    }
+    drop(containers);
+    Ok(answer(docker.list_containers(Some(all().build()))).await?.into_iter().filter_map(Listed::of).collect())
 }
 
 /// The engine's answers about everything.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) networks: Vec<NetworkInspect>,
-    pub(super) containers: Vec<ContainerSummary>,
+    pub(super) containers: Vec<Listed>,
+}
+
+/// What counts of what the list says of a container.
+#[derive(Debug)]
+pub(super) struct Listed {
+    id: String,
+    name: String,
+    image: String,
+    labels: Vec<(String, String)>,
+    /// Names of networks, each with the id where that is said.
+    networks: Vec<(String, Option<NetworkId>)>,
+    /// How it is on a network, as it was asked for: `host`, `container:ID`.
+    mode: String,
+    published: Vec<PublishedPort>,
+    is_running: bool,
+}
+
+impl Listed {
+    /// `None` if the answer lacks what every engine gives.
+    pub(super) fn of(summary: ContainerSummary) -> Option<Listed> {
+        let id = summary.id?;
+        // Legacy links add names with more than one slash.
+        let mut names = summary.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
+        let name = names.find(|name| !name.contains('/')).map_or_else(|| id.clone(), str::to_owned);
+        let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let networks = networks.into_iter().map(|(name, at)| (name, at.network_id.map(|id| NetworkId(id.into()))));
+        let mut published: Vec<PublishedPort> =
+            summary.ports.into_iter().flatten().filter_map(|port| published_port(&port)).collect();
+        published.sort();
+        published.dedup();
+        Some(Listed {
+            id,
+            name,
+            image: summary.image.unwrap_or_default(),
+            labels: summary.labels.into_iter().flatten().collect(),
+            networks: networks.collect(),
+            mode: summary.host_config.and_then(|config| config.network_mode).unwrap_or_default(),
+            published,
+            is_running: matches!(
+                summary.state,
+                Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
+            ),
+        })
+    }
 }
 
 /// What a listing amounts to.
@@ -73,8 +147,29 @@ pub(super) struct Assembled {
     pub(super) unresolved: BTreeSet<ContainerId>,
 }
 
+/// Texts that occur in many containers, each once.
+#[derive(Debug, Default)]
+pub(super) struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    fn shared(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&text));
+        text
+    }
+
+    /// Forgets those that nobody shares.
+    fn forget_rare(&mut self) {
+        self.0.retain(|text| Arc::strong_count(text) > 2);
+        self.0.shrink_to_fit();
+    }
+}
+
 impl Listing {
-    pub(super) fn assemble(self) -> Assembled {
+    pub(super) fn assemble(self, texts: &mut Texts) -> Assembled {
         let mut inventory = Inventory::default();
         let mut unresolved = BTreeSet::new();
         let mut attachments: BTreeMap<ContainerId, Vec<Attachment>> = BTreeMap::new();
@@ -85,18 +180,21 @@ impl Listing {
             }
             inventory.networks.insert(network.id.clone(), network);
         }
-        let names: BTreeMap<String, String> = self.containers.iter().filter_map(name_by_id).collect();
-        for summary in self.containers {
+        let names: BTreeMap<String, String> =
+            self.containers.iter().map(|listed| (listed.id.clone(), listed.name.clone())).collect();
+        for listed in self.containers {
             let known_name = |id: &str| names.get(id).cloned();
-            let Some(mut described) = describe_container(summary, &inventory.networks, known_name) else { continue };
+            let mut described = describe_container(listed, &inventory.networks, known_name, texts);
             for attachment in attachments.remove(&described.container.id).unwrap_or_default() {
                 replace(&mut described.container.attachments, attachment);
             }
+            described.container.attachments.shrink_to_fit();
             if described.unresolved {
                 unresolved.insert(described.container.id.clone());
             }
             inventory.containers.insert(described.container.id.clone(), described.container);
         }
+        texts.forget_rare();
         Assembled { inventory, unresolved }
     }
 }
@@ -126,7 +224,7 @@ pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
         if driver == "bridge" { pools.iter().filter_map(|pool| gateway(pool)).collect() } else { Vec::new() };
     Some(Network {
         name: inspected.name.clone().unwrap_or_else(|| id.clone()),
-        id: NetworkId(id),
+        id: NetworkId(id.into()),
         driver,
         bridge,
         subnets: pools.iter().filter_map(|pool| pool.subnet.as_ref()?.parse().ok()).collect(),
@@ -156,10 +254,10 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// The attachments of a network's members that have an address.
 pub(super) fn members(inspected: &NetworkInspect) -> BTreeMap<ContainerId, Attachment> {
-    let Some(network) = &inspected.id else { return BTreeMap::new() };
+    let Some(network) = inspected.id.as_deref().map(|id| NetworkId(id.into())) else { return BTreeMap::new() };
     let attachment = |endpoint: &EndpointResource| Attachment {
-        network: NetworkId(network.clone()),
-        endpoint_id: endpoint.endpoint_id.clone().unwrap_or_default(),
+        network: network.clone(),
+        endpoint_id: endpoint.endpoint_id.as_deref().unwrap_or_default().into(),
         ipv4: endpoint.ipv4_address.as_deref().and_then(address),
         ipv6: endpoint.ipv6_address.as_deref().and_then(address),
         mac: endpoint.mac_address.as_deref().and_then(|mac| mac.parse().ok()),
@@ -168,7 +266,7 @@ pub(super) fn members(inspected: &NetworkInspect) -> BTreeMap<ContainerId, Attac
         .containers
         .iter()
         .flatten()
-        .map(|(container, endpoint)| (ContainerId(container.clone()), attachment(endpoint)))
+        .map(|(container, endpoint)| (ContainerId(container.as_str().into()), attachment(endpoint)))
         .filter(|(_, attachment)| !attachment.is_pending())
         .collect()
 }
@@ -183,16 +281,16 @@ pub(super) struct Described {
     pub(super) unresolved: bool,
 }
 
-/// Reads a container of the list; `None` if the answer lacks what every engine gives.
+/// Describes a container of the list.
 ///
 /// `name_of` gives the name of another container by its id.
 pub(super) fn describe_container(
-    summary: ContainerSummary,
+    listed: Listed,
     networks: &BTreeMap<NetworkId, Network>,
     name_of: impl Fn(&str) -> Option<String>,
-) -> Option<Described> {
-    let (id, name) = name_by_id(&summary)?;
-    let mode = summary.host_config.and_then(|config| config.network_mode).unwrap_or_default();
+    texts: &mut Texts,
+) -> Described {
+    let Listed { id, name, image, labels, networks: named, mode, published, is_running } = listed;
     let mut unenforceable = match mode.strip_prefix("container:") {
         Some(other) => {
             let short = || other.get(..12).unwrap_or(other).to_owned();
@@ -202,9 +300,9 @@ pub(super) fn describe_container(
     };
     let mut attachments = Vec::new();
     let mut unresolved = false;
-    for (network_name, settings) in summary.network_settings.and_then(|s| s.networks).unwrap_or_default() {
+    for (network_name, id) in named {
         // Before its first start a container knows a network by name only; a removed one keeps its id there.
-        let by_id = settings.network_id.and_then(|id| networks.get(&NetworkId(id)));
+        let by_id = id.and_then(|id| networks.get(&id));
         match by_id.or_else(|| networks.values().find(|network| network.name == network_name)) {
             Some(network) if network.driver == "host" => unenforceable = Some(Unenforceable::HostNetwork),
             Some(network) if network.driver == "null" => {}
@@ -212,32 +310,19 @@ pub(super) fn describe_container(
             None => unresolved = true,
         }
     }
-    let mut published: Vec<PublishedPort> =
-        summary.ports.into_iter().flatten().filter_map(|port| published_port(&port)).collect();
-    published.sort();
-    published.dedup();
-    let running = matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
     let container = Container {
-        id: ContainerId(id),
+        id: ContainerId(id.into()),
         name,
-        image: summary.image.unwrap_or_default(),
-        labels: summary.labels.into_iter().flatten().collect(),
+        image,
+        labels: labels.into_iter().map(|(key, value)| (texts.shared(key), texts.shared(value))).collect(),
         attachments,
         unenforceable,
         published,
-        listed: running,
+        listed: is_running,
         judged: BTreeSet::new(),
         stated_namespace: None,
     };
-    Some(Described { container, unresolved })
-}
-
-/// Id and name without the slash. Legacy links add names with more than one slash.
-fn name_by_id(summary: &ContainerSummary) -> Option<(String, String)> {
-    let id = summary.id.clone()?;
-    let names = summary.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
-    let name = names.clone().find(|name| !name.contains('/')).map_or_else(|| id.clone(), str::to_owned);
-    Some((id, name))
+    Described { container, unresolved }
 }
 
 /// A port of the list; `None` for one that the image exposes and nobody published.
@@ -279,8 +364,8 @@ mod tests {
                 }),
                 ..ContainerSummary::default()
             };
-            let listing = Listing { networks: vec![inspected], containers: vec![summary] };
-            let inventory = listing.assemble().inventory;
+            let listing = Listing { networks: vec![inspected], containers: Listed::of(summary).into_iter().collect() };
+            let inventory = listing.assemble(&mut Texts::default()).inventory;
             let endpoints = inventory.endpoints();
             let expected = bridge.is_none().then(|| Unenforceable::Driver(driver.to_owned()));
             assert_eq!((endpoints.len(), &endpoints[0].unenforceable), (1, &expected), "{driver}");

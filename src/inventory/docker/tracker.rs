@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 
-use bollard::models::{ContainerSummary, EventMessage, EventMessageTypeEnum, NetworkInspect};
+use bollard::models::{EventMessage, EventMessageTypeEnum, NetworkInspect};
 
 use super::super::{Attachment, Change, Container, ContainerId, Inventory, NetworkId, Unenforceable};
 use super::listing::{
-    Assembled, Described, Listing, SWARM_GATEWAY, describe_container, describe_network, members, replace,
+    Assembled, Described, Listed, Listing, SWARM_GATEWAY, Texts, describe_container, describe_network, members, replace,
 };
 
 /// Containers asked for in one call: keeps the length of the request line reasonable.
@@ -69,7 +70,7 @@ impl Event {
     /// Reads a message; `None` if it does not concern the inventory.
     pub(super) fn read(message: EventMessage) -> Option<Event> {
         let actor = message.actor?;
-        let id = actor.id?;
+        let id: Arc<str> = actor.id?.into();
         let action = message.action?;
         match (message.typ?, action.as_str()) {
             (EventMessageTypeEnum::CONTAINER, "create" | "start" | "rename" | "update") => {
@@ -80,7 +81,7 @@ impl Event {
             (EventMessageTypeEnum::NETWORK, "create") => Some(Event::NetworkCreated(NetworkId(id))),
             (EventMessageTypeEnum::NETWORK, "destroy" | "remove") => Some(Event::NetworkDestroyed(NetworkId(id))),
             (EventMessageTypeEnum::NETWORK, action @ ("connect" | "disconnect")) => {
-                let container = ContainerId(actor.attributes?.remove("container")?);
+                let container = ContainerId(actor.attributes?.remove("container")?.into());
                 let network = NetworkId(id);
                 Some(match action {
                     "connect" => Event::Connected { container, network },
@@ -113,7 +114,7 @@ pub(super) enum Answer {
     /// To [`Call::Network`]; nothing if it is gone.
     Network(NetworkId, Option<Box<NetworkInspect>>),
     /// To [`Call::Containers`]; without those that are gone.
-    Containers(BTreeSet<ContainerId>, Vec<ContainerSummary>),
+    Containers(BTreeSet<ContainerId>, Vec<Listed>),
 }
 
 /// A call about a network that is under way.
@@ -137,6 +138,8 @@ struct Touched {
 pub(super) struct Tracker {
     /// What the receiver has.
     world: Inventory,
+    /// Texts of its labels.
+    texts: Texts,
     /// Changes that were not handed out yet.
     changes: Vec<Change>,
     /// Networks to ask about, each with the containers whose attachment is wanted from it.
@@ -172,8 +175,10 @@ pub(super) struct Tracker {
 impl Tracker {
     /// Begins with a listing, which is the first change.
     pub(super) fn new(listing: Listing) -> Tracker {
-        let Assembled { inventory, unresolved } = listing.assemble();
+        let mut texts = Texts::default();
+        let Assembled { inventory, unresolved } = listing.assemble(&mut texts);
         Tracker {
+            texts,
             changes: vec![Change::Snapshot(inventory.clone())],
             world: inventory,
             networks_to_ask: BTreeMap::new(),
@@ -345,7 +350,7 @@ impl Tracker {
     /// Takes a listing. Returns whether the receiver had something else, which means that an event was lost.
     pub(super) fn listing(&mut self, listing: Listing) -> bool {
         let touched = self.touched.take().unwrap_or_default();
-        let Assembled { inventory: mut listed, unresolved } = listing.assemble();
+        let Assembled { inventory: mut listed, unresolved } = listing.assemble(&mut self.texts);
         if touched.networks.is_empty() {
             self.unresolved.extend(unresolved);
         } else {
@@ -368,8 +373,8 @@ impl Tracker {
             }
         }
         for id in touched.containers {
-            match self.world.containers.get(&id) {
-                Some(container) => listed.apply(Change::Container(container.clone())),
+            match self.world.containers.shared(&id) {
+                Some(container) => listed.apply(Change::Container(Arc::clone(container))),
                 None => listed.apply(Change::ContainerGone(id)),
             };
         }
@@ -402,13 +407,13 @@ impl Tracker {
         }
     }
 
-    fn containers_answered(&mut self, asked: BTreeSet<ContainerId>, found: Vec<ContainerSummary>) {
+    fn containers_answered(&mut self, asked: BTreeSet<ContainerId>, found: Vec<Listed>) {
         self.containers_asked.retain(|id| !asked.contains(id));
         let overtaken: BTreeSet<_> = asked.iter().filter_map(|id| self.ports_overtaken.take(id)).collect();
         let mut missing = asked;
-        for summary in found {
-            let name_of = |id: &str| Some(self.world.containers.get(&ContainerId(id.to_owned()))?.name.clone());
-            let Some(described) = describe_container(summary, &self.world.networks, name_of) else { continue };
+        for listed in found {
+            let name_of = |id: &str| Some(self.world.containers.get(&ContainerId(id.into()))?.name.clone());
+            let described = describe_container(listed, &self.world.networks, name_of, &mut self.texts);
             if missing.remove(&described.container.id) {
                 let ports_count = !overtaken.contains(&described.container.id);
                 self.merge(described, ports_count);
@@ -439,7 +444,7 @@ impl Tracker {
         if running {
             self.ask_for_missing_addresses(&container);
         }
-        self.emit(Change::Container(container));
+        self.emit(Change::Container(container.into()));
         if renamed {
             self.ask_for_sharing_containers();
         }
@@ -466,11 +471,8 @@ impl Tracker {
 
     /// The reason that a container shares another's endpoint names the other one, whose name has changed.
     fn ask_for_sharing_containers(&mut self) {
-        let sharing = self
-            .world
-            .containers
-            .values()
-            .filter(|container| matches!(container.unenforceable, Some(Unenforceable::SharedWith(_))));
+        let shares = |container: &&Container| matches!(container.unenforceable, Some(Unenforceable::SharedWith(_)));
+        let sharing = self.world.containers.values().filter(shares);
         self.containers_to_ask.extend(sharing.map(|container| container.id.clone()));
     }
 
@@ -501,7 +503,7 @@ impl Tracker {
             self.containers_to_ask.insert(id.clone());
         }
         if let Some(known) = known {
-            self.emit(Change::Container(Container { listed: false, ..known }));
+            self.emit(Change::Container(Container { listed: false, ..known }.into()));
         }
     }
 

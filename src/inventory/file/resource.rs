@@ -36,7 +36,7 @@ pub fn to_resource(inventory: &Inventory) -> wire::Inventory {
 fn network(network: &Network) -> wire::Network {
     wire::Network {
         name: network.name.clone(),
-        id: filled(network.id.0.clone(), |id| *id == network.name),
+        id: filled(network.id.to_string(), |id| *id == network.name),
         driver: filled(network.driver.clone(), |driver| driver == "bridge"),
         subnets: filled(network.subnets.iter().map(ToString::to_string).collect(), Vec::is_empty),
         // Without the field the first address of each subnet is meant.
@@ -58,12 +58,13 @@ fn container(container: &Container, networks: &BTreeMap<NetworkId, Network>) -> 
         Unenforceable::SharedWith(name) => Some(format!("container:{name}")),
         Unenforceable::Driver(_) | Unenforceable::BridgeName => None,
     });
+    let labels = container.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     wire::Container {
         name: container.name.clone(),
-        id: filled(container.id.0.clone(), |id| *id == container.name),
+        id: filled(container.id.to_string(), |id| *id == container.name),
         namespace: container.stated_namespace.clone(),
         image: filled(container.image.clone(), String::is_empty),
-        labels: filled(container.labels.clone(), BTreeMap::is_empty),
+        labels: filled(labels, BTreeMap::is_empty),
         network_mode,
         networks: filled(attachments.into_iter().map(wire::Attachment::Detailed).collect(), Vec::is_empty),
         ports: filled(

@@ -47,7 +47,7 @@ fn addresses_that_are_left_out_are_assigned_in_order() {
             "stopped@n - -",
         ]
     );
-    let network = &inventory.networks[&NetworkId("n".to_owned())];
+    let network = &inventory.networks[&NetworkId("n".into())];
     assert_eq!(network.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1", "2001:db8::1"]);
     assert_eq!(network.driver, "bridge");
 }
@@ -280,7 +280,7 @@ fn a_file_holds_one_inventory_and_nothing_else() {
 fn comparable(inventory: &Inventory) -> Inventory {
     let mut inventory = inventory.clone();
     for attachment in inventory.containers.values_mut().flat_map(|container| &mut container.attachments) {
-        attachment.endpoint_id.clear();
+        attachment.endpoint_id = "".into();
     }
     inventory
 }
@@ -311,7 +311,7 @@ fn what_is_written_reads_as_the_same_world() {
 ",
         );
         let attachments = inventory.containers.values_mut().flat_map(|container| &mut container.attachments);
-        attachments.for_each(|attachment| attachment.endpoint_id = "of an engine".to_owned());
+        attachments.for_each(|attachment| attachment.endpoint_id = "of an engine".into());
         inventory
     };
     let text = serde_json::to_string_pretty(&to_resource(&original)).expect("a resource is JSON");

@@ -134,7 +134,7 @@ fn name(reach: &Reach<'_>, member: Party) -> String {
 fn service(container: &Container) -> (CandidateKind, String) {
     let label = |key: &str| container.labels.get(key).filter(|value| !value.is_empty());
     if let Some(service) = label(SERVICE_LABEL) {
-        let name = label(PROJECT_LABEL).map_or_else(|| service.clone(), |project| format!("{project}-{service}"));
+        let name = label(PROJECT_LABEL).map_or_else(|| service.to_string(), |project| format!("{project}-{service}"));
         return (CandidateKind::Compose, name);
     }
     let without_number = container.name.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -118,7 +118,7 @@ fn find_by_id<'a>(inventory: &'a Inventory, beginning: &str) -> Result<&'a Conta
         return Err(unknown());
     }
     // In a file that states no ids the name stands for it, and the beginning of a name is nobody's.
-    let has_id = |container: &&Container| container.id.0 != container.name;
+    let has_id = |container: &&Container| *container.id.0 != *container.name;
     let begins_so = |container: &&Container| container.id.0.starts_with(beginning);
     let mut found = inventory.containers.values().filter(has_id).filter(begins_so);
     match (found.next(), found.next()) {

@@ -5,7 +5,7 @@ use crate::inventory::{Attachment, Container, ContainerId, NetworkId, PublishedP
 /// back, lan on edge, agent on the host's network, sidecar in web's.
 fn world() -> Inventory {
     let network = |name: &str, octet: u8, internal: bool| Network {
-        id: NetworkId(format!("{name}-id")),
+        id: NetworkId(format!("{name}-id").into()),
         name: name.to_owned(),
         driver: "bridge".to_owned(),
         bridge: Some(format!("br-{name}").parse().unwrap()),
@@ -16,14 +16,14 @@ fn world() -> Inventory {
     let edge = Network { driver: "macvlan".to_owned(), bridge: None, ..network("edge", 3, false) };
     let networks = [network("front", 1, false), network("back", 2, true), edge];
     let attachment = |name: &str, octet: u8, host: u8, v6: bool| Attachment {
-        network: NetworkId(format!("{name}-id")),
-        endpoint_id: String::new(),
+        network: NetworkId(format!("{name}-id").into()),
+        endpoint_id: "".into(),
         ipv4: format!("172.18.{octet}.{host}").parse().ok(),
         ipv6: v6.then(|| format!("fd00:{octet}::{host}").parse().unwrap()),
         mac: None,
     };
     let container = |name: &str, attachments: Vec<Attachment>| Container {
-        id: ContainerId(format!("{name}0123456789")),
+        id: ContainerId(format!("{name}0123456789").into()),
         name: name.to_owned(),
         image: "busybox".to_owned(),
         labels: [].into(),
@@ -210,7 +210,7 @@ fn what_cannot_be_judged_says_why() {
 fn published_ports_are_reached_through_the_proxy_too() {
     let ways = |host_address: Option<&str>, from: &str| {
         let mut world = world();
-        let db = world.containers.get_mut(&ContainerId("db0123456789".to_owned())).unwrap();
+        let db = world.containers.get_mut(&ContainerId("db0123456789".into())).unwrap();
         db.published = vec![PublishedPort {
             host_address: host_address.map(|address| address.parse().unwrap()),
             host_port: Some(8080),
@@ -251,7 +251,7 @@ fn published_ports_are_reached_through_the_proxy_too() {
 fn a_port_of_this_host_that_is_published_leads_to_its_container() {
     let ways = |host_address: Option<&str>, from: &str, to: &str, port: u16, protocol: Protocol| {
         let mut world = world();
-        let db = world.containers.get_mut(&ContainerId("db0123456789".to_owned())).unwrap();
+        let db = world.containers.get_mut(&ContainerId("db0123456789".into())).unwrap();
         db.published = vec![PublishedPort {
             host_address: host_address.map(|address| address.parse().unwrap()),
             host_port: Some(8080),
@@ -333,7 +333,7 @@ fn echo_requests_are_those_of_their_family() {
 #[test]
 fn a_link_local_address_is_on_the_bridge_of_the_container_that_has_it() {
     let mut world = world();
-    let api = world.containers.get_mut(&ContainerId("api0123456789".to_owned())).unwrap();
+    let api = world.containers.get_mut(&ContainerId("api0123456789".into())).unwrap();
     api.attachments[0].mac = "02:42:ac:12:01:03".parse().ok();
     let end = |name| End::find(&world, name).unwrap();
     let found = Finder::new(&world).paths(&end("web"), &end("fe80::42:acff:fe12:103"), HTTP, &Family::ALL).unwrap();
@@ -345,8 +345,8 @@ fn a_link_local_address_is_on_the_bridge_of_the_container_that_has_it() {
 #[test]
 fn a_way_out_of_policys_reach_is_told_beside_the_judged_ones() {
     let mut world = world();
-    let lan = world.containers[&ContainerId("lan0123456789".to_owned())].attachments[0].clone();
-    let web = world.containers.get_mut(&ContainerId("web0123456789".to_owned())).unwrap();
+    let lan = world.containers[&ContainerId("lan0123456789".into())].attachments[0].clone();
+    let web = world.containers.get_mut(&ContainerId("web0123456789".into())).unwrap();
     web.attachments.push(Attachment { ipv4: "172.18.3.9".parse().ok(), ..lan });
     let end = |name| End::find(&world, name).unwrap();
     let found = Finder::new(&world).paths(&end("web"), &end("api"), HTTP, &Family::ALL).unwrap();

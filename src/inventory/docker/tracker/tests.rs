@@ -134,7 +134,7 @@ impl Scene {
     }
 
     fn expect_engines_truth(&self) {
-        let truth = self.engine.listing().assemble().inventory;
+        let truth = self.engine.listing().assemble(&mut Texts::default()).inventory;
         assert_eq!(self.received.networks, truth.networks);
         let mut received = self.received.containers.clone();
         // The ports of an earlier run are remembered.
@@ -144,10 +144,11 @@ impl Scene {
 
     /// Panics when the receiver takes ports for a container's that are not, although all events about it have arrived.
     fn expect_no_ports_of_another_run(&self) {
-        for (id, container) in self.received.containers.iter().filter(|(_, container)| container.listed) {
+        for container in self.received.containers.values().filter(|container| container.listed) {
+            let id = &container.id;
             let is_told =
                 !self.engine.log.iter().any(|event| matches!(event.subject(), Subject::Container(of) if of == id));
-            let port = self.engine.containers.get(&id.0).map(|process| process.port);
+            let port = self.engine.containers.get(&*id.0).map(|process| process.port);
             assert!(
                 !is_told || container.published.iter().all(|published| published.host_port == port),
                 "{container:?}"
@@ -286,7 +287,7 @@ fn a_list_that_lags_behind_an_event_is_asked_again() {
     scene.engine.detach("a", "n");
     while scene.event() {}
     let Some(Call::Containers(ids)) = scene.tracker.next_call() else { panic!("a is asked for") };
-    scene.tracker.answer(Answer::Containers(ids, vec![lagging]));
+    scene.tracker.answer(Answer::Containers(ids, Listed::of(lagging).into_iter().collect()));
     assert!(scene.inspect());
     scene.inspected(0, false);
     scene.come_to_rest();
@@ -462,7 +463,7 @@ fn messages_are_read_by_type_and_action() {
         ..EventMessage::default()
     };
     let container = || container_id("id");
-    let network = || NetworkId("id".to_owned());
+    let network = || NetworkId("id".into());
     let rows = [
         (EventMessageTypeEnum::CONTAINER, "create", Some(Event::ContainerChanged(container()))),
         (EventMessageTypeEnum::CONTAINER, "start", Some(Event::ContainerChanged(container()))),

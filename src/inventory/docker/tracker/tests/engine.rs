@@ -7,7 +7,7 @@ use bollard::models::{
     EndpointResource, EndpointSettings, NetworkInspect, PortSummary, PortSummaryTypeEnum,
 };
 
-use super::super::{Answer, Call, Event, Listing};
+use super::super::{Answer, Call, Event, Listed, Listing};
 use crate::inventory::{ContainerId, NetworkId};
 
 /// A container of the small engine.
@@ -34,11 +34,11 @@ pub(super) struct Engine {
 }
 
 pub(super) fn container_id(id: &str) -> ContainerId {
-    ContainerId(id.to_owned())
+    ContainerId(id.into())
 }
 
 pub(super) fn network_id(id: &str) -> NetworkId {
-    NetworkId(format!("{id}-0123456789ab"))
+    NetworkId(format!("{id}-0123456789ab").into())
 }
 
 impl Engine {
@@ -185,7 +185,7 @@ impl Engine {
         let containers =
             self.containers.iter().filter_map(|(id, container)| Some((id.clone(), endpoint(container)?))).collect();
         Some(NetworkInspect {
-            id: Some(network_id(id).0),
+            id: Some(network_id(id).to_string()),
             name: Some(name),
             driver: Some("bridge".to_owned()),
             containers: Some(containers),
@@ -219,7 +219,7 @@ impl Engine {
     pub(super) fn listing(&self) -> Listing {
         Listing {
             networks: self.networks.keys().filter_map(|id| self.inspect(id)).collect(),
-            containers: self.containers.keys().filter_map(|id| self.summary(id)).collect(),
+            containers: self.containers.keys().filter_map(|id| Listed::of(self.summary(id)?)).collect(),
         }
     }
 
@@ -230,7 +230,7 @@ impl Engine {
                 Answer::Network(id, found)
             }
             Call::Containers(ids) => {
-                let found = ids.iter().filter_map(|id| self.summary(&id.0)).collect();
+                let found = ids.iter().filter_map(|id| Listed::of(self.summary(&id.0)?)).collect();
                 Answer::Containers(ids, found)
             }
         }
