@@ -194,15 +194,21 @@ impl Inventory {
 
     /// Forgets remembered ports of an earlier run that a container holds now.
     fn withdraw_ports(&mut self, former: &mut Former) {
-        let publishing = self.containers.all_shared_mut().filter(|container| !container.published.is_empty());
-        let (holding, waiting): (Vec<_>, Vec<_>) = publishing.partition(|container| container.listed);
-        let held: Vec<_> = holding.iter().flat_map(|container| &container.published).collect();
+        let publishing = || self.containers.values().filter(|container| !container.published.is_empty());
+        let waiting: Vec<&Container> = publishing().filter(|container| !container.listed).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let holding = publishing().filter(|container| container.listed);
+        let held: Vec<PublishedPort> = holding.flat_map(|container| &container.published).cloned().collect();
         let is_lost = |port: &PublishedPort| held.iter().any(|held| held.collides_with(port));
-        for container in waiting.into_iter().filter(|container| container.published.iter().any(is_lost)) {
-            former.entry(container.id.clone()).or_insert_with(|| Some(Arc::clone(container)));
-            let container = Arc::make_mut(container);
-            container.published.retain(|port| !is_lost(port));
-            container.judged.retain(|port| container.published.contains(port));
+        let losing = waiting.into_iter().filter(|container| container.published.iter().any(is_lost));
+        for id in losing.map(|container| container.id.clone()).collect::<Vec<_>>() {
+            let before = self.containers.change(&id, |container| {
+                container.published.retain(|port| !is_lost(port));
+                container.judged.retain(|port| container.published.contains(port));
+            });
+            former.entry(id).or_insert(before);
         }
     }
 
@@ -212,11 +218,14 @@ impl Inventory {
         if claim.is_pending() {
             return;
         }
-        for container in self.containers.all_shared_mut() {
-            let claimed = container.attachments.iter().position(|attachment| attachment.collides_with(claim));
-            let Some(position) = claimed.filter(|_| container.id != *owner) else { continue };
-            former.entry(container.id.clone()).or_insert_with(|| Some(Arc::clone(container)));
-            Arc::make_mut(container).attachments[position] = Attachment::pending(claim.network.clone());
+        for id in self.containers.holding(claim.ipv4.into_iter().chain(claim.ipv6)) {
+            let container = self.containers.get(&id).filter(|_| id != *owner);
+            let claimed =
+                container.and_then(|container| container.attachments.iter().position(|a| a.collides_with(claim)));
+            let Some(position) = claimed else { continue };
+            let pending = Attachment::pending(claim.network.clone());
+            let before = self.containers.change(&id, |container| container.attachments[position] = pending);
+            former.entry(id).or_insert(before);
         }
     }
 }
