@@ -48,7 +48,7 @@ pub use plan::{plan, removal};
 pub use port::Port;
 pub use preflight::Missing;
 pub use read_back::{Found, ReadBack, Scope};
-pub use state::{Hashes, Jump, Problem, State};
+pub use state::{Hashes, Jump, Problem, RuleHash, State};
 pub use watch::{Notice, Touched, watch};
 
 use crate::net::{Family, InterfaceName};

@@ -166,7 +166,8 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
     }
 
     /// Stores a chain.
-    fn keep(&mut self, name: ChainName, rules: Rules) {
+    fn keep(&mut self, name: ChainName, mut rules: Rules) {
+        rules.shrink_to_fit();
         let same = self.former.get(&name).filter(|former| former[..] == rules[..]);
         let chain = same.map_or_else(|| rules.into(), Arc::clone);
         self.chains.insert(name, chain);
@@ -413,7 +414,12 @@ impl<'s, 'a> ChainBuilder<'s, 'a> {
                 && rules.next().is_none()
         };
         let same = self.former.get(&name).filter(is_same);
-        let chain = same.map_or_else(|| Arc::new(rules().collect()), Arc::clone);
+        let made = || {
+            let mut rules: Rules = rules().collect();
+            rules.shrink_to_fit();
+            Arc::new(rules)
+        };
+        let chain = same.map_or_else(made, Arc::clone);
         self.chains.insert(name.clone(), chain);
         name
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::dataplane::place::{Place, Xtable};
 use crate::dataplane::render::HASH_MARK;
-use crate::dataplane::state::{DOCKER_USER, Jump, State};
+use crate::dataplane::state::{DOCKER_USER, Jump, RuleHash, State};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{CHAIN_PREFIX, Hook};
 
@@ -119,7 +119,7 @@ fn parse_rule(
     state: &mut State,
 ) -> Owner {
     if chain.starts_with(CHAIN_PREFIX) {
-        let hash = value_of(rule, &["--comment"]).and_then(hash_of).map(str::to_owned);
+        let hash = value_of(rule, &["--comment"]).and_then(hash_of).and_then(RuleHash::of);
         let hashes = state.chains.entry(place).or_default().entry(chain.to_owned()).or_default();
         Arc::make_mut(hashes).push(hash);
         let interfaces = rule.windows(2).filter(|pair| pair[0] == "-i" || pair[0] == "-o");
@@ -214,12 +214,13 @@ mod tests {
     fn our_chains_are_read_with_their_hashes_in_order() {
         let state = parsed(
             ":DG-FORWARD - [0:0]\n:OTHER - [0:0]\n\
-             -A DG-FORWARD -i br-a -m comment --comment \"a [x] dg:one\" -j DROP\n\
+             -A DG-FORWARD -i br-a -m comment --comment \"a [x] dg:aaaaaaaaaa\" -j DROP\n\
              -A DG-FORWARD -j ACCEPT\n\
-             -A DG-FORWARD -o br-b -m comment --comment \"dg:two\" -j DROP\n\
+             -A DG-FORWARD -o br-b -m comment --comment \"dg:bbbbbbbbbb\" -j DROP\n\
              -A OTHER -i br-c -j DROP",
         );
-        let hashes = vec![Some("one".to_owned()), None, Some("two".to_owned())];
+        let hashes = vec![RuleHash::of("aaaaaaaaaa"), None, RuleHash::of("bbbbbbbbbb")];
+        assert!(hashes[0].is_some());
         assert_eq!(state.chains, [(FILTER, [("DG-FORWARD".to_owned(), hashes.into())].into())].into());
         assert_eq!(state.interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["br-a", "br-b"]);
     }

@@ -16,7 +16,7 @@ use crate::dataplane::antispoof::{self, Decision};
 use crate::dataplane::place::{Place, Placed, places};
 use crate::dataplane::render;
 use crate::dataplane::sets::{create_line, member_line};
-use crate::dataplane::state::{Jump, State, TABLE_MARK, interfaces};
+use crate::dataplane::state::{Jump, RuleHash, State, TABLE_MARK, interfaces};
 use crate::net::{Family, InterfaceName};
 use crate::ruleset::{AddressSet, Chain, ChainName, Chains, Match, Member, Ruleset, SetName, differences};
 
@@ -272,7 +272,7 @@ fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option
     let (family, table) = place;
 
     let mut heads = Vec::new();
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for (name, rules) in wanted {
         if present.contains_key(name.as_str()) && stays(held, family, name, rules) {
             continue;
@@ -280,11 +280,13 @@ fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option
         let rendered = render::chain(family, name.as_str(), rules);
         let same = present.get(name.as_str()).is_some_and(|hashes| {
             hashes.len() == rendered.len()
-                && hashes.iter().zip(&rendered).all(|(hash, line)| hash.as_ref() == Some(&line.hash))
+                && hashes.iter().zip(&rendered).all(|(hash, line)| hash.is_some() && *hash == RuleHash::of(&line.hash))
         });
         if !same {
             heads.push(name.as_str());
-            lines.extend(rendered.into_iter().map(|line| line.text));
+            for line in &rendered {
+                lines.extend([&line.text, "\n"]);
+            }
         }
     }
     let keeps_mark = !wanted.is_empty() || observed.ends_table(place, all_wanted);
@@ -297,7 +299,7 @@ fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option
         }
         if !observed.pinned.contains_key(&(place, name.clone())) {
             heads.push(name);
-            lines.push(format!("-X {name}"));
+            lines.extend(["-X ", name, "\n"]);
         } else if !hashes.is_empty() {
             heads.push(name);
         }
@@ -306,9 +308,12 @@ fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option
         return None;
     }
     // A head creates the chain, or empties it if it exists.
-    let heads = heads.into_iter().map(|head| format!(":{head} - [0:0]"));
-    let input: Vec<String> = heads.chain(lines).collect();
-    Some(Step::Restore { family, input: format!("*{table}\n{}\nCOMMIT\n", input.join("\n")) })
+    let heads = heads.into_iter().flat_map(|head| [":", head, " - [0:0]\n"]);
+    let beginning: String = ["*", table.name(), "\n"].into_iter().chain(heads).collect();
+    // There can be many megabytes of lines, and one copy of them is enough.
+    lines.insert_str(0, &beginning);
+    lines.push_str("COMMIT\n");
+    Some(Step::Restore { family, input: lines })
 }
 
 /// The desired ruleset under other names for the sets that the kernel holds in a form that cannot be changed in place.

@@ -16,7 +16,7 @@ use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{self, AddressSet, ChainName, Hook, Match, Ruleset, SetName};
+use crate::ruleset::{self, AddressSet, CONTENT_HASH_LENGTH, ChainName, Hook, Match, Ruleset, SetName};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
@@ -67,8 +67,19 @@ impl Jump {
     }
 }
 
-/// The content hash in the comment of each rule of a chain, in order; `None` for a rule that is not ours. Copies share them.
-pub type Hashes = Arc<Vec<Option<String>>>;
+/// The content hash in the comment of a rule of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleHash([u8; CONTENT_HASH_LENGTH]);
+
+impl RuleHash {
+    /// The hash of this text; `None` of one that we would not write.
+    pub(super) fn of(text: &str) -> Option<RuleHash> {
+        text.as_bytes().try_into().ok().map(RuleHash)
+    }
+}
+
+/// The hash of each rule of a chain, in order; `None` for a rule that is not ours. Copies share them.
+pub type Hashes = Arc<Vec<Option<RuleHash>>>;
 
 /// What the kernel holds of ours, or what it should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,7 +147,7 @@ impl State {
                     return (name.as_str().to_owned(), Arc::clone(kept));
                 }
                 let lines = render::chain(place.0, name.as_str(), rules);
-                (name.as_str().to_owned(), Arc::new(lines.into_iter().map(|line| Some(line.hash)).collect()))
+                (name.as_str().to_owned(), Arc::new(lines.iter().map(|line| RuleHash::of(&line.hash)).collect()))
             };
             let mut hashes: BTreeMap<String, _> = named.iter().map(|(name, rules)| hashes_of(name, rules)).collect();
             if self.made_table(place) {

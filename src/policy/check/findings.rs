@@ -121,5 +121,9 @@ pub(super) fn all<T>(items: impl IntoIterator<Item = Checked<T>>) -> Checked<Vec
             (_, Err(_)) => {}
         }
     }
-    all
+    // It is kept for as long as its file is as it is.
+    all.map(|mut values| {
+        values.shrink_to_fit();
+        values
+    })
 }
