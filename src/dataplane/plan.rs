@@ -207,6 +207,7 @@ fn at_once(steps: Vec<Step>) -> Vec<Step> {
     for step in steps {
         match (merged.last_mut(), step) {
             (Some(Step::Restore { family, input }), Step::Restore { family: next, input: more }) if *family == next => {
+                input.reserve_exact(more.len());
                 input.push_str(&more);
             }
             (_, step) => merged.push(step),
@@ -306,6 +307,7 @@ fn restore(place: Place, observed: &State, all_wanted: &Placed<'_>, held: Option
     // There can be many megabytes of lines, and one copy of them is enough.
     lines.insert_str(0, &beginning);
     lines.push_str("COMMIT\n");
+    lines.shrink_to_fit();
     Some(Step::Restore { family, input: lines })
 }
 
