@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dockgate::cli::{Cli, Outcome};
+use tikv_jemallocator::Jemalloc;
+
+/// See `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Exit code of a command that could not run; clap's own for wrong usage.
 const COULD_NOT_RUN: u8 = 2;
