@@ -14,6 +14,8 @@ mod meaning;
 mod membership;
 mod rules;
 mod sets;
+#[cfg(test)]
+pub(crate) mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -476,8 +476,9 @@ impl Inventory {
     pub fn keep_labels(&mut self, is_asked_for: impl Fn(&str) -> bool) {
         for container in self.containers.values_mut() {
             container.labels.retain(|key, _| {
-                NAMESPACE_SOURCES.contains(&&**key)
-                    || **key == *PORTS_LABEL
+                let key: &str = key;
+                NAMESPACE_SOURCES.contains(&key)
+                    || key == PORTS_LABEL
                     || is_asked_for(key)
                     || key.strip_prefix(CALICO_LABEL_PREFIX).is_some_and(&is_asked_for)
             });

@@ -9,7 +9,7 @@ mod scale;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use dockgate::inventory::docker;
-use imitation::Imitation;
+use imitation::{Imitation, Paging};
 use scale::Scale;
 
 /// Seconds.
@@ -23,12 +23,15 @@ fn a_list_of_several_pages_is_whole() {
         let networks = 10;
         let expected = Scale { endpoints: containers, networks, ..Scale::large(1000) }.inventory();
         let socket = directory.path().join(containers.to_string());
-        let _imitation = Imitation::serve(socket.clone(), &expected);
-        let listed = runtime.block_on(async {
-            let path = socket.to_str().expect("a path in ASCII");
-            let engine = Docker::connect_with_unix(path, LIMIT, API_DEFAULT_VERSION).expect("the socket is there");
-            docker::snapshot(&engine).await.expect("it answers")
-        });
-        assert!(listed == expected, "{containers} containers");
+        let imitation = Imitation::serve(socket.clone(), &expected);
+        for paging in [Paging::Good, Paging::Gone, Paging::Deaf, Paging::Whole] {
+            imitation.list_in(paging);
+            let listed = runtime.block_on(async {
+                let path = socket.to_str().expect("a path in ASCII");
+                let engine = Docker::connect_with_unix(path, LIMIT, API_DEFAULT_VERSION).expect("the socket is there");
+                docker::snapshot(&engine).await.expect("it answers")
+            });
+            assert!(listed == expected, "{containers} containers, {paging:?}");
+        }
     }
 }

@@ -33,7 +33,7 @@ const EVENT_LIMIT: Duration = Duration::from_secs(10);
 const EVENTS_LIMIT: Duration = Duration::from_secs(60);
 /// Containers that come and go.
 const EVENTS: usize = 120;
-/// Others before them: with the first ones, long-lived processes are started.
+/// Others before them: with the first ones, sockets are opened.
 const WARM_UP: usize = 5;
 /// From one to the next. A container is created this long before it gets an address, which takes a real engine longer.
 const PACE: Duration = Duration::from_millis(120);

@@ -108,15 +108,14 @@ impl Coverage {
         Coverage { variant: kernel.variant(), anchors: kernel.anchors(), ruleset: ruleset.clone() }
     }
 
-    /// Whether a boot would come to the same with either. It takes the time of what the two differ in.
+    /// Whether a boot would come to the same with either. Of sets and chains it takes the time of what they differ in.
     pub(super) fn is_same(&self, other: &Coverage) -> bool {
-        let (one, other_one) = (&self.ruleset, &other.ruleset);
-        self.variant == other.variant
-            && self.anchors == other.anchors
-            && one.chains == other_one.chains
-            && one.bridges == other_one.bridges
-            && one.anti_spoofing.as_ref().map(but_bindings) == other_one.anti_spoofing.as_ref().map(but_bindings)
-            && same_nets(one, other_one)
+        let Coverage { variant, anchors, ruleset } = self;
+        let Ruleset { sets: _, chains, bridges, anti_spoofing } = ruleset;
+        (variant, anchors) == (&other.variant, &other.anchors)
+            && (chains, bridges) == (&other.ruleset.chains, &other.ruleset.bridges)
+            && anti_spoofing.as_ref().map(but_bindings) == other.ruleset.anti_spoofing.as_ref().map(but_bindings)
+            && same_nets(ruleset, &other.ruleset)
     }
 
     /// Keeps it, whole or not at all.
@@ -171,7 +170,8 @@ fn same_nets(one: &Ruleset, other: &Ruleset) -> bool {
 
 /// What is kept of who may send as whom.
 fn but_bindings(anti_spoofing: &AntiSpoofing) -> (&BTreeSet<IpAddr>, &BTreeSet<Cidr>, bool) {
-    (&anti_spoofing.gateways, &anti_spoofing.subnets, anti_spoofing.frozen)
+    let AntiSpoofing { bindings: _, gateways, subnets, frozen } = anti_spoofing;
+    (gateways, subnets, *frozen)
 }
 
 /// Whether a member of the known or listed endpoints is on a governed bridge. What is on others are the subnets of networks
@@ -234,8 +234,11 @@ pub fn forget(state_directory: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::ruleset::{AddressSet, SetKind};
+    use crate::dataplane::Xtable;
+    use crate::ruleset::{AddressSet, Binding, Hook, Role, SetKind};
 
     fn kept() -> Kept {
         let member = |text: &str| Member::Net(text.parse().expect("a block"));
@@ -270,6 +273,65 @@ mod tests {
         forget(directory.path()).expect("forget");
         forget(directory.path()).expect("forgotten already");
         assert_eq!(Kept::recall(directory.path()).expect("nothing kept any more"), None);
+    }
+
+    #[test]
+    fn it_is_kept_anew_when_anything_differs_that_a_boot_would_have() {
+        let coverage = || Coverage {
+            variant: Variant::Nft,
+            anchors: vec![],
+            ruleset: Ruleset { anti_spoofing: Some(AntiSpoofing::default()), ..kept().ruleset },
+        };
+        let anchor = Jump {
+            family: Family::V4,
+            table: Xtable::Filter,
+            hook: Hook::Forward,
+            chain: "FORWARD".to_owned(),
+            serial: Jump::LASTING,
+        };
+        let binding = Binding {
+            bridge: "br-a".parse().expect("a name"),
+            endpoint: "web@a".to_owned(),
+            attachment: "e".into(),
+            mac: None,
+            addresses: vec![],
+            role: Role::Governed,
+        };
+        let block: Cidr = "10.0.0.0/24".parse().expect("a block");
+        let class = || SetName::of_content(Family::V4, SetKind::Ip, "class", "");
+        let members = |members: &[Member]| AddressSet {
+            family: Family::V4,
+            kind: SetKind::Ip,
+            members: members.iter().cloned().collect(),
+        };
+        fn table(coverage: &mut Coverage) -> &mut AntiSpoofing {
+            coverage.ruleset.anti_spoofing.get_or_insert_default()
+        }
+        type Change = Box<dyn Fn(&mut Coverage)>;
+        let rows: [(&str, bool, Change); 11] = [
+            ("nothing", true, Box::new(|_| {})),
+            ("who is bound", true, Box::new(move |it| drop(table(it).bindings.insert(binding.clone().into())))),
+            ("who is known on a governed bridge", true, {
+                let member = Member::Net("10.0.0.9/32".parse().expect("a block"));
+                Box::new(move |it| {
+                    let known = it.ruleset.sets.get_mut(&SetName::known(Family::V4)).expect("it was put there");
+                    known.members.insert(member.clone());
+                })
+            }),
+            ("the variant", false, Box::new(|it| it.variant = Variant::Legacy)),
+            ("anchors", false, Box::new(move |it| it.anchors.push(anchor.clone()))),
+            ("bridges", false, Box::new(|it| drop(it.ruleset.bridges.insert("br-b".parse().expect("a name"))))),
+            ("chains", false, Box::new(|it| drop(it.ruleset.chains.insert(Family::V6, BTreeMap::new())))),
+            ("a set more", false, Box::new(move |it| drop(it.ruleset.sets.insert(class(), members(&[]))))),
+            ("gateways", false, Box::new(move |it| drop(table(it).gateways.insert(block.network())))),
+            ("subnets", false, Box::new(move |it| drop(table(it).subnets.insert(block)))),
+            ("whether the engine is away", false, Box::new(|it| table(it).frozen = true)),
+        ];
+        for (name, is_same, change) in rows {
+            let mut changed = coverage();
+            change(&mut changed);
+            assert_eq!((coverage().is_same(&changed), changed.is_same(&coverage())), (is_same, is_same), "{name}");
+        }
     }
 
     #[test]

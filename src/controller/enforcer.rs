@@ -266,8 +266,13 @@ impl Enforcer {
         let trouble = now.keep(&self.state_directory).err().map(|error| chain(&error));
         match &trouble {
             None => self.kept = Some(now),
-            Some(text) if self.boot_trouble != trouble => error!(error = %text, "a reboot now would not be covered"),
-            Some(_) => {}
+            Some(text) => {
+                if self.boot_trouble != trouble {
+                    error!(error = %text, "a reboot now would not be covered");
+                }
+                // What is in the file by now is not known.
+                self.kept = None;
+            }
         }
         self.boot_trouble = trouble;
     }

@@ -52,8 +52,11 @@ impl Ipset {
     pub(super) fn apply(&mut self, lines: &[String]) -> Result<(), Error> {
         let few = Some(lines).filter(|lines| lines.len() < RESTORE_FROM);
         let requests = few.and_then(|lines| lines.iter().map(|line| request(line)).collect::<Option<Vec<Part>>>());
-        let sent = requests.and_then(|requests| requests.chunks(BATCH).try_for_each(|batch| self.send(batch)).ok());
-        sent.map_or_else(|| restore(lines), Ok)
+        let Some(requests) = requests else { return restore(lines) };
+        requests.chunks(BATCH).try_for_each(|batch| self.send(batch)).or_else(|error| {
+            tracing::debug!(%error, "the kernel does not take members of sets over netlink; ipset is to try");
+            restore(lines)
+        })
     }
 
     /// Destroys a set, unless there is none of this name. Returns whether that is done: the kernel lets go of a set a moment

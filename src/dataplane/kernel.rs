@@ -453,11 +453,9 @@ impl Kernel {
         held: Option<&Chains>,
         mut outdated: Option<&BTreeSet<InterfaceName>>,
     ) -> Result<Outcome, Error> {
-        // What stays comes before what is needed for a moment, where that is much: else it keeps the memory from shrinking.
-        let first = held.is_none().then(|| from.after_decided(desired, decision.as_ref(), held));
         let mut steps = plan_decided(from, desired, decision.as_ref(), held);
         let mut problems = self.apply(&steps)?;
-        let mut state = first.unwrap_or_else(|| from.after_decided(desired, decision.as_ref(), held));
+        let mut state = from.after_decided(desired, decision.as_ref(), held);
         if let Some(reason) = failed_table(&problems).map(ToOwned::to_owned) {
             // It is left as it is until the kernel is read again, and nobody else's change.
             state.table.clone_from(&from.table);

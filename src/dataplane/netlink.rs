@@ -1,4 +1,4 @@
-//! Netlink messages: the little of the format that reading and changing links, flows and notifications needs.
+//! Netlink messages: the little of the format that links, flows, sets and notifications need.
 //!
 //! Input: a request's type, flags and body. Output: the kernel's answers, each as its type and body; attributes of a body.
 //! Sockets belong to the network namespace of the thread that opened them.

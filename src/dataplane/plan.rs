@@ -62,6 +62,7 @@ fn in_order(
 ) -> Vec<Step> {
     let table = antispoof::Changes::between(observed, desired, decision);
     let mut steps = table.before;
+    steps.extend(sets_step(sets.first));
     steps.extend(sets_step(sets.before));
     steps.extend(rules);
     steps.extend(sets_step(sets.between));
@@ -90,9 +91,11 @@ fn sets_step(lines: Vec<String>) -> Option<Step> {
     (!lines.is_empty()).then_some(Step::Sets(lines))
 }
 
-/// The changes of set members in three batches: before a change of rules, between it and the ports, and after those.
+/// The changes of set members in four batches: two before a change of rules, one between it and the ports, and one after those.
 struct SetChanges {
-    /// Creations; addresses that become known where nothing is judged yet; known addresses that go; members that come.
+    /// Known addresses that go. In a batch of their own, so that nothing that is refused keeps them.
+    first: Vec<String>,
+    /// Creations; addresses that become known where nothing is judged yet; members that come.
     before: Vec<String>,
     /// Members that go.
     between: Vec<String>,
@@ -158,7 +161,8 @@ struct Changes {
 impl Changes {
     fn in_order(self) -> SetChanges {
         SetChanges {
-            before: [self.created, self.known_early, self.forgotten_early, self.added].concat(),
+            first: self.forgotten_early,
+            before: [self.created, self.known_early, self.added].concat(),
             between: self.removed,
             after: [self.known_late, self.forgotten_late].concat(),
         }

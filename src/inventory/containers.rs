@@ -53,7 +53,7 @@ impl Containers {
         self.by_id.get(id).map(Arc::as_ref)
     }
 
-    /// The same, to be changed.
+    /// The same, to be changed: who has which address is forgotten.
     pub fn get_mut(&mut self, id: &ContainerId) -> Option<&mut Container> {
         self.holders = None;
         self.by_id.get_mut(id).map(Arc::make_mut)
@@ -69,7 +69,7 @@ impl Containers {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// All, each to be changed: what is shared is copied.
+    /// All, each to be changed: what is shared is copied, and who has which address is forgotten.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Container> {
         self.holders = None;
         self.by_id.values_mut().map(Arc::make_mut)
@@ -95,19 +95,19 @@ impl Containers {
         self.by_id.get(id)
     }
 
-    /// The same, to be replaced.
+    /// The same, to be replaced: who has which address is forgotten.
     pub(super) fn shared_mut(&mut self, id: &ContainerId) -> Option<&mut Arc<Container>> {
         self.holders = None;
         self.by_id.get_mut(id)
     }
 
-    /// All, to be replaced.
+    /// All, to be replaced: who has which address is forgotten.
     pub(super) fn all_shared_mut(&mut self) -> impl Iterator<Item = &mut Arc<Container>> {
         self.holders = None;
         self.by_id.values_mut()
     }
 
-    /// Changes one. Returns what it was; `None` if there is none of this id.
+    /// Changes one, and keeps account of its addresses. Returns what it was; `None` if there is none of this id.
     pub(crate) fn change(&mut self, id: &ContainerId, change: impl FnOnce(&mut Container)) -> Option<Arc<Container>> {
         let container = self.by_id.get_mut(id)?;
         let former = Arc::clone(container);

@@ -1,3 +1,8 @@
+use std::collections::BTreeSet;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
 
 fn network(id: &str) -> Network {
@@ -32,7 +37,7 @@ fn container(id: &str, labels: &[(&str, &str)], attachments: Vec<Attachment>) ->
         unenforceable: None,
         published: Vec::new(),
         listed: true,
-        judged: std::collections::BTreeSet::new(),
+        judged: BTreeSet::new(),
         stated_namespace: None,
     }
 }
@@ -268,6 +273,48 @@ fn each_change_does_what_it_says() {
         assert_eq!(world.apply(change).is_any(), differs, "{name}");
         assert_eq!(world, expected, "{name}");
     }
+}
+
+/// A copy has no account of who has which address: what comes of a change must not depend on it.
+#[test]
+fn an_address_has_one_owner_whatever_came_before() {
+    const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const NETWORKS: [&str; 2] = ["n", "m"];
+    let mut taken_over = 0;
+    for seed in 0..200 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut world = inventory(&NETWORKS.map(network), &[]);
+        for step in 0..40 {
+            let (id, on) = (IDS[random.random_range(0..5)], NETWORKS[random.random_range(0..2)]);
+            let mut any = |on: &str| match random.random_range(0..6) {
+                0 => pending(on),
+                1 => Attachment { ipv6: None, ..attachment(on, random.random_range(2..6)) },
+                _ => attachment(on, random.random_range(2..6)),
+            };
+            let (one, two) = (any("m"), any("n"));
+            let change = match random.random_range(0..20) {
+                0..=2 => Change::Container(container(id, &[], vec![one, two]).into()),
+                3 => Change::Container(container(id, &[], vec![]).into()),
+                4..=11 => attached(id, if on == "m" { one } else { two }),
+                12..=15 => detached(id, on),
+                16..=17 => Change::ContainerGone(ContainerId(id.into())),
+                18 => Change::NetworkGone(NetworkId(on.into())),
+                _ => Change::Snapshot(world.clone()),
+            };
+            let mut copy = world.clone();
+            let difference = world.apply(change.clone());
+            assert_eq!(copy.apply(change.clone()), difference, "seed {seed}, step {step}: {change:?}");
+            assert_eq!(copy, world, "seed {seed}, step {step}: {change:?}");
+            taken_over += usize::from(difference.containers.len() > 1);
+            let mut owners = BTreeSet::new();
+            for attachment in world.containers.values().flat_map(|container| &container.attachments) {
+                for address in attachment.ipv4.into_iter().chain(attachment.ipv6) {
+                    assert!(owners.insert((&attachment.network, address)), "seed {seed}, step {step}: {change:?}");
+                }
+            }
+        }
+    }
+    assert!(taken_over > 500, "{taken_over}");
 }
 
 #[test]

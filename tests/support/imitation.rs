@@ -89,6 +89,11 @@ impl Imitation {
         self.tell("container", "destroy", &container.id.0, &json!({"name": container.name}));
     }
 
+    /// From now on it lists like this.
+    pub(crate) fn list_in(&self, paging: Paging) {
+        self.world().paging = paging;
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }
@@ -119,6 +124,20 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How an engine lists containers in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Paging {
+    /// As engines do.
+    #[default]
+    Good,
+    /// The container behind which a page begins has been removed whenever one is asked for.
+    Gone,
+    /// It does not know the filter for that.
+    Deaf,
+    /// Nor how many are wanted.
+    Whole,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Created,
@@ -131,6 +150,7 @@ enum State {
 struct World {
     networks: BTreeMap<String, Listed>,
     containers: BTreeMap<String, String>,
+    paging: Paging,
 }
 
 #[derive(Debug)]
@@ -144,7 +164,7 @@ impl World {
         let networks = inventory.networks.values();
         let listed = networks
             .map(|network| (network.id.to_string(), Listed { network: network.clone(), members: BTreeMap::new() }));
-        let mut world = World { networks: listed.collect(), containers: BTreeMap::new() };
+        let mut world = World { networks: listed.collect(), containers: BTreeMap::new(), paging: Paging::Good };
         for container in inventory.containers.values() {
             world.connect(container);
             world.set_state(container, State::Running);
@@ -225,16 +245,20 @@ impl World {
         self.networks.values().map(|listed| described(&listed.network)).collect::<Value>().to_string()
     }
 
-    /// `GET /containers/json`, of those that are asked for, the latest first.
-    fn list(&self, wanted: &Wanted) -> String {
-        let listed: Vec<&str> = match (&wanted.ids, &wanted.before) {
-            (Some(ids), _) => ids.iter().filter_map(|id| self.containers.get(id)).map(String::as_str).collect(),
-            (None, Some(before)) => {
-                self.containers.range(..before.clone()).rev().take(wanted.limit).map(|(_, listed)| &**listed).collect()
-            }
-            (None, None) => self.containers.values().rev().take(wanted.limit).map(String::as_str).collect(),
+    /// `GET /containers/json`, of those that are asked for, the latest first; `None` where the one before them is not there.
+    fn list(&self, wanted: &Wanted) -> Option<String> {
+        let limit = if self.paging == Paging::Whole { usize::MAX } else { wanted.limit };
+        let latest = |before: Option<&String>| -> Vec<&str> {
+            let listed = self.containers.iter().rev().skip_while(|(id, _)| before.is_some_and(|before| *id >= before));
+            listed.take(limit).map(|(_, listed)| &**listed).collect()
         };
-        format!("[{}]", listed.join(","))
+        let listed: Vec<&str> = match (&wanted.ids, &wanted.before, self.paging) {
+            (Some(ids), _, _) => ids.iter().filter_map(|id| self.containers.get(id)).map(String::as_str).collect(),
+            (None, Some(_), Paging::Gone) => return None,
+            (None, Some(before), Paging::Good) => latest(Some(before)),
+            (None, _, _) => latest(None),
+        };
+        Some(format!("[{}]", listed.join(",")))
     }
 }
 
@@ -300,7 +324,7 @@ fn answer(request: &Request<Incoming>, world: &Mutex<World>, events: &broadcast:
         ["events"] => return response(StatusCode::OK, follow(events.subscribe())),
         ["networks"] => Some(lock(world).networks()),
         ["networks", id] => lock(world).network(id),
-        ["containers", "json"] => Some(lock(world).list(&Wanted::of(request.uri().query()))),
+        ["containers", "json"] => lock(world).list(&Wanted::of(request.uri().query())),
         ["containers", id, "json"] => lock(world).containers.contains_key(id).then(|| json!({"Id": id}).to_string()),
         _ => None,
     };

@@ -1,7 +1,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
+use crate::compile::worlds;
 use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId};
 use crate::policy::PolicyKind;
 use crate::ruleset::{Action, Hook};
@@ -290,4 +294,80 @@ fn a_refused_policy_is_closed_and_not_left_out() {
     assert!(!core.refuse(BTreeSet::from([key])), "nothing new");
     core.take(files(&POLICY.replace("name: p", "name: q")));
     assert_eq!(judged(&mut core).decision, Decision::Allow, "an edit is a new chance");
+}
+
+/// What policies, containers and networks do in whatever order, and whatever the kernel refuses of it: what is wanted is what a
+/// full compilation of all that is known makes.
+#[test]
+fn what_is_wanted_does_not_depend_on_the_way_there() {
+    let (mut compiled, mut with_refused, mut frozen) = (0, 0, 0);
+    for seed in 0..150 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut core = core();
+        core.take(files(&worlds::edited(random)));
+        core.take(Event::Inventory(Change::Snapshot(any_inventory(random))));
+        for step in 0..30 {
+            let known = core.inventory().expect("it was listed").clone();
+            match random.random_range(0..20) {
+                0..=10 => drop(core.take(Event::Inventory(worlds::change(random, &known)))),
+                11 => drop(
+                    core.take(Event::Inventory(Change::NetworkGone(worlds::network_id(random.random_range(0..4))))),
+                ),
+                12 => drop(core.take(Event::Inventory(Change::Network(any_network(random))))),
+                13 => drop(core.take(Event::Inventory(Change::Snapshot(any_inventory(random))))),
+                14 => drop(core.take(Event::Inventory(Change::Snapshot(known)))),
+                15 => drop(core.take(Event::Inventory(Change::Unreachable("gone".to_owned())))),
+                16..=17 => drop(core.take(files(&worlds::edited(random)))),
+                18 => {
+                    let policies = core.policies().expect("they were read").policies.policies.iter();
+                    let refused =
+                        policies.map(|policy| policy.key.clone()).filter(|_| random.random_bool(0.4)).collect();
+                    core.refuse(refused);
+                }
+                _ => core.flows_are_judged(),
+            }
+            // Ports come to be judged, without an event.
+            if random.random_bool(0.2) {
+                let now = Instant::now();
+                core.applied(now);
+                core.settle(now + SETTLING);
+            }
+            // Several things can happen at once.
+            if random.random_bool(0.4) {
+                continue;
+            }
+            let wanted = core.compiled().expect("everything is known").clone();
+            let policies = closed(&core.policies().expect("they were read").policies, core.refused());
+            let mut anew = compile::compile(&policies, core.inventory().expect("it was listed"), &core.options);
+            if let Some(anti_spoofing) = &mut anew.ruleset.anti_spoofing {
+                anti_spoofing.frozen = core.unreachable().is_some();
+            }
+            assert_eq!(wanted, anew, "seed {seed}, step {step}");
+            compiled += 1;
+            with_refused += usize::from(!core.refused().is_empty());
+            frozen += usize::from(core.unreachable().is_some());
+        }
+    }
+    assert!(compiled > 2000 && with_refused > 100 && frozen > 300, "{compiled}, {with_refused}, {frozen}");
+}
+
+fn any_network(random: &mut StdRng) -> Network {
+    let mut network = worlds::networks().swap_remove(random.random_range(0..4));
+    if random.random_bool(0.3) {
+        network.subnets.truncate(1);
+    }
+    if random.random_bool(0.2) {
+        network.name.push('2');
+    }
+    network
+}
+
+fn any_inventory(random: &mut StdRng) -> Inventory {
+    let networks = worlds::networks().into_iter().filter(|_| random.random_bool(0.9));
+    let networks = networks.map(|network| (network.id.clone(), network)).collect();
+    let mut inventory = Inventory { networks, ..Inventory::default() };
+    for _ in 0..random.random_range(0..12) {
+        inventory.apply(Change::Container(worlds::container(random).into()));
+    }
+    inventory
 }

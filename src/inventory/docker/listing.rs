@@ -59,20 +59,17 @@ pub(super) async fn everything(docker: &Docker) -> Result<Listing, Error> {
     Ok(Listing { networks: networks.into_iter().flatten().collect(), containers: all_containers(docker).await? })
 }
 
-/// All containers, the latest first. Those of a page come before the last one of the page before.
+/// All containers, the latest first. Those of a page come before the last one of the page before, in the order of the moments
+/// at which they were created. Of several that were created in the same nanosecond one could be missed until the next list.
 async fn all_containers(docker: &Docker) -> Result<Vec<Listed>, Error> {
     let all = || ListContainersOptionsBuilder::default().all(true);
     let mut containers = Vec::new();
     let mut last: Option<String> = None;
     loop {
         let before: HashMap<_, _> = last.iter().map(|id| ("before", vec![id.as_str()])).collect();
-        let page =
-            answer(docker.list_containers(Some(all().limit(CONTAINERS_PER_PAGE).filters(&before).build()))).await;
-        let page = match page {
-            // The last one of the page before has been removed meanwhile.
-            Err(Error::Engine(_)) if last.is_some() => break,
-            page => page?,
-        };
+        let options = all().limit(CONTAINERS_PER_PAGE).filters(&before).build();
+        // Without an answer the last one of the page before has been removed meanwhile.
+        let Some(page) = answer_if_present(docker.list_containers(Some(options))).await? else { break };
         let is_whole = i32::try_from(page.len()).is_ok_and(|length| length < CONTAINERS_PER_PAGE);
         let next = page.last().and_then(|summary| summary.id.clone());
         containers.extend(page.into_iter().filter_map(Listed::of));
