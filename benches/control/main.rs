@@ -20,6 +20,7 @@ mod controller;
 #[path = "../form/mod.rs"]
 mod form;
 mod host;
+#[expect(dead_code, reason = "this program uses a part of it")]
 #[path = "../../tests/support/imitation.rs"]
 mod imitation;
 mod large;

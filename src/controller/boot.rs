@@ -275,6 +275,12 @@ mod tests {
         assert_eq!(Kept::recall(directory.path()).expect("nothing kept any more"), None);
     }
 
+    type Change = Box<dyn Fn(&mut Coverage)>;
+
+    fn table(coverage: &mut Coverage) -> &mut AntiSpoofing {
+        coverage.ruleset.anti_spoofing.get_or_insert_default()
+    }
+
     #[test]
     fn it_is_kept_anew_when_anything_differs_that_a_boot_would_have() {
         let coverage = || Coverage {
@@ -287,7 +293,7 @@ mod tests {
             table: Xtable::Filter,
             hook: Hook::Forward,
             chain: "FORWARD".to_owned(),
-            serial: Jump::LASTING,
+            serial: 1,
         };
         let binding = Binding {
             bridge: "br-a".parse().expect("a name"),
@@ -304,13 +310,9 @@ mod tests {
             kind: SetKind::Ip,
             members: members.iter().cloned().collect(),
         };
-        fn table(coverage: &mut Coverage) -> &mut AntiSpoofing {
-            coverage.ruleset.anti_spoofing.get_or_insert_default()
-        }
-        type Change = Box<dyn Fn(&mut Coverage)>;
         let rows: [(&str, bool, Change); 11] = [
             ("nothing", true, Box::new(|_| {})),
-            ("who is bound", true, Box::new(move |it| drop(table(it).bindings.insert(binding.clone().into())))),
+            ("who is bound", true, Box::new(move |it| _ = table(it).bindings.insert(binding.clone().into()))),
             ("who is known on a governed bridge", true, {
                 let member = Member::Net("10.0.0.9/32".parse().expect("a block"));
                 Box::new(move |it| {
@@ -320,11 +322,11 @@ mod tests {
             }),
             ("the variant", false, Box::new(|it| it.variant = Variant::Legacy)),
             ("anchors", false, Box::new(move |it| it.anchors.push(anchor.clone()))),
-            ("bridges", false, Box::new(|it| drop(it.ruleset.bridges.insert("br-b".parse().expect("a name"))))),
-            ("chains", false, Box::new(|it| drop(it.ruleset.chains.insert(Family::V6, BTreeMap::new())))),
-            ("a set more", false, Box::new(move |it| drop(it.ruleset.sets.insert(class(), members(&[]))))),
-            ("gateways", false, Box::new(move |it| drop(table(it).gateways.insert(block.network())))),
-            ("subnets", false, Box::new(move |it| drop(table(it).subnets.insert(block)))),
+            ("bridges", false, Box::new(|it| _ = it.ruleset.bridges.insert("br-b".parse().expect("a name")))),
+            ("chains", false, Box::new(|it| _ = it.ruleset.chains.insert(Family::V6, BTreeMap::new()))),
+            ("a set more", false, Box::new(move |it| _ = it.ruleset.sets.insert(class(), members(&[])))),
+            ("gateways", false, Box::new(move |it| _ = table(it).gateways.insert(block.network()))),
+            ("subnets", false, Box::new(move |it| _ = table(it).subnets.insert(block))),
             ("whether the engine is away", false, Box::new(|it| table(it).frozen = true)),
         ];
         for (name, is_same, change) in rows {
