@@ -152,19 +152,19 @@ const STRICTER: &str = "
 
 /// Nothing is forbidden at the one end of this way, so all that counts is where it leads to.
 fn killed_between_nothing_and_a_policy(accidents: &mut Accidents) {
-    let kills = kill_everywhere(accidents, |accidents, there| {
+    let kills = kill_everywhere(accidents, At::Command, |accidents, there| {
         accidents.policies.save("closed.yaml", if there { NOTHING } else { CLOSED });
     });
-    assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
+    assert!(kills.iter().all(|kills| *kills >= 5), "it was killed only {kills:?} times");
 }
 
 fn killed_between_two_policies(accidents: &mut Accidents) {
     let began = Instant::now();
-    let kills = kill_everywhere(accidents, |accidents, there| {
+    let kills = kill_everywhere(accidents, At::Command, |accidents, there| {
         accidents.expect_closed_since(began);
         accidents.policies.save("closed.yaml", if there { STRICTER } else { CLOSED });
     });
-    assert!(kills.iter().all(|kills| *kills >= 10), "it was killed only {kills:?} times");
+    assert!(kills.iter().all(|kills| *kills >= 5), "it was killed only {kills:?} times");
     accidents.expect_order_since(began);
 }
 
@@ -180,7 +180,7 @@ fn killed_between_two_sets_of_endpoints(accidents: &mut Accidents) {
     let began = Instant::now();
     accidents.policies.save("closed.yaml", TRUSTING);
     let mut late: Option<(Container, Vec<Vigil>)> = None;
-    let kills = kill_everywhere(accidents, |accidents, there| {
+    let kills = kill_everywhere(accidents, At::Moment, |accidents, there| {
         if let Some((container, vigils)) = late.take() {
             for vigil in vigils {
                 assert!(vigil.sent() > 0, "nothing was probed");
@@ -213,17 +213,28 @@ fn killed_between_two_sets_of_endpoints(accidents: &mut Accidents) {
     if let Some((container, _)) = late.take() {
         container.remove();
     }
-    assert!(kills.iter().all(|kills| *kills >= 4), "it was killed only {kills:?} times");
+    assert!(kills.iter().all(|kills| *kills >= 3), "it was killed only {kills:?} times");
     accidents.policies.save("closed.yaml", CLOSED);
     accidents.expect_order_since(began);
+}
+
+/// What is between two moments at which a controller is killed, from its start on.
+const KILL_PACE: Duration = Duration::from_millis(5);
+
+/// Where a controller is killed on its way.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// Before and after the Nth command that it has carry out a change.
+    Command,
+    /// Some time after its start. Of members of sets there is no command: they go over netlink.
+    Moment,
 }
 
 /// Goes there and back between two worlds, as `go` makes them, time and again. The controller that carries the Nth change
 /// of each kind out is killed at its Nth step, and another one has to come to the state that one which is not killed
 /// comes to. Ends where it began, when no step is left to be killed at. Returns how many there were, there and back.
-fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents, bool)) -> [usize; 2] {
+fn kill_everywhere(accidents: &mut Accidents, at: At, mut go: impl FnMut(&mut Accidents, bool)) -> [usize; 2] {
     let wrappers = Wrappers::new(&accidents.lab);
-    let path = wrappers.path();
     let end = |accidents: &mut Accidents| accidents.controller.take().expect("there is one between rounds").crash();
     let wanted = [true, false].map(|there| {
         end(accidents);
@@ -234,25 +245,18 @@ fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents,
     assert_ne!(wanted[0], wanted[1], "there is nothing to do between the two");
     let mut kills = [0, 0];
     let mut survived = [false, false];
-    for step in 1.. {
+    for step in 1_u32.. {
         for (way, there) in [true, false].into_iter().enumerate() {
             end(accidents);
             go(accidents, there);
             if !survived[way] {
-                wrappers.kill_at(step);
-                let mut controller = accidents.lab.dockgate_with(&[("PATH", &path)], &accidents.arguments());
-                wait_for("the controller to be killed or to be ready", || {
-                    controller.ended().is_some() || controller.status().status.success()
-                });
-                survived[way] = controller.ended().is_none();
-                wrappers.kill_at(0);
-                if survived[way] {
-                    controller.crash();
-                } else {
-                    let status = controller.ended().expect("it has ended");
-                    assert_eq!(status.signal(), Some(9), "{}", controller.log());
-                    kills[way] += 1;
-                }
+                survived[way] = match at {
+                    At::Command => {
+                        survives_command(accidents, &wrappers, usize::try_from(step).expect("it is killed before that"))
+                    }
+                    At::Moment => survives_moment(accidents, KILL_PACE * step),
+                };
+                kills[way] += usize::from(!survived[way]);
                 // Whatever is open now would let some of these pass.
                 let enough = accidents.forbidden.sent() + 6;
                 wait_for("probes of what it left", || accidents.forbidden.sent() >= enough);
@@ -266,6 +270,32 @@ fn kill_everywhere(accidents: &mut Accidents, mut go: impl FnMut(&mut Accidents,
         }
     }
     kills
+}
+
+/// Whether there are fewer commands than that, so that the controller is killed at none.
+fn survives_command(accidents: &Accidents, wrappers: &Wrappers, step: usize) -> bool {
+    wrappers.kill_at(step);
+    let mut controller = accidents.lab.dockgate_with(&[("PATH", &wrappers.path())], &accidents.arguments());
+    wait_for("the controller to be killed or to be ready", || {
+        controller.ended().is_some() || controller.status().status.success()
+    });
+    wrappers.kill_at(0);
+    let Some(status) = controller.ended() else {
+        controller.crash();
+        return true;
+    };
+    assert_eq!(status.signal(), Some(9), "{}", controller.log());
+    false
+}
+
+/// Whether the controller has done what there was to do so long after its start; it is killed all the same.
+fn survives_moment(accidents: &Accidents, after: Duration) -> bool {
+    let controller = accidents.lab.dockgate(&accidents.arguments());
+    let written = controller.written();
+    thread::sleep(after);
+    let done = controller.log_since(written).contains("applied");
+    controller.crash();
+    done
 }
 
 /// Another state directory is no way to a second controller of the same rules.
@@ -608,7 +638,7 @@ pub(crate) fn group() -> Group<Accidents> {
             ),
             without_mutation(
                 "killed_between_two_sets_of_endpoints_it_opens_nothing",
-                "kill -9 at every step of an apply",
+                "kill -9 every few milliseconds of an apply",
                 killed_between_two_sets_of_endpoints,
             ),
             without_mutation(

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use crate::support::Lab;
 
 /// Commands in the place of the real ones that carry out one change of the kernel after the other and kill who ordered
-/// them, before or after one of them, when its number has come. What only reads is not counted.
+/// them, before or after one of them, when its number has come. What only reads is not counted, and what goes over netlink has
+/// no command: members of sets that are there already, and elements of the table against spoofing. Between these it is killed by
+/// the clock.
 pub(super) struct Wrappers {
     directory: PathBuf,
 }
@@ -25,7 +27,7 @@ step() {
 }
 name=${0##*/}
 case "$name $*" in
-    "ipset -") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null; done ;;
+    "ipset restore") set -f; while read -r line; do step; "/usr/sbin/$name" $line </dev/null || exit; done ;;
     *-save\ *|*\ -S*|*\ -C\ *|*--version*|*--check*|"ipset save"*|"ipset list"*|"nft list"*|"nft -j list"*)
         exec "/usr/sbin/$name" "$@" ;;
     *) step; "/usr/sbin/$name" "$@"; result=$?; step; exit $result ;;
