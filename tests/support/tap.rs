@@ -2,24 +2,27 @@
 //!
 //! Input: a host's namespace. Output: a [`Delivery`] for each path that marked packets took to their end. It sees what
 //! the host sends into a container's cable, after every firewall, so that it misses no container however new, and needs
-//! no server in it. Packets are marked by a number: the destination port of TCP and UDP, the first two bytes of what a
+//! no server in it; when, the kernel says. Packets are marked by a number: the destination port of TCP and UDP, the first two bytes of what a
 //! ping carries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, RecvMsg, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket, sockopt,
 };
+use nix::sys::time::TimeSpec;
 
 use super::namespace::Namespace;
 
@@ -118,22 +121,28 @@ fn open() -> OwnedFd {
     let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, SockProtocol::EthAll);
     let socket = socket.expect("a packet socket takes root");
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).expect("a large buffer takes root");
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("the kernel notes when packets went");
     socket
 }
 
 fn watch(socket: &OwnedFd, marks: &BTreeSet<u16>, seen: &Mutex<Vec<(Instant, Delivery)>>, stop: &AtomicBool) {
     let mut buffer = [0; 256];
+    let mut notes = nix::cmsg_space!(TimeSpec);
     let mut ends: HashMap<usize, bool> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
-        match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-            Ok((length, Some(from))) if from.pkttype() == OUTGOING => {
-                if *ends.entry(from.ifindex()).or_insert_with_key(|index| is_end(*index))
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        match recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut parts, Some(&mut notes), MsgFlags::empty()) {
+            Ok(message) => {
+                let (length, went) = (message.bytes, went(&message));
+                let link = message.address.filter(|from| from.pkttype() == OUTGOING).map(|from| from.ifindex());
+                if let Some(link) = link
+                    && *ends.entry(link).or_insert_with_key(|index| is_end(*index))
                     && let Some(delivery) = read(&buffer[..length]).filter(|found| marks.contains(&found.mark))
                 {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), delivery));
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push((went, delivery));
                 }
             }
-            Ok(_) | Err(Errno::EINTR | Errno::ENETDOWN) => (),
+            Err(Errno::EINTR | Errno::ENETDOWN) => (),
             Err(Errno::EAGAIN) => {
                 let timeout = PollTimeout::try_from(Duration::from_millis(100)).expect("the interval fits");
                 let mut interest = [PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLIN)];
@@ -143,6 +152,16 @@ fn watch(socket: &OwnedFd, marks: &BTreeSet<u16>, seen: &Mutex<Vec<(Instant, Del
             Err(error) => panic!("the tap broke: {error}"),
         }
     }
+}
+
+/// When a packet went, by the kernel: on a busy machine it is read much later.
+fn went(message: &RecvMsg<'_, '_, LinkAddr>) -> Instant {
+    let noted = message.cmsgs().into_iter().flatten().find_map(|note| match note {
+        ControlMessageOwned::ScmTimestampns(time) => Some(UNIX_EPOCH + Duration::from(time)),
+        _ => None,
+    });
+    let ago = SystemTime::now().duration_since(noted.expect("it was asked for")).unwrap_or_default();
+    Instant::now().checked_sub(ago).expect("this machine was up by then")
 }
 
 /// Whether an interface of the host leads out of it: to a container, or to the outside. One that is gone already was a
