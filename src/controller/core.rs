@@ -77,6 +77,8 @@ pub struct Core {
     store: Store,
     policies: Option<PolicyState>,
     inventory: Option<Inventory>,
+    /// Whether nobody has said yet what policy was in force on published ports before the first listing.
+    is_new: bool,
     unreachable: Option<String>,
     /// `None` until the engine that is connected has said what it is.
     engine: Option<Engine>,
@@ -111,6 +113,7 @@ impl Core {
             store,
             policies: None,
             inventory: None,
+            is_new: true,
             unreachable: None,
             engine: None,
             refused: BTreeSet::new(),
@@ -253,16 +256,36 @@ impl Core {
             // A change before the first listing is part of that listing.
             return Need::Nothing;
         }
-        let is_first = self.inventory.is_none();
-        let inventory = self.inventory.get_or_insert_default();
-        let difference = inventory.apply(change);
-        if is_first {
-            // What runs already is in the kernel from the last time, or has been reached without any policy so far.
-            inventory.trust_ports();
-        }
+        let difference = self.inventory.get_or_insert_default().apply(change);
         let differs = difference.is_any();
         self.note(difference);
         by_docker.unwrap_or(if differs { Need::Apply } else { Need::Nothing })
+    }
+
+    /// Whether [`Core::recognise`] is to be called before the wanted ruleset is carried to the kernel.
+    pub fn is_new(&self) -> bool {
+        self.is_new && self.is_complete()
+    }
+
+    /// Asks which of the containers listed at first have had policy in force on their published ports all the time, by the
+    /// wanted ruleset. The ports of the others settle as those of a container that starts now: it may have done so while no
+    /// controller ran.
+    pub fn recognise(&mut self, judged: impl FnOnce(&Inventory, &Ruleset) -> Vec<ContainerId>) {
+        self.compiled();
+        let (Some(inventory), Some(compiler)) = (&self.inventory, &self.compiler) else { return };
+        for id in judged(inventory, &compiler.compiled().ruleset) {
+            self.trust_ports(&id);
+        }
+        self.is_new = false;
+    }
+
+    /// Takes policy on the published ports of a container as in force for long enough.
+    fn trust_ports(&mut self, id: &ContainerId) {
+        let Some(inventory) = &mut self.inventory else { return };
+        let judge = |container: &mut Container| container.judged = container.published.iter().cloned().collect();
+        let former = inventory.containers.change(id, judge);
+        // Who is reached through a port is the same as before, so that no open flow need be judged for it.
+        self.changed.entry(id.clone()).or_insert(former);
     }
 
     /// Says that the wanted ruleset is in force now.
@@ -292,13 +315,9 @@ impl Core {
         self.settling = settling;
         let settled: BTreeMap<_, _> = settled;
         for (id, (ports, _)) in &settled {
-            let Some(inventory) = &mut self.inventory else { continue };
-            let container = inventory.containers.get(id);
+            let container = self.inventory.as_ref().and_then(|inventory| inventory.containers.get(id));
             if container.is_some_and(|container| container.listed && container.published == *ports) {
-                let judge = |container: &mut Container| container.judged = ports.iter().cloned().collect();
-                let former = inventory.containers.change(id, judge);
-                // Who is reached through a port is the same as before, so that no open flow need be judged for it.
-                self.changed.entry(id.clone()).or_insert(former);
+                self.trust_ports(id);
             }
         }
         if settled.is_empty() { Need::Nothing } else { Need::Apply }

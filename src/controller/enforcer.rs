@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
 mod flows;
+mod recognition;
 mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,13 +208,20 @@ impl Enforcer {
     }
 
     fn attempt(&mut self, core: &mut Core, need: Need) -> Result<Outcome, dataplane::Error> {
-        let Some(compiled) = core.compiled() else { return Ok(Outcome::default()) };
+        if !core.is_complete() {
+            return Ok(Outcome::default());
+        }
         let kernel = match &mut self.kernel {
             Some(kernel) => kernel,
             // Not before the inventory is known: only then is the engine up, whose chains decide the variant.
             None => self.kernel.insert(Kernel::open(self.options)?),
         };
         self.account.variant = Some(kernel.variant());
+        if core.is_new() {
+            let observed = kernel.observe_to_repair()?;
+            core.recognise(|inventory, wanted| recognition::judged_before(observed, inventory, wanted));
+        }
+        let Some(compiled) = core.compiled() else { return Ok(Outcome::default()) };
         if need == Need::Observe || !self.in_sync {
             self.touched = Touched::default();
             return kernel.repair(&compiled.ruleset);

@@ -66,6 +66,8 @@ pub struct Kernel {
     moved: Touched<InterfaceName>,
     /// Whether the other variant may hold rules of ours, from before the engine went over to this one.
     came_over: bool,
+    /// What was read for the repair that is to follow.
+    observed: Option<State>,
     mirror: Option<Mirror>,
     /// Another one with each write and whatever else makes the mirror another: what a listing says that began before is older
     /// than something that is known.
@@ -99,6 +101,7 @@ impl Kernel {
             sightings: port::Sightings::default(),
             moved: Touched::default(),
             came_over: true,
+            observed: None,
             mirror: None,
             epoch: Arc::default(),
         }
@@ -114,6 +117,12 @@ impl Kernel {
         let mut state = read_back::observe(self.variant)?;
         self.ask_for_table(&mut state);
         Ok(state)
+    }
+
+    /// As [`Kernel::observe`], for a [`Kernel::repair`] that follows at once: it starts from this.
+    pub fn observe_to_repair(&mut self) -> Result<&State, Error> {
+        let state = self.observe()?;
+        Ok(self.observed.insert(state))
     }
 
     /// What was missing may have been installed since.
@@ -280,7 +289,10 @@ impl Kernel {
 
     fn repair_exactly(&mut self, desired: &Ruleset) -> Result<Outcome, Error> {
         let mirror = self.mirror.take();
-        let observed = self.observe()?;
+        let observed = match self.observed.take() {
+            Some(observed) => observed,
+            None => self.observe()?,
+        };
         self.repair_observed(mirror, observed, desired)
     }
 

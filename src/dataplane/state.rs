@@ -16,7 +16,7 @@ use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{self, CONTENT_HASH_LENGTH, ChainName, Hook, Match, Ruleset, Sets};
+use crate::ruleset::{self, CONTENT_HASH_LENGTH, ChainName, Hook, Match, Rule, Ruleset, Sets};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
@@ -231,6 +231,32 @@ impl State {
             }
         }
         anchors
+    }
+
+    /// Whether there is nothing of ours.
+    pub fn is_blank(&self) -> bool {
+        self.sets.is_empty() && self.odd_sets.is_empty() && self.chains.is_empty() && self.jumps.is_empty()
+    }
+
+    /// The rules of `desired` that are not in force here. One that stands behind such a rule in its chain is among them: it is
+    /// known again by a hash of all before it, too.
+    pub fn missing<'a>(&self, desired: &'a Ruleset) -> Vec<&'a Rule> {
+        let wanted = self.filtered(desired);
+        let is_entered = self.anchors(&wanted).iter().all(|anchor| self.holds(anchor));
+        let mut missing = Vec::new();
+        for (place, named) in wanted {
+            for (name, rules) in named {
+                let present = self.chains.get(&place).and_then(|chains| chains.get(name.as_str()));
+                let hashes = present.filter(|_| is_entered).map(|hashes| hashes.as_slice()).unwrap_or_default();
+                let lines = render::chain(place.0, name.as_str(), rules);
+                let is_there = |(index, line): (usize, &render::Line)| {
+                    hashes.get(index).is_some_and(|hash| hash.is_some() && *hash == RuleHash::of(&line.hash))
+                };
+                let lacking = lines.iter().enumerate().filter(|entry| !is_there(*entry));
+                missing.extend(lacking.filter_map(|(_, line)| rules.get(line.rule)));
+            }
+        }
+        missing
     }
 
     /// Whether the jump is there, once, and in first place.

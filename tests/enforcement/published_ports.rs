@@ -5,21 +5,28 @@
 //! then sends to the container looks as if this host had sent it. Clients that policy forbids try all ports of the range all
 //! the time while that happens.
 
+use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::support::lab::{HOST, IMAGE};
 use crate::support::world::{Policies, rules, wait_for};
-use crate::support::{Engine, Lab, Namespace, Protection};
+use crate::support::{Controller, Engine, Lab, Namespace, Protection, Tap};
 
 const CHANGES: usize = 12;
 /// The container's one greeting.
 const GREETING: &[u8] = b"here";
 /// Docker takes the next one of the range at each start. It is small, so that all of them can be tried at once.
 const PORTS: std::ops::RangeInclusive<u16> = 40_000..=40_007;
+
+/// Begin of the addresses where proxies are halted: no other laboratory has them.
+const SUBNET: &str = "10.86.0.";
 
 /// What stands in the comments of the rules between this host and a container.
 const GATE: &str = "gate: unlisted destination";
@@ -31,6 +38,22 @@ kind: NetworkPolicy
 metadata: {name: only-friends}
 spec: {selector: app == 'api', ingress: [{action: Allow, source: {selector: friend == 'yes'}}]}
 ";
+
+/// Starts the container, at a port of the range.
+fn start_api(lab: &Lab, subnet: &str) {
+    lab.network("front", &[&format!("{subnet}0/24")]);
+    let mapping = format!("{}-{}:80", PORTS.start(), PORTS.end());
+    let serve = ["nc", "-ll", "-p", "80", "-e", "echo", "here"];
+    let api = ["run", "-d", "--name", "api", "--network", "front", "--label", "app=api", "-p", &mapping, IMAGE];
+    lab.docker(&[api.as_slice(), &serve].concat());
+}
+
+/// The port of this host behind which it is now.
+fn published_port(lab: &Lab) -> u16 {
+    let mapped = lab.docker(&["port", "api", "80/tcp"]);
+    let first = mapped.lines().next().and_then(|line| line.rsplit(':').next()).expect("a mapping");
+    first.parse().expect("a port")
+}
 
 /// Connects and reads. Returns whether the container was reached.
 fn greeted(to: SocketAddr) -> bool {
@@ -77,13 +100,8 @@ impl Drop for Stop<'_> {
 /// and how long the host itself had to wait for the container after each change.
 fn changed_under_fire(lab: &Lab, change: impl Fn(usize), meanwhile: impl Fn() + Sync) -> (usize, Vec<Duration>) {
     let seen = Seen::default();
-    let port = |name: &str| -> u16 {
-        let mapped = lab.docker(&["port", name, "80/tcp"]);
-        let first = mapped.lines().next().and_then(|line| line.rsplit(':').next()).expect("a mapping");
-        first.parse().expect("a port")
-    };
     let mut waits = Vec::new();
-    let mut ports = vec![port("api")];
+    let mut ports = vec![published_port(lab)];
     thread::scope(|scope| {
         let _stop = Stop(&seen);
         scope.spawn(|| {
@@ -99,7 +117,7 @@ fn changed_under_fire(lab: &Lab, change: impl Fn(usize), meanwhile: impl Fn() + 
         for round in 0..CHANGES {
             change(round);
             let start = Instant::now();
-            ports.push(port("api"));
+            ports.push(published_port(lab));
             let own = SocketAddr::new("127.0.0.1".parse().expect("an address"), ports[ports.len() - 1]);
             let reached = || lab.host().run(|| greeted(own));
             wait_for("this host to reach the container through its port", reached);
@@ -119,11 +137,7 @@ fn changed_under_fire(lab: &Lab, change: impl Fn(usize), meanwhile: impl Fn() + 
 /// Nobody gets in while `change` gives a container other ports, and somebody does without the gate between the proxy and
 /// the container.
 fn is_no_way_in(lab: &Lab, change: impl Fn(usize)) {
-    lab.network("front", &["10.84.0.0/24"]);
-    let mapping = format!("{}-{}:80", PORTS.start(), PORTS.end());
-    let serve = ["nc", "-ll", "-p", "80", "-e", "echo", "here"];
-    let api = ["run", "-d", "--name", "api", "--network", "front", "--label", "app=api", "-p", &mapping, IMAGE];
-    lab.docker(&[api.as_slice(), &serve].concat());
+    start_api(lab, "10.84.0.");
     let policies = Policies::new(lab);
     policies.save("p.yaml", POLICY);
     let mut controller = lab.dockgate(&["run", "--policies", &policies.argument()]);
@@ -165,4 +179,146 @@ fn a_port_that_another_network_changes_is_no_way_in() {
             lab.docker(command);
         }
     });
+}
+
+/// The processes that hold a port of this host for a container of this subnet.
+fn proxies(port: u16, subnet: &str) -> Vec<Pid> {
+    let port = port.to_string();
+    let is_one = |arguments: &[&str]| {
+        let value = |option: &str| arguments.iter().skip_while(|argument| **argument != option).nth(1);
+        value("-host-port") == Some(&&*port) && value("-container-ip").is_some_and(|ip| ip.starts_with(subnet))
+    };
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_port = numbers.filter(|number| {
+        let line = fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        is_one(&line.split('\0').collect::<Vec<_>>())
+    });
+    of_port.map(Pid::from_raw).collect()
+}
+
+/// Proxies that accept nobody, so that clients wait in the kernel's queue, until this is dropped.
+struct Halted(Vec<Pid>);
+
+impl Halted {
+    fn new(proxies: Vec<Pid>) -> Halted {
+        assert!(!proxies.is_empty(), "the port has a proxy");
+        let halted = Halted(proxies);
+        halted.signal(Signal::SIGSTOP);
+        halted
+    }
+
+    fn signal(&self, signal: Signal) {
+        for proxy in &self.0 {
+            kill(*proxy, signal).expect("a proxy lives as long as its container");
+        }
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+}
+
+/// The name of the port of a bridge at which a container of one network is.
+fn port_of(lab: &Lab, container: &str) -> String {
+    let peer = lab.docker(&["exec", container, "cat", "/sys/class/net/eth0/iflink"]);
+    let links = lab.run(&["ip", "-o", "link", "show"]);
+    // 7: veth1234567@if6: <BROADCAST,...
+    let of_peer = links.lines().find_map(|line| line.strip_prefix(&format!("{}: ", peer.trim())));
+    let name = of_peer.and_then(|line| line.split(['@', ':']).next()).expect("the other end of the container's cable");
+    name.to_owned()
+}
+
+/// What a controller is to find that begins: a container that has got another port meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    /// It ran when the last controller ended, whose kernel still lets this host reach it.
+    Restarted,
+    /// It did not.
+    Started,
+}
+
+/// Ends the controller and starts another, with clients in the queue of a port that none of them has seen yet. Returns how
+/// many of these the container hears from when that port is judged and its proxy accepts them, and whether it did so at
+/// once.
+fn heard_by_a_new_controller(
+    lab: &Lab,
+    policies: &Policies,
+    controller: Controller,
+    meanwhile: Meanwhile,
+) -> (Controller, usize, bool) {
+    const CLIENTS: usize = 4;
+    const AT_ONCE: Duration = Duration::from_millis(200);
+    let known = |address: &str| lab.run(&["ipset", "save", "dg-4-known"]).contains(&format!(" {address},"));
+    let address =
+        || lab.docker(&["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "api"]);
+    let before = address().trim().to_owned();
+    match meanwhile {
+        Meanwhile::Restarted => {
+            controller.crash();
+            lab.docker(&["restart", "--time", "0", "api"]);
+        }
+        Meanwhile::Started => {
+            lab.docker(&["stop", "--time", "0", "api"]);
+            wait_for("the address to be unknown", || !known(&before));
+            controller.crash();
+            lab.docker(&["start", "api"]);
+        }
+    }
+    let (port, address, cable) = (published_port(lab), address().trim().to_owned(), port_of(lab, "api"));
+    let halted = Halted::new(proxies(port, SUBNET));
+    let connect = || TcpStream::connect_timeout(&SocketAddr::new(HOST[1], port), Duration::from_secs(1));
+    let clients = lab.outside().run(|| (0..CLIENTS).map(|_| connect()).collect::<Result<Vec<_>, _>>());
+    let clients = clients.expect("a port without a rule takes clients");
+    let tap = Tap::start(lab.host(), &[80]);
+
+    let controller = lab.dockgate(&["run", "--policies", &policies.argument()]);
+    let script = format!(
+        "ip6tables-save | grep -q 'published port {port}/TCP' && ipset save dg-4-known | grep -q ' {address},' &&
+            nft list table bridge dockgate | grep -q '\"{cable}\"'"
+    );
+    let mut unjudged = Instant::now();
+    wait_for("the port to be judged", || {
+        let asked = Instant::now();
+        let judged = lab.output(&["sh", "-c", &script]).status.success();
+        unjudged = if judged { unjudged } else { asked };
+        judged
+    });
+    drop(halted);
+    let at_once = unjudged.elapsed() < AT_ONCE;
+    thread::sleep(Duration::from_millis(300));
+    let heard = tap.packets().iter().filter(|(_, packet)| packet.kind == "tcp").count();
+    drop(clients);
+    (controller, heard, at_once)
+}
+
+/// A client that the kernel has accepted for a proxy before there was a rule is refused when the proxy takes it up after that.
+#[test]
+fn who_was_accepted_while_no_controller_ran_does_not_get_in() {
+    const ROUNDS: usize = 3;
+    let lab = Lab::start(Engine::Installed);
+    start_api(&lab, SUBNET);
+    let policies = Policies::new(&lab);
+    policies.save("p.yaml", POLICY);
+    let mut controller = lab.dockgate(&["run", "--policies", &policies.argument()]);
+    controller.wait_until_ready();
+    for meanwhile in [Meanwhile::Restarted, Meanwhile::Started] {
+        // Where this machine was busy with something else, clients came later than what is asked about.
+        let mut timely = 0;
+        for round in 0.. {
+            assert!(round < 10 * ROUNDS, "{meanwhile:?}: this machine is too busy to try");
+            let heard;
+            let at_once;
+            (controller, heard, at_once) = heard_by_a_new_controller(&lab, &policies, controller, meanwhile);
+            assert!(heard == 0 || !at_once, "{meanwhile:?}: {heard} got in\n{}", controller.log());
+            let own = SocketAddr::new("127.0.0.1".parse().expect("an address"), published_port(&lab));
+            wait_for("this host to reach the container", || lab.host().run(|| greeted(own)));
+            timely += usize::from(at_once);
+            if timely == ROUNDS {
+                break;
+            }
+        }
+    }
 }

@@ -209,9 +209,12 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
 
 #[test]
 fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a_while() {
-    let mut core = core();
-    core.take(files(POLICY));
-    core.take(snapshot());
+    let begun = || {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(snapshot());
+        core
+    };
     let packet = Packet {
         hook: Hook::Output,
         in_interface: None,
@@ -225,7 +228,6 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     };
     let open =
         |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow;
-    assert!(open(&mut core), "what ran before anybody followed it");
     let api = listing().containers.values().next().expect("one container").clone();
     let port = |number| PublishedPort {
         host_address: None,
@@ -239,6 +241,22 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     };
     let start = Instant::now();
 
+    for is_recognised in [true, false] {
+        let mut core = begun();
+        assert!(core.is_new());
+        run(&mut core, true, &[8080]);
+        assert!(!open(&mut core), "nobody has looked what was in force");
+        core.recognise(|inventory, _| {
+            let all = inventory.containers.keys().cloned();
+            if is_recognised { all.collect() } else { Vec::new() }
+        });
+        assert!(!core.is_new());
+        assert_eq!(open(&mut core), is_recognised, "before anything is written");
+        core.applied(start);
+        assert_eq!(core.settles_at(), (!is_recognised).then_some(start + SETTLING));
+    }
+
+    let mut core = begun();
     run(&mut core, false, &[]);
     assert!(!open(&mut core), "it starts, and its ports are not known");
     run(&mut core, true, &[8080]);

@@ -1,0 +1,180 @@
+//! Whose published ports were judged already when this controller began.
+//!
+//! Input: the kernel as the last controller left it, the containers, and the wanted ruleset. Output: the containers that have
+//! had policy in force on all of their published ports since a time when nobody was on the way past it.
+//!
+//! A container may have started while no controller ran, and its list does not say when. The kernel says enough: what it lets
+//! this host reach was judged by the last controller, at the ports that it had rules for. A port with another rule, or with
+//! none, is new.
+
+use std::collections::BTreeSet;
+
+use crate::dataplane::State;
+use crate::inventory::{Container, ContainerId, Inventory, PublishedPort};
+use crate::net::{Cidr, Family, PortRange, Protocol};
+use crate::ruleset::{Match, Member, Rule, Ruleset, SetName, Side};
+
+/// The containers of which nothing is new. Where there is nothing of ours, whoever comes through a port has been let in so
+/// far, and policy begins for all at once.
+pub(super) fn judged_before(observed: &State, inventory: &Inventory, wanted: &Ruleset) -> Vec<ContainerId> {
+    let is_blank = observed.is_blank();
+    let asked = inventory.containers.values().filter(|container| container.listed && !container.ports_are_judged());
+    let mut judged: Vec<&Container> =
+        asked.filter(|container| is_blank || is_open(observed, inventory, wanted, container)).collect();
+    if !judged.is_empty() && !is_blank {
+        let new: BTreeSet<_> = observed.missing(wanted).into_iter().flat_map(ports).collect();
+        let is_new = |port: &PublishedPort| new.iter().any(|(protocol, range)| is_among(port, *protocol, *range));
+        judged.retain(|container| !container.published.iter().any(is_new));
+    }
+    judged.into_iter().map(|container| container.id.clone()).collect()
+}
+
+/// Whether this host may reach it, wherever that is asked.
+fn is_open(observed: &State, inventory: &Inventory, wanted: &Ruleset, container: &Container) -> bool {
+    container.attachments.iter().all(|attachment| {
+        let bridge = inventory.networks.get(&attachment.network).and_then(|network| network.bridge.as_ref());
+        let Some(bridge) = bridge.filter(|bridge| wanted.bridges.contains(bridge)) else { return true };
+        let addresses = [attachment.ipv4, attachment.ipv6].into_iter().flatten();
+        addresses.into_iter().all(|address| {
+            let member = Member::NetInterface { net: Cidr::host(address), interface: bridge.clone() };
+            let set = observed.sets.get(&SetName::listed(Family::of(address)));
+            set.is_some_and(|set| set.members.contains(&member))
+        })
+    })
+}
+
+/// The ports of destinations that a rule is about.
+fn ports(rule: &Rule) -> impl Iterator<Item = (Option<Protocol>, PortRange)> {
+    let protocol = rule.matches.iter().find_map(|condition| match condition {
+        Match::Protocol { protocol, negated: false } => Some(*protocol),
+        _ => None,
+    });
+    let ranges = rule.matches.iter().filter_map(|condition| match condition {
+        Match::Ports { side: Side::Destination, ranges, negated: false } => Some(ranges),
+        _ => None,
+    });
+    ranges.flatten().map(move |range| (protocol, *range))
+}
+
+fn is_among(port: &PublishedPort, protocol: Option<Protocol>, range: PortRange) -> bool {
+    protocol.is_none_or(|protocol| protocol == port.protocol)
+        && port.host_port.is_some_and(|number| range.contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::core::{Core, Event};
+    use super::*;
+    use crate::compile;
+    use crate::inventory::{Attachment, Change, Network, NetworkId, labels};
+    use crate::policy::{SourceFile, Store};
+
+    const POLICY: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: p}
+spec: {selector: all(), types: [Ingress]}
+";
+
+    /// Containers of one network, each with its published ports.
+    fn host(containers: &[(&str, &[u16])]) -> Inventory {
+        let network = Network {
+            id: NetworkId("n".into()),
+            name: "n".to_owned(),
+            driver: "bridge".to_owned(),
+            bridge: "br-n".parse().ok(),
+            subnets: vec!["10.0.0.0/24".parse().expect("a subnet")],
+            gateways: vec![],
+            internal: false,
+        };
+        let container = |(number, (name, ports)): (usize, &(&str, &[u16]))| Container {
+            id: ContainerId((*name).into()),
+            name: (*name).to_owned(),
+            image: "i".to_owned(),
+            labels: labels([]),
+            attachments: vec![Attachment {
+                network: network.id.clone(),
+                endpoint_id: "e".into(),
+                ipv4: format!("10.0.0.{}", number + 2).parse().ok(),
+                ipv6: None,
+                mac: None,
+            }],
+            unenforceable: None,
+            published: ports.iter().map(|port| published(*port)).collect(),
+            listed: true,
+            judged: BTreeSet::new(),
+            stated_namespace: None,
+        };
+        let containers =
+            containers.iter().enumerate().map(container).map(|container| (container.id.clone(), container));
+        Inventory {
+            containers: containers.collect(),
+            networks: BTreeMap::from([(network.id.clone(), network.clone())]),
+            namespaces: BTreeMap::new(),
+        }
+    }
+
+    fn published(port: u16) -> PublishedPort {
+        PublishedPort { host_address: None, host_port: Some(port), container_port: 80, protocol: Protocol::TCP }
+    }
+
+    fn core(inventory: Inventory) -> Core {
+        let mut core = Core::new(compile::Options::default(), Store::default());
+        core.take(Event::Policies(Ok(vec![SourceFile::new("p.yaml", POLICY)])));
+        core.take(Event::Inventory(Change::Snapshot(inventory)));
+        core
+    }
+
+    /// The kernel in which a controller has had policy in force on these ports for long, or for a moment.
+    fn left(inventory: Inventory, is_settled: bool) -> State {
+        let mut core = core(inventory);
+        core.recognise(|inventory, _| if is_settled { inventory.containers.keys().cloned().collect() } else { vec![] });
+        State::default().after(&core.compiled().expect("all is known").ruleset)
+    }
+
+    /// The containers that a controller recognises which begins with this kernel.
+    fn recognised(observed: &State, inventory: Inventory) -> Vec<String> {
+        let mut core = core(inventory);
+        let mut recognised = Vec::new();
+        core.recognise(|inventory, wanted| {
+            let judged = judged_before(observed, inventory, wanted);
+            recognised = judged.iter().map(|id| id.0.to_string()).collect();
+            judged
+        });
+        // They are open again in what is wanted, and no others.
+        let wanted = core.compiled().expect("all is known").ruleset.clone();
+        let open = &wanted.sets[&SetName::listed(Family::V4)].members;
+        let publishing = core.inventory().into_iter().flat_map(|inventory| inventory.containers.values());
+        for container in publishing.filter(|container| !container.published.is_empty()) {
+            let address = container.attachments[0].ipv4.expect("it has one");
+            let member = Member::NetInterface { net: Cidr::host(address), interface: "br-n".parse().expect("a name") };
+            assert_eq!(open.contains(&member), recognised.contains(&container.name), "{}", container.name);
+        }
+        recognised
+    }
+
+    #[test]
+    fn what_was_judged_all_the_time_is_known_again() {
+        let before = || host(&[("a", &[8080]), ("b", &[8090])]);
+        assert_eq!(recognised(&State::default(), before()), ["a", "b"], "nothing has been in force yet");
+        assert_eq!(recognised(&left(before(), true), before()), ["a", "b"]);
+        assert_eq!(recognised(&left(before(), false), before()), [""; 0], "its time was not over");
+        let other_port = host(&[("a", &[8080]), ("b", &[8091])]);
+        assert_eq!(recognised(&left(before(), true), other_port), ["a"], "the other has started again");
+        let other_place = host(&[("c", &[]), ("a", &[8080])]);
+        assert_eq!(recognised(&left(host(&[("a", &[8080])]), true), other_place), [""; 0], "it has another address");
+        let mut jumpless = left(before(), true);
+        jumpless.jumps.clear();
+        assert_eq!(recognised(&jumpless, before()), [""; 0], "nobody came to the rules");
+        let mut flushed = left(before(), true);
+        flushed.chains.clear();
+        assert_eq!(recognised(&flushed, before()), [""; 0], "there were no rules");
+    }
+
+    #[test]
+    fn who_publishes_nothing_is_not_asked_about() {
+        assert_eq!(recognised(&left(host(&[("a", &[8080])]), true), host(&[("b", &[])])), [""; 0]);
+    }
+}
