@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{Netlink, attribute, find};
+use super::netlink::{Netlink, attribute, find, nested};
 use crate::net::Protocol;
 use crate::verdict::flow::Flow;
 
@@ -206,12 +206,6 @@ fn is_picked_up(attributes: &[u8]) -> bool {
     let tcp = find(attributes, CTA_PROTOINFO).and_then(|info| find(info, CTA_PROTOINFO_TCP));
     let flags = tcp.and_then(|tcp| find(tcp, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL));
     flags.and_then(<[u8]>::first).is_some_and(|flags| flags & IP_CT_TCP_FLAG_BE_LIBERAL != 0)
-}
-
-/// Appends an attribute that holds others, which the kernel wants to be told.
-fn nested(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    const NLA_F_NESTED: u16 = 0x8000;
-    attribute(to, kind | NLA_F_NESTED, value);
 }
 
 #[cfg(test)]

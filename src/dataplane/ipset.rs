@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use super::exec::{self, Error};
-use super::netlink::{Netlink, Part, attribute, netfilter_header, zero_ended};
+use super::netlink::{Kept, Netlink, Part, attribute, nested, netfilter_header, zero_ended};
 
 // linux/netfilter/nfnetlink.h, ipset/ip_set.h
 const NFNL_SUBSYS_IPSET: u16 = 6;
@@ -32,7 +32,6 @@ const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
 /// The oldest version of the protocol that is in use. Kernels that know a newer one take it.
 const PROTOCOL: u8 = 6;
 // linux/netlink.h
-const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
 
 /// Lines in one datagram, which has to fit into the socket's buffer.
@@ -43,7 +42,7 @@ const RESTORE_FROM: usize = 500;
 /// Carries out changes of sets.
 #[derive(Debug, Default)]
 pub(super) struct Ipset {
-    netlink: Option<Netlink>,
+    netlink: Kept,
 }
 
 impl Ipset {
@@ -69,14 +68,7 @@ impl Ipset {
     }
 
     fn send(&mut self, requests: &[Part]) -> io::Result<()> {
-        let netlink = match self.netlink.take() {
-            Some(netlink) => netlink,
-            None => Netlink::open(SockProtocol::NetlinkNetFilter)?,
-        };
-        netlink.requests(requests)?;
-        // After a failure there may be more answers to come.
-        self.netlink = Some(netlink);
-        Ok(())
+        self.netlink.with(|| Netlink::open(SockProtocol::NetlinkNetFilter), |netlink| netlink.requests(requests))
     }
 }
 
@@ -96,7 +88,7 @@ fn request(line: &str) -> Option<Part> {
         _ => return None,
     };
     let mut request = about(kind, set);
-    attribute(&mut request.body, NLA_F_NESTED | IPSET_ATTR_DATA, &data(member)?);
+    nested(&mut request.body, IPSET_ATTR_DATA, &data(member)?);
     Some(request)
 }
 
@@ -117,7 +109,7 @@ fn data(member: &str) -> Option<Vec<u8>> {
         IpAddr::V6(address) => attribute(&mut ip, NLA_F_NET_BYTEORDER | IPSET_ATTR_IPADDR_IPV6, &address.octets()),
     }
     let mut data = Vec::new();
-    attribute(&mut data, NLA_F_NESTED | IPSET_ATTR_IP, &ip);
+    nested(&mut data, IPSET_ATTR_IP, &ip);
     if let Some(length) = length {
         attribute(&mut data, IPSET_ATTR_CIDR, &[length.parse().ok()?]);
     }

@@ -38,6 +38,7 @@ pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_MASTER: u16 = 10;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
+const NLA_F_NESTED: u16 = 1 << 15;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
 /// Longest datagram: of a dump the kernel fills at most 32 KiB.
@@ -180,6 +181,25 @@ impl Netlink {
     }
 }
 
+/// A socket that is kept from one use to the next.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Option<Netlink>);
+
+impl Kept {
+    /// Uses the socket, which `open` opens where there is none. After a failure there may be more answers to come, so that it
+    /// is not used again.
+    pub(super) fn with(
+        &mut self,
+        open: impl FnOnce() -> io::Result<Netlink>,
+        work: impl FnOnce(&Netlink) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let netlink = self.0.take().map_or_else(open, Ok)?;
+        work(&netlink)?;
+        self.0 = Some(netlink);
+        Ok(())
+    }
+}
+
 /// A message of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -280,6 +300,11 @@ pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     to.extend_from_slice(&kind.to_ne_bytes());
     to.extend_from_slice(value);
     to.resize(aligned(to.len()), 0);
+}
+
+/// Appends an attribute that holds others.
+pub(super) fn nested(to: &mut Vec<u8>, kind: u16, attributes: &[u8]) {
+    attribute(to, NLA_F_NESTED | kind, attributes);
 }
 
 /// The value of the first attribute of a type.

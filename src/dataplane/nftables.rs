@@ -11,7 +11,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::antispoof::SetChange;
 use super::exec::{self, Error};
-use super::netlink::{NLM_F_CREATE, Netlink, Part, attribute, netfilter_header, zero_ended};
+use super::netlink::{Kept, NLM_F_CREATE, Netlink, Part, attribute, nested, netfilter_header, zero_ended};
 use super::writers::own_port;
 
 // linux/netfilter/nfnetlink.h
@@ -31,8 +31,6 @@ const NFTA_DATA_VALUE: u16 = 1;
 const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 // linux/netfilter.h
 pub(super) const NFPROTO_BRIDGE: u8 = 7;
-// linux/netlink.h
-const NLA_F_NESTED: u16 = 1 << 15;
 
 /// Longest transaction in bytes that is sent over netlink: it has to fit into the socket's buffer, and its lists of elements
 /// into attributes (64 KiB). What is longer goes through `nft`, which divides it.
@@ -68,7 +66,7 @@ pub(super) struct Key {
 /// Carries out transactions of nftables.
 #[derive(Debug, Default)]
 pub(super) struct Nft {
-    netlink: Option<Netlink>,
+    netlink: Kept,
 }
 
 impl Nft {
@@ -81,14 +79,8 @@ impl Nft {
     }
 
     fn send(&mut self, transaction: &[Part]) -> io::Result<()> {
-        let netlink = match self.netlink.take() {
-            Some(netlink) => netlink,
-            None => Netlink::open_at(SockProtocol::NetlinkNetFilter, own_port())?,
-        };
-        netlink.transaction(transaction)?;
-        // After a failure there may be more answers to come.
-        self.netlink = Some(netlink);
-        Ok(())
+        let open = || Netlink::open_at(SockProtocol::NetlinkNetFilter, own_port());
+        self.netlink.with(open, |netlink| netlink.transaction(transaction))
     }
 }
 
@@ -117,13 +109,13 @@ fn message(request: &Request) -> Part {
         if key.ends_interval {
             attribute(&mut element, NFTA_SET_ELEM_FLAGS, &NFT_SET_ELEM_INTERVAL_END.to_be_bytes());
         }
-        attribute(&mut element, NLA_F_NESTED | NFTA_SET_ELEM_KEY, &value);
-        attribute(&mut elements, NLA_F_NESTED | NFTA_LIST_ELEM, &element);
+        nested(&mut element, NFTA_SET_ELEM_KEY, &value);
+        nested(&mut elements, NFTA_LIST_ELEM, &element);
     }
     let mut body = netfilter_header(NFPROTO_BRIDGE, 0);
     attribute(&mut body, NFTA_SET_ELEM_LIST_TABLE, &zero_ended(request.table));
     attribute(&mut body, NFTA_SET_ELEM_LIST_SET, &zero_ended(&request.set));
-    attribute(&mut body, NLA_F_NESTED | NFTA_SET_ELEM_LIST_ELEMENTS, &elements);
+    nested(&mut body, NFTA_SET_ELEM_LIST_ELEMENTS, &elements);
     let (kind, flags) = match request.verb {
         Verb::Add => (NFT_MSG_NEWSETELEM, NLM_F_CREATE),
         Verb::Delete => (NFT_MSG_DELSETELEM, 0),

@@ -41,10 +41,10 @@ impl Enforcer {
         }
         let of_another =
             |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
-        let is_handed_on = |flow: &Flow| handed_on.contains(&flow.source) || handed_on.contains(&flow.destination);
-        let ended = end_flows(core, is_handed_on, |flow, judge| {
-            of_another(judge, flow.source) || of_another(judge, flow.destination)
-        });
+        let concerned = Concerned::Addresses(handed_on.clone());
+        let condemned =
+            |flow: &Flow, judge: &Judge<'_>| of_another(judge, flow.source) || of_another(judge, flow.destination);
+        let ended = end_flows(core, &concerned, condemned);
         self.note_ended(&ended.0, "ended flows of containers that have ended");
         if let Err(error) = ended.1 {
             warn!(error = %chain(&error), "cannot end flows of containers that have ended before others get their addresses");
@@ -53,7 +53,7 @@ impl Enforcer {
 
     /// Ends the open flows that the rules in force forbid, of those that are concerned.
     pub(super) fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
-        let (ended, outcome) = end_flows(core, |flow| concerned.includes(flow), |flow, judge| judge.forbids(flow));
+        let (ended, outcome) = end_flows(core, concerned, |flow, judge| judge.forbids(flow));
         self.note_ended(&ended, "ended flows that policy forbids");
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
@@ -95,7 +95,7 @@ impl Enforcer {
 /// none of those, and then nobody asks for this host's addresses, of which there are as many as networks.
 fn end_flows(
     core: &Core,
-    is_concerned: impl Fn(&Flow) -> bool,
+    concerned: &Concerned,
     verdict: impl Fn(&Flow, &Judge<'_>) -> bool,
 ) -> (Vec<Flow>, Result<(), conntrack::Error>) {
     if !core.governs_anything() {
@@ -106,7 +106,7 @@ fn end_flows(
         let made = judge.get_or_init(|| core.judge(host.get_or_init(conntrack::host_addresses).as_ref().ok()?));
         made.as_ref()
     };
-    let is_condemned = |flow: &Flow| is_concerned(flow) && judge().is_some_and(|judge| verdict(flow, judge));
+    let is_condemned = |flow: &Flow| concerned.includes(flow) && judge().is_some_and(|judge| verdict(flow, judge));
     let (ended, outcome) = conntrack::end(is_condemned);
     match host.into_inner() {
         Some(Err(error)) => (ended, Err(error)),
