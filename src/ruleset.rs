@@ -19,6 +19,7 @@ use crate::net::{Cidr, Family, InterfaceName, InterfacePrefix, MacAddress, PortR
 
 /// Prefix of every chain that dockgate owns.
 pub const CHAIN_PREFIX: &str = "DG-";
+const REACHED: &str = "reach-";
 /// Prefix of every set that dockgate owns.
 pub const SET_PREFIX: &str = "dg-";
 /// Longest chain name that xtables takes (`XT_EXTENSION_MAXNAMELEN` is 29 with the terminating zero).
@@ -82,6 +83,17 @@ impl ChainName {
     /// The base chain of a hook.
     pub fn base(hook: Hook) -> ChainName {
         ChainName(format!("{CHAIN_PREFIX}{}", hook.kernel_chain()))
+    }
+
+    /// A chain that asks the egress policy of a class about the containers behind ports of this host.
+    pub fn reached(readable: &str, content: &str) -> ChainName {
+        ChainName::of_content(&format!("{REACHED}{readable}"), content)
+    }
+
+    /// Whether a chain of this name says by which ports of this host a container is reached.
+    pub fn is_about_host_ports(name: &str) -> bool {
+        let reached = name.strip_prefix(CHAIN_PREFIX).is_some_and(|rest| rest.starts_with(REACHED));
+        reached || name == ChainName::base(Hook::Input).as_str()
     }
 
     /// The name as text.

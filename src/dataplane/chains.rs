@@ -124,6 +124,7 @@ fn parse_rule(
         Arc::make_mut(hashes).push(hash);
         let interfaces = rule.windows(2).filter(|pair| pair[0] == "-i" || pair[0] == "-o");
         state.interfaces.extend(interfaces.filter_map(|pair| pair[1].parse::<InterfaceName>().ok()));
+        state.host_ports.read(place.0, chain, rule);
         return Owner::Us;
     }
     let position = positions.entry(chain.to_owned()).or_default();

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::antispoof::{self, Decision, Table};
+use crate::dataplane::host_ports::HostPorts;
 use crate::dataplane::place::{Place, Placed, Xtable, placed, places};
 use crate::dataplane::plan::stays;
 use crate::dataplane::port::Port;
 use crate::dataplane::render;
 use crate::net::{Family, InterfaceName};
-use crate::ruleset::{self, CONTENT_HASH_LENGTH, ChainName, Hook, Match, Rule, Ruleset, Sets};
+use crate::ruleset::{self, CONTENT_HASH_LENGTH, ChainName, Hook, Match, Ruleset, Sets};
 
 /// Docker's chain for the rules of others.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
@@ -92,6 +93,8 @@ pub struct State {
     pub chains: BTreeMap<Place, BTreeMap<String, Hashes>>,
     /// Interfaces that rules of ours name: an address on one of them is judged already.
     pub interfaces: BTreeSet<InterfaceName>,
+    /// Ports of this host of which rules of ours judge who comes to the container behind them.
+    pub host_ports: HostPorts,
     /// Our jumps in foreign chains, with the positions of their copies there, counted from 1.
     pub jumps: BTreeMap<Jump, Vec<usize>>,
     /// Tables that do not exist yet. Only iptables-nft can undo their creation.
@@ -165,6 +168,7 @@ impl State {
             odd_sets: BTreeSet::new(),
             chains,
             interfaces: interfaces(desired),
+            host_ports: HostPorts::of(&wanted),
             jumps: self.anchors(&wanted).into_iter().map(|anchor| (anchor, vec![FIRST])).collect(),
             absent_tables: places()
                 .filter(|place| self.absent_tables.contains(place) || self.ends_table(*place, &wanted))
@@ -238,25 +242,14 @@ impl State {
         self.sets.is_empty() && self.odd_sets.is_empty() && self.chains.is_empty() && self.jumps.is_empty()
     }
 
-    /// The rules of `desired` that are not in force here. One that stands behind such a rule in its chain is among them: it is
-    /// known again by a hash of all before it, too.
-    pub fn missing<'a>(&self, desired: &'a Ruleset) -> Vec<&'a Rule> {
-        let wanted = self.filtered(desired);
-        let is_entered = self.anchors(&wanted).iter().all(|anchor| self.holds(anchor));
-        let mut missing = Vec::new();
-        for (place, named) in wanted {
-            for (name, rules) in named {
-                let present = self.chains.get(&place).and_then(|chains| chains.get(name.as_str()));
-                let hashes = present.filter(|_| is_entered).map(|hashes| hashes.as_slice()).unwrap_or_default();
-                let lines = render::chain(place.0, name.as_str(), rules);
-                let is_there = |(index, line): (usize, &render::Line)| {
-                    hashes.get(index).is_some_and(|hash| hash.is_some() && *hash == RuleHash::of(&line.hash))
-                };
-                let lacking = lines.iter().enumerate().filter(|entry| !is_there(*entry));
-                missing.extend(lacking.filter_map(|(_, line)| rules.get(line.rule)));
-            }
-        }
-        missing
+    /// The ports of this host of which the rules of `desired` judge who comes there.
+    pub fn wanted_host_ports(&self, desired: &Ruleset) -> HostPorts {
+        HostPorts::of(&self.filtered(desired))
+    }
+
+    /// Whether every jump to the rules of `desired` is there already.
+    pub fn is_entered(&self, desired: &Ruleset) -> bool {
+        self.anchors(&self.filtered(desired)).iter().all(|anchor| self.holds(anchor))
     }
 
     /// Whether the jump is there, once, and in first place.

@@ -122,10 +122,8 @@ impl<'a> ChainBuilder<'_, 'a> {
     /// `DG-reach-POLICY`: the egress policy of a class on every container behind a port of the host. Its name says only
     /// which policies it is about, so that it is refilled in place when ports come and go.
     fn reached_chain(&mut self, class: &Class<'a>) -> Option<ChainName> {
-        let name = ChainName::of_content(
-            &format!("reach-{}", class.policies[0].key.name),
-            &format!("reach {}", class.identity(Direction::Egress)),
-        );
+        let content = format!("reach {}", class.identity(Direction::Egress));
+        let name = ChainName::reached(&class.policies[0].key.name, &content);
         if !self.chains.contains_key(&name) {
             let mut asked = Vec::new();
             for endpoint in self.endpoints {

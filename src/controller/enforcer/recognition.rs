@@ -4,29 +4,30 @@
 //! had policy in force on all of their published ports since a time when nobody was on the way past it.
 //!
 //! A container may have started while no controller ran, and its list does not say when. The kernel says enough: what it lets
-//! this host reach was judged by the last controller, at the ports that it had rules for. A port with another rule, or with
-//! none, is new.
+//! this host reach was judged by the last controller, at the ports that it had rules for. A port without a rule is new.
 
-use std::collections::BTreeSet;
-
-use crate::dataplane::State;
+use crate::dataplane::{HostPorts, State};
 use crate::inventory::{Container, ContainerId, Inventory, PublishedPort};
-use crate::net::{Cidr, Family, PortRange, Protocol};
-use crate::ruleset::{Match, Member, Rule, Ruleset, SetName, Side};
+use crate::net::{Cidr, Family};
+use crate::ruleset::{Member, Ruleset, SetName};
 
 /// The containers of which nothing is new. Where there is nothing of ours, whoever comes through a port has been let in so
-/// far, and policy begins for all at once.
+/// far, and policy begins for all at once. That policies differ since then makes no port new: who was on the way was judged
+/// by those before.
 pub(super) fn judged_before(observed: &State, inventory: &Inventory, wanted: &Ruleset) -> Vec<ContainerId> {
-    let is_blank = observed.is_blank();
+    let (is_blank, is_entered) = (observed.is_blank(), observed.is_entered(wanted));
+    let asked_about = observed.wanted_host_ports(wanted);
+    let is_new = |port: &PublishedPort| {
+        let number = port.host_port.unwrap_or_default();
+        let is_among = |ports: &HostPorts, family| ports.contains(family, port.protocol, number);
+        Family::ALL.into_iter().any(|family| is_among(&asked_about, family) && !is_among(&observed.host_ports, family))
+    };
+    let was_judged = |container: &&Container| {
+        is_blank
+            || is_entered && is_open(observed, inventory, wanted, container) && !container.published.iter().any(is_new)
+    };
     let asked = inventory.containers.values().filter(|container| container.listed && !container.ports_are_judged());
-    let mut judged: Vec<&Container> =
-        asked.filter(|container| is_blank || is_open(observed, inventory, wanted, container)).collect();
-    if !judged.is_empty() && !is_blank {
-        let new: BTreeSet<_> = observed.missing(wanted).into_iter().flat_map(ports).collect();
-        let is_new = |port: &PublishedPort| new.iter().any(|(protocol, range)| is_among(port, *protocol, *range));
-        judged.retain(|container| !container.published.iter().any(is_new));
-    }
-    judged.into_iter().map(|container| container.id.clone()).collect()
+    asked.filter(was_judged).map(|container| container.id.clone()).collect()
 }
 
 /// Whether this host may reach it, wherever that is asked.
@@ -43,32 +44,15 @@ fn is_open(observed: &State, inventory: &Inventory, wanted: &Ruleset, container:
     })
 }
 
-/// The ports of destinations that a rule is about.
-fn ports(rule: &Rule) -> impl Iterator<Item = (Option<Protocol>, PortRange)> {
-    let protocol = rule.matches.iter().find_map(|condition| match condition {
-        Match::Protocol { protocol, negated: false } => Some(*protocol),
-        _ => None,
-    });
-    let ranges = rule.matches.iter().filter_map(|condition| match condition {
-        Match::Ports { side: Side::Destination, ranges, negated: false } => Some(ranges),
-        _ => None,
-    });
-    ranges.flatten().map(move |range| (protocol, *range))
-}
-
-fn is_among(port: &PublishedPort, protocol: Option<Protocol>, range: PortRange) -> bool {
-    protocol.is_none_or(|protocol| protocol == port.protocol)
-        && port.host_port.is_some_and(|number| range.contains(number))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::super::super::core::{Core, Event};
     use super::*;
     use crate::compile;
     use crate::inventory::{Attachment, Change, Network, NetworkId, labels};
+    use crate::net::Protocol;
     use crate::policy::{SourceFile, Store};
 
     const POLICY: &str = "
@@ -120,23 +104,27 @@ spec: {selector: all(), types: [Ingress]}
         PublishedPort { host_address: None, host_port: Some(port), container_port: 80, protocol: Protocol::TCP }
     }
 
-    fn core(inventory: Inventory) -> Core {
+    fn core(policies: &str, inventory: Inventory) -> Core {
         let mut core = Core::new(compile::Options::default(), Store::default());
-        core.take(Event::Policies(Ok(vec![SourceFile::new("p.yaml", POLICY)])));
+        core.take(Event::Policies(Ok(vec![SourceFile::new("p.yaml", policies)])));
         core.take(Event::Inventory(Change::Snapshot(inventory)));
         core
     }
 
     /// The kernel in which a controller has had policy in force on these ports for long, or for a moment.
     fn left(inventory: Inventory, is_settled: bool) -> State {
-        let mut core = core(inventory);
+        let mut core = core(POLICY, inventory);
         core.recognise(|inventory, _| if is_settled { inventory.containers.keys().cloned().collect() } else { vec![] });
         State::default().after(&core.compiled().expect("all is known").ruleset)
     }
 
     /// The containers that a controller recognises which begins with this kernel.
     fn recognised(observed: &State, inventory: Inventory) -> Vec<String> {
-        let mut core = core(inventory);
+        recognised_under(POLICY, observed, inventory)
+    }
+
+    fn recognised_under(policies: &str, observed: &State, inventory: Inventory) -> Vec<String> {
+        let mut core = core(policies, inventory);
         let mut recognised = Vec::new();
         core.recognise(|inventory, wanted| {
             let judged = judged_before(observed, inventory, wanted);
@@ -169,8 +157,20 @@ spec: {selector: all(), types: [Ingress]}
         jumpless.jumps.clear();
         assert_eq!(recognised(&jumpless, before()), [""; 0], "nobody came to the rules");
         let mut flushed = left(before(), true);
-        flushed.chains.clear();
+        (flushed.chains, flushed.host_ports) = Default::default();
         assert_eq!(recognised(&flushed, before()), [""; 0], "there were no rules");
+    }
+
+    #[test]
+    fn other_policies_and_other_networks_make_no_port_new() {
+        let before = || host(&[("a", &[8080]), ("b", &[8090])]);
+        let edited = POLICY.replace("types: [Ingress]", "ingress: [{action: Allow, protocol: UDP}]");
+        assert_eq!(recognised_under(&edited, &left(before(), true), before()), ["a", "b"]);
+        let mut with_another = before();
+        let mut network = with_another.networks[&NetworkId("n".into())].clone();
+        (network.id, network.name, network.bridge) = (NetworkId("m".into()), "m".to_owned(), "br-m".parse().ok());
+        with_another.networks.insert(network.id.clone(), network);
+        assert_eq!(recognised(&left(before(), true), with_another), ["a", "b"]);
     }
 
     #[test]
