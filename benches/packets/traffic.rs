@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dockgate::dataplane::conntrack;
+use dockgate::dataplane::conntrack::Condemned;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -172,7 +172,10 @@ pub(crate) fn stream(site: &Site, duration: Duration) -> f64 {
 
 /// The table of flows is as empty for each measurement as for the first.
 fn forget_flows(site: &Site) {
-    let (_, ended) = site.host.run(|| conntrack::end(|_| true));
+    let ended = site.host.run(|| {
+        let mut all = Condemned::default();
+        all.add(|_| true).and_then(|()| all.end(usize::MAX, |_| true).1)
+    });
     ended.expect("flows can be ended");
 }
 

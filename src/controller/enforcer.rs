@@ -106,13 +106,13 @@ impl Enforcer {
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
         let failed = self.retry_at.or(self.flows.retry_at);
-        let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
-        due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
+        let look = [self.reconsider_at, self.poll_at, self.flows.go_on_at].map(|at| (at, Need::Apply));
+        [(failed, Need::Observe)].into_iter().chain(look).filter_map(|(at, need)| Some((at?, need))).min()
     }
 
-    /// What a look for ports can change of the status.
-    pub(super) fn told(&self) -> (KernelStatus, Vec<String>) {
-        (self.account.clone(), self.problems.clone())
+    /// What a look for ports can change of the status, or the end of some flows.
+    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, usize) {
+        (self.account.clone(), self.problems.clone(), self.flows.left())
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -194,6 +194,7 @@ impl Enforcer {
                     }
                     self.judge_flows(core, &concerned);
                 }
+                self.end_condemned_flows(core);
                 self.keep_for_boot(core);
             }
             Err(failure) => {
@@ -335,8 +336,7 @@ impl Enforcer {
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
         problems.extend(self.watch_trouble.clone());
-        let of_flows = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
-        problems.extend(self.flows.trouble.as_ref().map(of_flows));
+        problems.extend(self.flows.problem());
         problems.extend(self.problems.iter().cloned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -87,6 +87,7 @@ pub enum Error {
 }
 
 /// A flow as the connection table has it.
+#[derive(Debug)]
 struct Entry {
     flow: Flow,
     family: u8,
@@ -96,43 +97,62 @@ struct Entry {
     is_elsewhere: bool,
 }
 
-/// Ends the flows that `judge` condemns, and returns them. Those of other conntrack zones are told and not ended.
-///
-/// An error is that of the first flow that could not be ended; the others are ended all the same.
-pub fn end(judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
-    let listed = Netlink::open(SockProtocol::NetlinkNetFilter)
-        .and_then(|socket| condemned(&socket, judge).map(|condemned| (socket, condemned)));
-    let (socket, condemned) = match listed {
-        Ok(listed) => listed,
-        Err(error) => return (Vec::new(), Err(unlisted(error))),
-    };
-    let mut ended = Vec::new();
-    let (mut elsewhere, condemned): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|entry| entry.is_elsewhere);
-    let mut outcome = Ok(());
-    for Entry { flow, family, name, .. } in condemned {
-        let body = [&[family, 0, 0, 0], name.as_slice()].concat();
-        match socket.request(CT_DELETE, &body, |_, _| {}) {
-            Ok(()) => ended.push(flow),
-            // It has ended by itself, or an entry of another life has its tuple.
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
-            Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
+/// Flows that are to be ended.
+#[derive(Debug, Default)]
+pub struct Condemned(Vec<Entry>);
+
+impl Condemned {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the open flows that `judge` condemns. Those of other conntrack zones are told and not added.
+    pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
+        let mut elsewhere = Vec::new();
+        let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
+            // One that is listed twice is ended once.
+            socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
+                let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
+                let Some(entry) = entry.filter(|entry| judge(&entry.flow)) else { return };
+                if entry.is_elsewhere { elsewhere.push(entry.flow) } else { self.0.push(entry) }
+            })
+        });
+        listed.map_err(unlisted)?;
+        match elsewhere.len() {
+            0 => Ok(()),
+            flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0)) }),
         }
     }
-    let left = match elsewhere.len() {
-        0 => Ok(()),
-        flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0).flow) }),
-    };
-    (ended, outcome.and(left))
-}
 
-fn condemned(socket: &Netlink, mut judge: impl FnMut(&Flow) -> bool) -> io::Result<Vec<Entry>> {
-    let mut condemned = Vec::new();
-    // One that is listed twice is ended once.
-    socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
-        let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
-        condemned.extend(entry.filter(|entry| judge(&entry.flow)));
-    })?;
-    Ok(condemned)
+    /// Ends some of them, at most so many, and returns these. Those that `judge` does not condemn any more stay open.
+    ///
+    /// An error is that of the first flow that could not be ended; the others are ended all the same.
+    pub fn end(&mut self, at_most: usize, mut judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
+        let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
+            Ok(socket) => socket,
+            Err(error) => return (Vec::new(), Err(Error::List(error))),
+        };
+        let (mut ended, mut outcome) = (Vec::new(), Ok(()));
+        for Entry { flow, family, name, .. } in self.0.drain(self.0.len().saturating_sub(at_most)..) {
+            if !judge(&flow) {
+                continue;
+            }
+            let body = [&[family, 0, 0, 0], name.as_slice()].concat();
+            match socket.request(CT_DELETE, &body, |_, _| {}) {
+                Ok(()) => ended.push(flow),
+                // It has ended by itself, or an entry of another life has its tuple.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
+                Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
+            }
+        }
+        (ended, outcome)
+    }
 }
 
 /// The addresses of this host.

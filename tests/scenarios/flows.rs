@@ -4,7 +4,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
@@ -222,6 +222,46 @@ fn others_are_left_alone(world: &mut Flows) {
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
+/// A container may open as many flows as it likes. To end them takes seconds, and an edit meanwhile does not wait for that.
+fn many_end(world: &mut Flows) {
+    const SOURCES: std::ops::Range<u16> = 10_000..60_000;
+    let (from, to) = (world.client.address("flat", false), world.server.address("flat", false));
+    let (cut, written) = (world.flows_cut(), world.controller().written());
+    let sent = world.client.namespace().run(|| {
+        let mut sources = SOURCES;
+        sources.try_for_each(|port| UdpSocket::bind((from, port))?.send_to(b"one of many", (to, FORBIDDEN)).map(drop))
+    });
+    sent.expect("a container can send");
+    let total = world.ids(FORBIDDEN).len() as u64;
+    assert!(total > u64::from(SOURCES.end - SOURCES.start) / 2, "only {total} flows are open");
+    world.under(&deny_udp("server"), |world| {
+        world.wait_until_in_force(2);
+        world
+            .policies
+            .save("meanwhile.yaml", &policy("meanwhile", &deny("app == 'west'", "Ingress", "TCP", FORBIDDEN)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            world.wait_until_in_force(3);
+            loop {
+                let before = world.flows_cut();
+                wait_for("all flows to be ended, or more of them", || {
+                    world.status()["ready"] == true || world.flows_cut() > before
+                });
+                if world.status()["ready"] == true {
+                    break;
+                }
+            }
+        }));
+        world.policies.remove("meanwhile.yaml");
+        outcome.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    let ended = world.flows_cut() - cut;
+    assert!(ended >= total / 2 && world.ids(FORBIDDEN).is_empty(), "{ended} of {total} were ended");
+    let log = world.controller().log_since(written);
+    let shifts: Vec<_> = log.match_indices("ended flows that policy forbids").map(|(at, _)| at).collect();
+    let [first, .., last] = shifts[..] else { panic!("they were all ended at once:\n{log}") };
+    assert!(log[first..last].contains("applied"), "the other policy waited for their end:\n{log}");
+}
+
 fn an_end_removes_flows(world: &mut Flows) {
     let conversations = world.with_reused_address("first", |world, first| {
         let flow = |transport, port| between(transport, [&world.client, first], port, false);
@@ -434,6 +474,7 @@ fn accidents() -> Vec<Scenario<Flows>> {
             a_peer_leaves,
         ),
         scenario("what_stays_allowed_is_not_cut", "all", "both", "policy is edited", &[], nothing_is_cut),
+        scenario("many_flows_end_and_an_edit_does_not_wait_for_it", BRIDGE, "IPv4", STRICTER, &[], many_end),
         scenario("other_flows_are_left_alone", "all", "IPv4", STRICTER, &[], others_are_left_alone),
         scenario(
             "a_containers_end_ends_its_flows",

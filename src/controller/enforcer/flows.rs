@@ -1,24 +1,32 @@
 //! The open flows that the rules in force would not let open again.
 //!
 //! Input: the core, and whose flows are concerned. Output: these flows are ended, with an account of it. The kernel asks the
-//! rules about the first packet of a flow only, so the rules come first and the flows after them.
+//! rules about the first packet of a flow only, so the rules come first and the flows after them. There can be a quarter of a
+//! million, and to end one takes a message: so they are ended little by little, and what else there is to do goes in between.
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::super::core::Core;
 use super::{Enforcer, pause};
-use crate::dataplane::conntrack;
+use crate::dataplane::conntrack::{self, Condemned};
 use crate::telemetry::chain;
 use crate::verdict::flow::{Concerned, Flow, Judge};
 
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
+/// How long flows are ended without a break, and how long that is.
+const SHIFT: Duration = Duration::from_millis(100);
+const BREAK: Duration = Duration::from_millis(10);
+/// Flows that are ended between two looks at the clock.
+const HANDFUL: usize = 100;
 
 /// How the last judgement of the open flows went.
 #[derive(Debug, Default)]
@@ -29,40 +37,93 @@ pub(super) struct Flows {
     pub(super) failures: u32,
     /// When to judge again after a failure.
     pub(super) retry_at: Option<Instant>,
+    /// Those that were condemned and not ended yet.
+    condemned: Condemned,
+    /// When to go on with these.
+    pub(super) go_on_at: Option<Instant>,
+}
+
+impl Flows {
+    /// How many are still to be ended.
+    pub(super) fn left(&self) -> usize {
+        self.condemned.len()
+    }
+
+    /// What is not as it should be with them.
+    pub(super) fn problem(&self) -> Option<String> {
+        let of = |reason: &str| format!("flows that are open outlive a policy that forbids them: {reason}");
+        let left = self.left();
+        let are_left = (left > 0).then(|| of(&format!("{left} are still to be ended")));
+        self.trouble.as_deref().map(of).or(are_left)
+    }
 }
 
 impl Enforcer {
     /// An address that goes from one endpoint to another at once is never unknown in between, so its flows are ended before
-    /// the rules make them the new one's. Where that fails they are judged as the new one's.
+    /// the rules make them the new one's, however many there are. Where that fails they are judged as the new one's.
     pub(super) fn end_flows_of_former_owners(&mut self, core: &mut Core) {
         let handed_on = core.handed_on();
         if handed_on.is_empty() || core.compiled().is_none() {
             return;
         }
+        let concerned = Concerned::Addresses(handed_on.clone());
         let of_another =
             |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
-        let concerned = Concerned::Addresses(handed_on.clone());
-        let condemned =
-            |flow: &Flow, judge: &Judge<'_>| of_another(judge, flow.source) || of_another(judge, flow.destination);
-        let ended = end_flows(core, &concerned, condemned);
-        self.note_ended(&ended.0, "ended flows of containers that have ended");
-        if let Err(error) = ended.1 {
+        let verdict = |flow: &Flow, judge: &Judge<'_>| {
+            concerned.includes(flow) && (of_another(judge, flow.source) || of_another(judge, flow.destination))
+        };
+        let mut condemned = Condemned::default();
+        let listed = with_judge(core, verdict, |judge| condemned.add(judge));
+        let (ended, outcome) = condemned.end(usize::MAX, |_| true);
+        self.note_ended(&ended, "ended flows of containers that have ended");
+        if let Err(error) = listed.and(outcome) {
             warn!(error = %chain(&error), "cannot end flows of containers that have ended before others get their addresses");
         }
     }
 
-    /// Ends the open flows that the rules in force forbid, of those that are concerned.
+    /// Condemns the open flows that the rules in force forbid, of those that are concerned.
     pub(super) fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
-        let (ended, outcome) = end_flows(core, concerned, |flow, judge| judge.forbids(flow));
-        self.note_ended(&ended, "ended flows that policy forbids");
+        let condemned = &mut self.flows.condemned;
+        let verdict = |flow: &Flow, judge: &Judge<'_>| concerned.includes(flow) && judge.forbids(flow);
+        let listed = with_judge(core, verdict, |judge| condemned.add(judge));
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
-        self.note_judgement(outcome);
+        self.note_judgement(listed);
+    }
+
+    /// Ends condemned flows for some time, those that the rules of now forbid, too.
+    pub(super) fn end_condemned_flows(&mut self, core: &Core) {
+        if !core.governs_anything() {
+            self.flows.condemned = Condemned::default();
+        }
+        if self.flows.condemned.is_empty() {
+            self.flows.go_on_at = None;
+            return;
+        }
+        let (begun, condemned) = (Instant::now(), &mut self.flows.condemned);
+        let (mut ended, mut outcome) = (Vec::new(), Ok(()));
+        let told = with_judge(
+            core,
+            |flow, judge| judge.forbids(flow),
+            |judge| {
+                while !condemned.is_empty() && begun.elapsed() < SHIFT {
+                    let (these, done) = condemned.end(HANDFUL, judge);
+                    ended.extend(these);
+                    outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
+                }
+                Ok(())
+            },
+        );
+        self.flows.go_on_at = (!self.flows.condemned.is_empty()).then(|| Instant::now() + BREAK);
+        self.note_ended(&ended, "ended flows that policy forbids");
+        if let Err(error) = told.and(outcome) {
+            self.note_judgement(Err(error));
+        }
     }
 
     pub(super) fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
         let Err(error) = outcome else {
-            self.flows = Flows::default();
+            (self.flows.trouble, self.flows.failures, self.flows.retry_at) = (None, 0, None);
             return;
         };
         let text = chain(&error);
@@ -91,25 +152,24 @@ impl Enforcer {
     }
 }
 
-/// Ends the flows that the judge of the wanted ruleset condemns by `verdict`, of those that are concerned. Most often there is
-/// none of those, and then nobody asks for this host's addresses, of which there are as many as networks.
-fn end_flows(
+/// Has work done with a judge that condemns flows by `verdict` and the wanted ruleset. Most often there is none to be judged, and
+/// then nobody asks for this host's addresses, of which there are as many as networks.
+fn with_judge(
     core: &Core,
-    concerned: &Concerned,
     verdict: impl Fn(&Flow, &Judge<'_>) -> bool,
-) -> (Vec<Flow>, Result<(), conntrack::Error>) {
+    work: impl FnOnce(&dyn Fn(&Flow) -> bool) -> Result<(), conntrack::Error>,
+) -> Result<(), conntrack::Error> {
     if !core.governs_anything() {
-        return (Vec::new(), Ok(()));
+        return Ok(());
     }
-    let (host, judge) = (OnceCell::new(), OnceCell::new());
+    let (host, judge) = (OnceCell::<Result<BTreeSet<IpAddr>, conntrack::Error>>::new(), OnceCell::new());
     let judge = || {
         let made = judge.get_or_init(|| core.judge(host.get_or_init(conntrack::host_addresses).as_ref().ok()?));
         made.as_ref()
     };
-    let is_condemned = |flow: &Flow| concerned.includes(flow) && judge().is_some_and(|judge| verdict(flow, judge));
-    let (ended, outcome) = conntrack::end(is_condemned);
+    let done = work(&|flow| judge().is_some_and(|judge| verdict(flow, judge)));
     match host.into_inner() {
-        Some(Err(error)) => (ended, Err(error)),
-        _ => (ended, outcome),
+        Some(Err(error)) => Err(error),
+        _ => done,
     }
 }
