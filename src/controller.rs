@@ -224,6 +224,7 @@ impl Controller {
         let retry = self.enforcer.retry();
         let read_back = course.pace.due().filter(|_| !course.beside.is_under_way());
         let links_due = course.pace.links_due();
+        let next_shift = self.enforcer.next_shift();
         let settled = self.core.settles_at().map(Instant::from_std);
         let changes_wait = std::mem::take(&mut course.changes_wait);
         let turn = tokio::select! {
@@ -274,6 +275,9 @@ impl Controller {
                 }
                 self.read_back(course, Occasion::Clock)
             }
+            () = sleep_until(next_shift), if next_shift.is_some() => {
+                Turn { is_look: true, ends_flows: true, ..Turn::of(Need::Nothing) }
+            }
             heard = inputs.notices.next() => self.heed(heard, &mut course.pace),
             _ = course.alive.tick() => Turn::of(Need::Nothing),
             // Nothing else is waiting.
@@ -283,12 +287,16 @@ impl Controller {
     }
 
     fn take_turn(&mut self, turn: Turn, course: &mut Course) {
-        let Turn { need, cause, is_look, found } = turn;
+        let Turn { need, cause, is_look, found, ends_flows } = turn;
         let applied = self.enforcer.applied();
         let before = is_look.then(|| self.enforcer.told());
         // The work is short and blocks: netlink, and processes of iptables.
         let read_back = tokio::task::block_in_place(|| {
             let now = Instant::now();
+            if ends_flows {
+                self.enforcer.end_condemned_flows();
+                return None;
+            }
             if let Some((began, found)) = found {
                 self.enforcer.settle(&mut self.core, found, cause);
                 return Some(began);
@@ -316,6 +324,9 @@ impl Controller {
         self.announce(&mut course.reload);
         if course.is_watched {
             self.notifier.alive();
+        }
+        if ends_flows {
+            self.enforcer.rest();
         }
     }
 

@@ -461,8 +461,7 @@ impl Inventory {
         by_id.or_else(|| self.containers.values().find(|container| container.name == *owner))
     }
 
-    /// Takes policy on all published ports as in force for long: for a world that is only asked about, and for what ran
-    /// before anybody followed it.
+    /// Takes policy on all published ports as in force for long: for a world that is only asked about.
     pub fn trust_ports(&mut self) {
         let all = |container: &Container| -> BTreeSet<PublishedPort> { container.published.iter().cloned().collect() };
         let untrusted = self.containers.values().filter(|container| container.judged != all(container));

@@ -77,7 +77,7 @@ pub struct Core {
     store: Store,
     policies: Option<PolicyState>,
     inventory: Option<Inventory>,
-    /// Whether nobody has said yet what policy was in force on published ports before the first listing.
+    /// Whether nobody has said yet on whose published ports policy was in force before this controller.
     is_new: bool,
     unreachable: Option<String>,
     /// `None` until the engine that is connected has said what it is.
@@ -267,20 +267,19 @@ impl Core {
         self.is_new && self.is_complete()
     }
 
-    /// Asks which of the containers listed at first have had policy in force on their published ports all the time, by the
-    /// wanted ruleset. The ports of the others settle as those of a container that starts now: it may have done so while no
-    /// controller ran.
+    /// Asks which of the containers that are known by now have had policy in force on their published ports all the time. The
+    /// ports of the others settle as those of a container that starts now: it may have done so while no controller ran.
     pub fn recognise(&mut self, judged: impl FnOnce(&Inventory, &Ruleset) -> Vec<ContainerId>) {
         self.compiled();
         let (Some(inventory), Some(compiler)) = (&self.inventory, &self.compiler) else { return };
         for id in judged(inventory, &compiler.compiled().ruleset) {
-            self.trust_ports(&id);
+            self.judge_ports(&id);
         }
         self.is_new = false;
     }
 
     /// Takes policy on the published ports of a container as in force for long enough.
-    fn trust_ports(&mut self, id: &ContainerId) {
+    fn judge_ports(&mut self, id: &ContainerId) {
         let Some(inventory) = &mut self.inventory else { return };
         let judge = |container: &mut Container| container.judged = container.published.iter().cloned().collect();
         let former = inventory.containers.change(id, judge);
@@ -317,7 +316,7 @@ impl Core {
         for (id, (ports, _)) in &settled {
             let container = self.inventory.as_ref().and_then(|inventory| inventory.containers.get(id));
             if container.is_some_and(|container| container.listed && container.published == *ports) {
-                self.trust_ports(id);
+                self.judge_ports(id);
             }
         }
         if settled.is_empty() { Need::Nothing } else { Need::Apply }
@@ -380,11 +379,18 @@ impl Core {
         }
     }
 
-    /// Notes that no flow is open that the wanted ruleset forbids.
+    /// Notes that the open flows which the wanted ruleset forbids are known.
     pub fn flows_are_judged(&mut self) {
         self.is_judged = self.compiler.is_some();
         self.judged = None;
         self.since_judged = Some(Former::new());
+    }
+
+    /// Addresses of endpoints that have changed since flows were judged last.
+    pub fn newly_held(&self) -> BTreeSet<IpAddr> {
+        let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
+        let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
+        now.into_keys().map(|(_, address)| address).collect()
     }
 
     /// Addresses that were one endpoint's when flows were judged last, and are another's now: a flow of the former must not

@@ -38,12 +38,14 @@ pub(super) struct Turn {
     pub(super) is_look: bool,
     /// What a read-back beside the loop found, and when it began.
     pub(super) found: Option<(Instant, Found)>,
+    /// Whether it ends condemned flows and does nothing else.
+    pub(super) ends_flows: bool,
 }
 
 impl Turn {
     /// What an event asks for.
     pub(super) fn of(need: Need) -> Turn {
-        Turn { need, cause: Cause::Event, is_look: false, found: None }
+        Turn { need, cause: Cause::Event, is_look: false, found: None, ends_flows: false }
     }
 
     /// What the clock or the kernel asks for.

@@ -106,8 +106,8 @@ impl Enforcer {
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
         let failed = self.retry_at.or(self.flows.retry_at);
-        let look = [self.reconsider_at, self.poll_at, self.flows.go_on_at].map(|at| (at, Need::Apply));
-        [(failed, Need::Observe)].into_iter().chain(look).filter_map(|(at, need)| Some((at?, need))).min()
+        let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
+        due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
     /// What a look for ports can change of the status, or the end of some flows.
@@ -194,7 +194,6 @@ impl Enforcer {
                     }
                     self.judge_flows(core, &concerned);
                 }
-                self.end_condemned_flows(core);
                 self.keep_for_boot(core);
             }
             Err(failure) => {

@@ -6,7 +6,7 @@
 //! Flows are named to the kernel one by one, by their own tuple and id. Its deletion by filter is never used: kernels
 //! that do not know the filter leave it out and delete every flow of the host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -87,7 +87,6 @@ pub enum Error {
 }
 
 /// A flow as the connection table has it.
-#[derive(Debug)]
 struct Entry {
     flow: Flow,
     family: u8,
@@ -97,9 +96,10 @@ struct Entry {
     is_elsewhere: bool,
 }
 
-/// Flows that are to be ended.
+/// Flows that are to be ended, each by the name that the kernel has for it: one that opens later has another, be it between the
+/// same ports.
 #[derive(Debug, Default)]
-pub struct Condemned(Vec<Entry>);
+pub struct Condemned(BTreeMap<Vec<u8>, (u8, Flow)>);
 
 impl Condemned {
     /// How many there are.
@@ -116,11 +116,16 @@ impl Condemned {
     pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
         let mut elsewhere = Vec::new();
         let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
-            // One that is listed twice is ended once.
             socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
                 let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
-                let Some(entry) = entry.filter(|entry| judge(&entry.flow)) else { return };
-                if entry.is_elsewhere { elsewhere.push(entry.flow) } else { self.0.push(entry) }
+                let Some(Entry { flow, family, name, is_elsewhere }) = entry.filter(|entry| judge(&entry.flow)) else {
+                    return;
+                };
+                if is_elsewhere {
+                    elsewhere.push(flow);
+                } else {
+                    self.0.insert(name, (family, flow));
+                }
             })
         });
         listed.map_err(unlisted)?;
@@ -130,23 +135,31 @@ impl Condemned {
         }
     }
 
-    /// Ends some of them, at most so many, and returns these. Those that `judge` does not condemn any more stay open.
+    /// Takes out those for which this holds.
+    #[must_use]
+    pub fn take(&mut self, mut is_one: impl FnMut(&Flow) -> bool) -> Condemned {
+        let (these, others) = std::mem::take(&mut self.0).into_iter().partition(|(_, (_, flow))| is_one(flow));
+        self.0 = others;
+        Condemned(these)
+    }
+
+    /// Ends some of them, at most so many, and returns those that had not ended by themselves.
     ///
     /// An error is that of the first flow that could not be ended; the others are ended all the same.
-    pub fn end(&mut self, at_most: usize, mut judge: impl FnMut(&Flow) -> bool) -> (Vec<Flow>, Result<(), Error>) {
+    pub fn end(&mut self, at_most: usize) -> (Vec<Flow>, Result<(), Error>) {
+        if self.is_empty() {
+            return (Vec::new(), Ok(()));
+        }
         let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
             Ok(socket) => socket,
-            Err(error) => return (Vec::new(), Err(Error::List(error))),
+            Err(error) => return (Vec::new(), Err(unlisted(error))),
         };
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
-        for Entry { flow, family, name, .. } in self.0.drain(self.0.len().saturating_sub(at_most)..) {
-            if !judge(&flow) {
-                continue;
-            }
+        for _ in 0..at_most {
+            let Some((name, (family, flow))) = self.0.pop_first() else { break };
             let body = [&[family, 0, 0, 0], name.as_slice()].concat();
             match socket.request(CT_DELETE, &body, |_, _| {}) {
                 Ok(()) => ended.push(flow),
-                // It has ended by itself, or an entry of another life has its tuple.
                 Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
                 Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
             }

@@ -2,25 +2,42 @@
 //!
 //! Input: rules, wanted or read back. Output: the ports. Who comes to one of them is judged, whatever policy says of it.
 
-use imbl::OrdSet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::dataplane::chains::value_of;
 use crate::dataplane::place::Placed;
-use crate::net::{Family, PortRange, Protocol};
-use crate::ruleset::{ChainName, Match, Rule, Side};
+use crate::net::{Cidr, Family, PortRange, Protocol};
+use crate::ruleset::{ByHostPort, Match, Rule, Side};
 
-/// Ports, each with the family of the clients whom its rule is about.
+/// Where a container is reached, and of whom rules there judge that they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// Whose policy is asked.
+    pub by: ByHostPort,
+    /// Family of the clients.
+    pub family: Family,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The only address of this host that it is about; `None` is all.
+    pub bound_to: Option<IpAddr>,
+    /// Number.
+    pub port: u16,
+}
+
+/// Ports of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostPorts(OrdSet<(Family, Protocol, u16)>);
+pub struct HostPorts(BTreeSet<(ByHostPort, Family, Protocol, Option<IpAddr>, PortRange)>);
 
 impl HostPorts {
     /// Those of wanted rules.
     pub(super) fn of(wanted: &Placed<'_>) -> HostPorts {
         let mut ports = HostPorts::default();
         for ((family, _), named) in wanted {
-            for (_, rules) in named.iter().filter(|(name, _)| ChainName::is_about_host_ports(name.as_str())) {
-                for (protocol, range) in rules.iter().flat_map(destinations) {
-                    ports.add(*family, protocol, range);
+            for (name, rules) in named {
+                let Some(by) = ByHostPort::of_chain(name.as_str()) else { continue };
+                for (protocol, bound_to, range) in rules.iter().flat_map(destinations) {
+                    ports.0.insert((by, *family, protocol, bound_to, range));
                 }
             }
         }
@@ -29,37 +46,49 @@ impl HostPorts {
 
     /// Takes in a rule of ours as `iptables-save` writes it, in words.
     pub(super) fn read(&mut self, family: Family, chain: &str, rule: &[String]) {
-        if !ChainName::is_about_host_ports(chain) {
-            return;
-        }
+        let Some(by) = ByHostPort::of_chain(chain) else { return };
         let protocol = value_of(rule, &["-p"]).and_then(|name| name.to_ascii_uppercase().parse().ok());
         let (Some(protocol), Some(ranges)) = (protocol, value_of(rule, &["--dports"])) else { return };
-        for range in ranges.split(',').filter_map(|range| range.parse().ok()) {
-            self.add(family, protocol, range);
-        }
+        let bound_to = value_of(rule, &["-d"]).map(|net| net.parse().ok().and_then(address));
+        // What is about more than one address, and not about all, covers nothing.
+        let Some(bound_to) = bound_to.map_or(Some(None), |address| address.map(Some)) else { return };
+        let ranges = ranges.split(',').filter_map(|range| range.parse().ok());
+        self.0.extend(ranges.map(|range| (by, family, protocol, bound_to, range)));
     }
 
-    fn add(&mut self, family: Family, protocol: Protocol, range: PortRange) {
-        self.0.extend((range.first()..=range.last()).map(|port| (family, protocol, port)));
+    /// Whether a rule is about this port, and about no more and no less of it.
+    pub fn contains(&self, at: &HostPort) -> bool {
+        let HostPort { by, family, protocol, bound_to, port } = *at;
+        let of =
+            |entry: &&(_, _, _, _, PortRange)| (entry.0, entry.1, entry.2, entry.3) == (by, family, protocol, bound_to);
+        self.0.iter().filter(of).any(|entry| entry.4.contains(port))
     }
 
-    /// Whether a port is among them.
-    pub fn contains(&self, family: Family, protocol: Protocol, port: u16) -> bool {
-        self.0.contains(&(family, protocol, port))
+    /// Whether rules are about all of this port.
+    pub fn cover(&self, at: &HostPort) -> bool {
+        self.contains(at) || self.contains(&HostPort { bound_to: None, ..*at })
     }
 }
 
+fn address(net: Cidr) -> Option<IpAddr> {
+    net.is_host().then(|| net.network())
+}
+
 /// The ports of destinations that a rule is about.
-fn destinations(rule: &Rule) -> impl Iterator<Item = (Protocol, PortRange)> {
+fn destinations(rule: &Rule) -> impl Iterator<Item = (Protocol, Option<IpAddr>, PortRange)> {
     let protocol = rule.matches.iter().find_map(|condition| match condition {
         Match::Protocol { protocol, negated: false } => Some(*protocol),
+        _ => None,
+    });
+    let bound_to = rule.matches.iter().find_map(|condition| match condition {
+        Match::Net { side: Side::Destination, net, negated: false } => address(*net),
         _ => None,
     });
     let ranges = rule.matches.iter().filter_map(|condition| match condition {
         Match::Ports { side: Side::Destination, ranges, negated: false } => Some(ranges),
         _ => None,
     });
-    ranges.flatten().filter_map(move |range| Some((protocol?, *range)))
+    ranges.flatten().filter_map(move |range| Some((protocol?, bound_to, *range)))
 }
 
 #[cfg(test)]
@@ -75,17 +104,27 @@ mod tests {
             ("DG-reach-a-xyz", "-d 10.0.0.1/32 -p 132 -m multiport --dports 90 -j DG-via-a"),
             ("DG-in-a-xyz", "-p tcp -m multiport --dports 91 -j RETURN"),
             ("DG-INPUT", "-p udp -m multiport --sports 92 -j DROP"),
+            ("DG-INPUT", "-d 10.0.0.0/8 -p tcp -m multiport --dports 93 -j DG-pub-a"),
             ("DG-INPUT", "-i br-a -j DG-from-a"),
         ] {
-            ports.read(Family::V6, chain, &words(rule));
+            ports.read(Family::V4, chain, &words(rule));
         }
+        let range = |first, last| PortRange::new(first, last).expect("a range");
+        let address: Option<IpAddr> = "10.0.0.1".parse().ok();
         let expected = [
-            (Family::V6, Protocol::TCP, 8080),
-            (Family::V6, Protocol::TCP, 8081),
-            (Family::V6, Protocol::TCP, 8082),
-            (Family::V6, Protocol::SCTP, 90),
+            (ByHostPort::Ingress, Family::V4, Protocol::TCP, None, range(8080, 8082)),
+            (ByHostPort::Egress, Family::V4, Protocol::SCTP, address, range(90, 90)),
         ];
         assert_eq!(ports.0, expected.into_iter().collect());
-        assert!(ports.contains(Family::V6, Protocol::TCP, 8081) && !ports.contains(Family::V4, Protocol::TCP, 8081));
+        let (by, protocol) = (ByHostPort::Ingress, Protocol::TCP);
+        let tcp = HostPort { by, family: Family::V4, protocol, bound_to: address, port: 8081 };
+        assert!(ports.cover(&tcp), "a rule of all addresses is about each");
+        assert!(!ports.cover(&HostPort { by: ByHostPort::Egress, ..tcp }), "another policy was asked");
+        assert!(!ports.cover(&HostPort { family: Family::V6, ..tcp }));
+        let sctp = HostPort { by: ByHostPort::Egress, protocol: Protocol::SCTP, port: 90, ..tcp };
+        assert!(
+            ports.cover(&sctp) && !ports.cover(&HostPort { bound_to: None, ..sctp }),
+            "of other addresses it says nothing"
+        );
     }
 }

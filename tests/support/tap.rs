@@ -2,8 +2,8 @@
 //!
 //! Input: a host's namespace. Output: a [`Delivery`] for each path that marked packets took to their end. It sees what
 //! the host sends into a container's cable, after every firewall, so that it misses no container however new, and needs
-//! no server in it; when, the kernel says. Packets are marked by a number: the destination port of TCP and UDP, the first two bytes of what a
-//! ping carries.
+//! no server in it; when, the kernel says. Packets are marked by a number: the destination port of TCP and UDP, the first
+//! two bytes of what a ping carries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

@@ -193,8 +193,10 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     core.compiled();
     core.flows_are_judged();
     let address = BTreeSet::from(["10.0.0.2".parse().expect("address")]);
+    assert!(core.newly_held().is_empty());
     core.take(attached("api", ""));
     assert!(core.handed_on().is_empty(), "an id that is not known yet says nothing");
+    assert_eq!(core.newly_held(), address, "somebody may have had it until flows were judged");
     core.take(attached("api", "e"));
     assert!(core.handed_on().is_empty());
     core.take(attached("api", "f"));
@@ -204,7 +206,7 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     assert!(core.handed_on().is_empty());
     let gone = Change::Detached { container: ContainerId("api".into()), network: NetworkId("n".into()) };
     core.take(Event::Inventory(gone));
-    assert!(core.handed_on().is_empty(), "nobody has it");
+    assert!(core.handed_on().is_empty() && core.newly_held().is_empty(), "nobody has it");
 }
 
 #[test]

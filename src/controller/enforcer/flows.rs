@@ -2,12 +2,11 @@
 //!
 //! Input: the core, and whose flows are concerned. Output: these flows are ended, with an account of it. The kernel asks the
 //! rules about the first packet of a flow only, so the rules come first and the flows after them. There can be a quarter of a
-//! million, and to end one takes a message: so they are ended little by little, and what else there is to do goes in between.
+//! million, and to end one takes a message: so they are ended in shifts, and what else there is to do goes in between.
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -22,13 +21,14 @@ use crate::verdict::flow::{Concerned, Flow, Judge};
 
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
-/// How long flows are ended without a break, and how long that is.
+/// How long flows are ended without a break.
 const SHIFT: Duration = Duration::from_millis(100);
+/// How long at least the loop does nothing but other work then.
 const BREAK: Duration = Duration::from_millis(10);
 /// Flows that are ended between two looks at the clock.
 const HANDFUL: usize = 100;
 
-/// How the last judgement of the open flows went.
+/// How the last judgement of the open flows went, and what is left of it to be done.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     /// Why forbidden flows may be open, if so: the judgement is to be repeated.
@@ -37,10 +37,10 @@ pub(super) struct Flows {
     pub(super) failures: u32,
     /// When to judge again after a failure.
     pub(super) retry_at: Option<Instant>,
-    /// Those that were condemned and not ended yet.
+    /// Those that are to be ended.
     condemned: Condemned,
-    /// When to go on with these.
-    pub(super) go_on_at: Option<Instant>,
+    /// When the next shift may begin.
+    rested_at: Option<Instant>,
 }
 
 impl Flows {
@@ -60,8 +60,14 @@ impl Flows {
 
 impl Enforcer {
     /// An address that goes from one endpoint to another at once is never unknown in between, so its flows are ended before
-    /// the rules make them the new one's, however many there are. Where that fails they are judged as the new one's.
+    /// the rules make them the new one's, however many there are. Where that fails they are judged as the new one's. Nor may
+    /// those that were condemned when an address became unknown outlive that.
     pub(super) fn end_flows_of_former_owners(&mut self, core: &mut Core) {
+        if self.flows.left() > 0 {
+            let held = Concerned::Addresses(core.newly_held());
+            let mut condemned = self.flows.condemned.take(|flow| held.includes(flow));
+            self.end(&mut condemned, "ended flows that policy forbids");
+        }
         let handed_on = core.handed_on();
         if handed_on.is_empty() || core.compiled().is_none() {
             return;
@@ -73,52 +79,58 @@ impl Enforcer {
             concerned.includes(flow) && (of_another(judge, flow.source) || of_another(judge, flow.destination))
         };
         let mut condemned = Condemned::default();
-        let listed = with_judge(core, verdict, |judge| condemned.add(judge));
-        let (ended, outcome) = condemned.end(usize::MAX, |_| true);
-        self.note_ended(&ended, "ended flows of containers that have ended");
-        if let Err(error) = listed.and(outcome) {
-            warn!(error = %chain(&error), "cannot end flows of containers that have ended before others get their addresses");
+        if let Err(error) = condemn(core, &mut condemned, verdict) {
+            warn!(error = %chain(&error), "cannot list flows of containers that have ended before others get their addresses");
+        }
+        self.end(&mut condemned, "ended flows of containers that have ended");
+    }
+
+    /// Ends all of these.
+    fn end(&mut self, condemned: &mut Condemned, message: &'static str) {
+        let (ended, outcome) = condemned.end(usize::MAX);
+        self.note_ended(&ended, message);
+        if let Err(error) = outcome {
+            self.note_judgement(Err(error));
         }
     }
 
-    /// Condemns the open flows that the rules in force forbid, of those that are concerned.
+    /// Condemns the open flows that the rules in force forbid, of those that are concerned, and begins to end them.
     pub(super) fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
-        let condemned = &mut self.flows.condemned;
+        let is_begun = self.flows.left() > 0;
         let verdict = |flow: &Flow, judge: &Judge<'_>| concerned.includes(flow) && judge.forbids(flow);
-        let listed = with_judge(core, verdict, |judge| condemned.add(judge));
+        let listed = condemn(core, &mut self.flows.condemned, verdict);
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
         self.note_judgement(listed);
+        if !is_begun {
+            self.end_condemned_flows();
+        }
     }
 
-    /// Ends condemned flows for some time, those that the rules of now forbid, too.
-    pub(super) fn end_condemned_flows(&mut self, core: &Core) {
-        if !core.governs_anything() {
-            self.flows.condemned = Condemned::default();
-        }
-        if self.flows.condemned.is_empty() {
-            self.flows.go_on_at = None;
-            return;
-        }
-        let (begun, condemned) = (Instant::now(), &mut self.flows.condemned);
+    /// When to end more of the condemned flows; `None` if there are none.
+    pub(in super::super) fn next_shift(&self) -> Option<Instant> {
+        self.flows.rested_at.filter(|_| self.flows.left() > 0)
+    }
+
+    /// Ends condemned flows for one shift, whatever else fails: rules that were in force forbade them.
+    pub(in super::super) fn end_condemned_flows(&mut self) {
+        let begun = Instant::now();
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
-        let told = with_judge(
-            core,
-            |flow, judge| judge.forbids(flow),
-            |judge| {
-                while !condemned.is_empty() && begun.elapsed() < SHIFT {
-                    let (these, done) = condemned.end(HANDFUL, judge);
-                    ended.extend(these);
-                    outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
-                }
-                Ok(())
-            },
-        );
-        self.flows.go_on_at = (!self.flows.condemned.is_empty()).then(|| Instant::now() + BREAK);
+        while self.flows.left() > 0 && outcome.is_ok() && begun.elapsed() < SHIFT {
+            let these;
+            (these, outcome) = self.flows.condemned.end(HANDFUL);
+            ended.extend(these);
+        }
         self.note_ended(&ended, "ended flows that policy forbids");
-        if let Err(error) = told.and(outcome) {
+        if let Err(error) = outcome {
             self.note_judgement(Err(error));
         }
+        self.rest();
+    }
+
+    /// Lets a break begin.
+    pub(in super::super) fn rest(&mut self) {
+        self.flows.rested_at = Some(Instant::now() + BREAK);
     }
 
     pub(super) fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
@@ -152,24 +164,24 @@ impl Enforcer {
     }
 }
 
-/// Has work done with a judge that condemns flows by `verdict` and the wanted ruleset. Most often there is none to be judged, and
-/// then nobody asks for this host's addresses, of which there are as many as networks.
-fn with_judge(
+/// Condemns the open flows that a judge by the wanted ruleset does by `verdict`. Most often there is none to be judged, and then
+/// nobody asks for this host's addresses, of which there are as many as networks.
+fn condemn(
     core: &Core,
+    condemned: &mut Condemned,
     verdict: impl Fn(&Flow, &Judge<'_>) -> bool,
-    work: impl FnOnce(&dyn Fn(&Flow) -> bool) -> Result<(), conntrack::Error>,
 ) -> Result<(), conntrack::Error> {
     if !core.governs_anything() {
         return Ok(());
     }
-    let (host, judge) = (OnceCell::<Result<BTreeSet<IpAddr>, conntrack::Error>>::new(), OnceCell::new());
+    let (host, judge) = (OnceCell::new(), OnceCell::new());
     let judge = || {
         let made = judge.get_or_init(|| core.judge(host.get_or_init(conntrack::host_addresses).as_ref().ok()?));
         made.as_ref()
     };
-    let done = work(&|flow| judge().is_some_and(|judge| verdict(flow, judge)));
+    let listed = condemned.add(|flow| judge().is_some_and(|judge| verdict(flow, judge)));
     match host.into_inner() {
         Some(Err(error)) => Err(error),
-        _ => done,
+        _ => listed,
     }
 }

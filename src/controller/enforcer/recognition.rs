@@ -4,27 +4,33 @@
 //! had policy in force on all of their published ports since a time when nobody was on the way past it.
 //!
 //! A container may have started while no controller ran, and its list does not say when. The kernel says enough: what it lets
-//! this host reach was judged by the last controller, at the ports that it had rules for. A port without a rule is new.
+//! this host reach was judged by the last controller, at the ports that it had rules for. A port without a rule is new. Where
+//! containers got each other's addresses and ports meanwhile, a client who was on the way in the last milliseconds was judged
+//! by the policy of the one before.
 
-use crate::dataplane::{HostPorts, State};
+use crate::dataplane::{HostPort, State};
 use crate::inventory::{Container, ContainerId, Inventory, PublishedPort};
 use crate::net::{Cidr, Family};
-use crate::ruleset::{Member, Ruleset, SetName};
+use crate::ruleset::{ByHostPort, Member, Ruleset, SetName};
 
 /// The containers of which nothing is new. Where there is nothing of ours, whoever comes through a port has been let in so
-/// far, and policy begins for all at once. That policies differ since then makes no port new: who was on the way was judged
-/// by those before.
+/// far, and policy begins for all at once. That policies differ since then makes no port new: who was on the way was judged by
+/// those before.
 pub(super) fn judged_before(observed: &State, inventory: &Inventory, wanted: &Ruleset) -> Vec<ContainerId> {
     let (is_blank, is_entered) = (observed.is_blank(), observed.is_entered(wanted));
-    let asked_about = observed.wanted_host_ports(wanted);
-    let is_new = |port: &PublishedPort| {
-        let number = port.host_port.unwrap_or_default();
-        let is_among = |ports: &HostPorts, family| ports.contains(family, port.protocol, number);
-        Family::ALL.into_iter().any(|family| is_among(&asked_about, family) && !is_among(&observed.host_ports, family))
+    let (before, asked_about) = (&observed.host_ports, observed.wanted_host_ports(wanted));
+    let is_covered = |published: &PublishedPort| {
+        let Some(port) = published.host_port else { return true };
+        let (protocol, bound_to) = (published.protocol, published.bound_to());
+        let kinds = ByHostPort::ALL.into_iter().flat_map(|by| Family::ALL.map(|family| (by, family)));
+        let mut places = kinds.map(|(by, family)| HostPort { by, family, protocol, bound_to, port });
+        places.all(|place| !asked_about.contains(&place) || before.cover(&place))
     };
     let was_judged = |container: &&Container| {
         is_blank
-            || is_entered && is_open(observed, inventory, wanted, container) && !container.published.iter().any(is_new)
+            || is_entered
+                && is_open(observed, inventory, wanted, container)
+                && container.published.iter().all(is_covered)
     };
     let asked = inventory.containers.values().filter(|container| container.listed && !container.ports_are_judged());
     asked.filter(was_judged).map(|container| container.id.clone()).collect()
@@ -113,7 +119,11 @@ spec: {selector: all(), types: [Ingress]}
 
     /// The kernel in which a controller has had policy in force on these ports for long, or for a moment.
     fn left(inventory: Inventory, is_settled: bool) -> State {
-        let mut core = core(POLICY, inventory);
+        left_under(POLICY, inventory, is_settled)
+    }
+
+    fn left_under(policies: &str, inventory: Inventory, is_settled: bool) -> State {
+        let mut core = core(policies, inventory);
         core.recognise(|inventory, _| if is_settled { inventory.containers.keys().cloned().collect() } else { vec![] });
         State::default().after(&core.compiled().expect("all is known").ruleset)
     }
@@ -171,6 +181,37 @@ spec: {selector: all(), types: [Ingress]}
         (network.id, network.name, network.bridge) = (NetworkId("m".into()), "m".to_owned(), "br-m".parse().ok());
         with_another.networks.insert(network.id.clone(), network);
         assert_eq!(recognised(&left(before(), true), with_another), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_port_is_new_that_was_another_before() {
+        let bound = |to: Option<&str>| {
+            let mut inventory = host(&[("a", &[8080])]);
+            let id = ContainerId("a".into());
+            let a = inventory.containers.get_mut(&id).expect("it is there");
+            a.published[0].host_address = to.and_then(|address| address.parse().ok());
+            inventory
+        };
+        let (local, all, outer) =
+            (|| bound(Some("127.0.0.1")), || bound(Some("0.0.0.0")), || bound(Some("203.0.113.1")));
+        assert_eq!(recognised(&left(local(), true), local()), ["a"]);
+        for (name, before, after) in [("other", local(), outer()), ("more", local(), all())] {
+            assert_eq!(recognised(&left(before, true), after), [""; 0], "{name} clients than before come to it");
+        }
+        assert_eq!(recognised(&left(all(), true), outer()), ["a"], "whoever came before was judged");
+    }
+
+    #[test]
+    fn it_counts_whose_policy_was_asked() {
+        let clients = "---\n".to_owned() + &POLICY.replace("name: p", "name: q").replace("Ingress", "Egress");
+        let both = POLICY.to_owned() + &clients;
+        let host = || host(&[("a", &[8080])]);
+        assert_eq!(recognised_under(&both, &left_under(&both, host(), true), host()), ["a"]);
+        let by_clients = left_under(&clients, host(), true);
+        assert_eq!(recognised_under(&both, &by_clients, host()), [""; 0], "its own was not");
+        assert_eq!(recognised_under(&both, &left(host(), true), host()), [""; 0], "the clients' was not");
+        let more_ports = left_under(&both, super::tests::host(&[("a", &[])]), true);
+        assert_eq!(recognised_under(&clients, &more_ports, host()), [""; 0], "the clients' was, at no port");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Input: the specification of a policy, and open flows. Output: whether it ends the right ones.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
@@ -161,6 +163,29 @@ impl Flows {
         let to = format!(" dport={port} ");
         let of_port = self.tracked().into_iter().filter(|line| line.contains(&to));
         of_port.filter_map(|line| line.rsplit("id=").next().map(str::to_owned)).collect()
+    }
+
+    /// Opens more flows from a container to the forbidden port than are ended at once. Returns how many.
+    pub(super) fn open_many(&self, from: &Container, to: IpAddr) -> u64 {
+        const SOURCES: Range<u16> = 10_000..60_000;
+        let before = self.ids(FORBIDDEN).len();
+        let own = from.addresses_by_network().into_values().flatten().find(|own| own.is_ipv4() == to.is_ipv4());
+        let own = own.expect("it has an address");
+        let sent = from.namespace().run(|| {
+            let mut sources = SOURCES;
+            let send = |port| UdpSocket::bind((own, port))?.send_to(b"one of many", (to, FORBIDDEN)).map(drop);
+            // One is taken already.
+            sources.try_for_each(|port| {
+                send(port).or_else(|error| match error.kind() {
+                    io::ErrorKind::AddrInUse => Ok(()),
+                    _ => Err(error),
+                })
+            })
+        });
+        sent.expect("a container can send");
+        let opened = self.ids(FORBIDDEN).len() - before;
+        assert!(opened > SOURCES.len() / 2, "only {opened} flows are open");
+        opened as u64
     }
 
     pub(super) fn flows_cut(&self) -> u64 {
