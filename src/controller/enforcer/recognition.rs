@@ -17,7 +17,18 @@ use crate::ruleset::{ByHostPort, Member, Ruleset, SetName};
 /// far, and policy begins for all at once. That policies differ since then makes no port new: who was on the way was judged by
 /// those before.
 pub(super) fn judged_before(observed: &State, inventory: &Inventory, wanted: &Ruleset) -> Vec<ContainerId> {
-    let (is_blank, is_entered) = (observed.is_blank(), observed.is_entered(wanted));
+    let asked = inventory.containers.values().filter(|container| container.listed && !container.ports_are_judged());
+    let mut asked: Vec<&Container> = asked.collect();
+    if !observed.is_blank() && !asked.is_empty() {
+        retain_judged(&mut asked, observed, inventory, wanted);
+    }
+    asked.into_iter().map(|container| container.id.clone()).collect()
+}
+
+fn retain_judged(asked: &mut Vec<&Container>, observed: &State, inventory: &Inventory, wanted: &Ruleset) {
+    if !observed.is_entered(wanted) {
+        return asked.clear();
+    }
     let (before, asked_about) = (&observed.host_ports, observed.wanted_host_ports(wanted));
     let is_covered = |published: &PublishedPort| {
         let Some(port) = published.host_port else { return true };
@@ -26,14 +37,9 @@ pub(super) fn judged_before(observed: &State, inventory: &Inventory, wanted: &Ru
         let mut places = kinds.map(|(by, family)| HostPort { by, family, protocol, bound_to, port });
         places.all(|place| !asked_about.contains(&place) || before.cover(&place))
     };
-    let was_judged = |container: &&Container| {
-        is_blank
-            || is_entered
-                && is_open(observed, inventory, wanted, container)
-                && container.published.iter().all(is_covered)
-    };
-    let asked = inventory.containers.values().filter(|container| container.listed && !container.ports_are_judged());
-    asked.filter(was_judged).map(|container| container.id.clone()).collect()
+    asked.retain(|container| {
+        is_open(observed, inventory, wanted, container) && container.published.iter().all(is_covered)
+    });
 }
 
 /// Whether this host may reach it, wherever that is asked.
