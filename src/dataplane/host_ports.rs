@@ -10,7 +10,7 @@ use crate::dataplane::place::Placed;
 use crate::net::{Cidr, Family, PortRange, Protocol};
 use crate::ruleset::{ByHostPort, Match, Rule, Side};
 
-/// Where a container is reached, and of whom rules there judge that they do.
+/// A port of this host by which clients reach a container, and whose policy judges them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPort {
     /// Whose policy is asked.
