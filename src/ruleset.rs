@@ -90,31 +90,14 @@ impl ChainName {
         ChainName::of_content(&format!("{REACHED}{readable}"), content)
     }
 
+    /// Whether that is what a chain of this name does.
+    pub fn is_reached(name: &str) -> bool {
+        name.strip_prefix(CHAIN_PREFIX).is_some_and(|rest| rest.starts_with(REACHED))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// By whose policy a chain judges who comes to a container through ports of this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ByHostPort {
-    /// The container's.
-    Ingress,
-    /// The client's.
-    Egress,
-}
-
-impl ByHostPort {
-    /// Both.
-    pub const ALL: [ByHostPort; 2] = [ByHostPort::Ingress, ByHostPort::Egress];
-
-    /// That of the chain of a name; `None` of one with other tasks.
-    pub fn of_chain(name: &str) -> Option<ByHostPort> {
-        if name == ChainName::base(Hook::Input).as_str() {
-            return Some(ByHostPort::Ingress);
-        }
-        name.strip_prefix(CHAIN_PREFIX)?.starts_with(REACHED).then_some(ByHostPort::Egress)
     }
 }
 

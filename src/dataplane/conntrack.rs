@@ -96,8 +96,8 @@ struct Entry {
     is_elsewhere: bool,
 }
 
-/// Flows that are to be ended, each by the name that the kernel has for it: one that opens later has another, be it between the
-/// same ports.
+/// Flows that are to be ended, each by the name that the kernel has for it: its tuple and its id, which one that opens later
+/// between the same ports can share only by chance.
 #[derive(Debug, Default)]
 pub struct Condemned(BTreeMap<Vec<u8>, (u8, Flow)>);
 

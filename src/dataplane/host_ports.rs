@@ -8,7 +8,29 @@ use std::net::IpAddr;
 use crate::dataplane::chains::value_of;
 use crate::dataplane::place::Placed;
 use crate::net::{Cidr, Family, PortRange, Protocol};
-use crate::ruleset::{ByHostPort, Match, Rule, Side};
+use crate::ruleset::{ChainName, Hook, Match, Rule, Side};
+
+/// By whose policy a chain judges who comes to a container through ports of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ByHostPort {
+    /// The container's.
+    Ingress,
+    /// The client's.
+    Egress,
+}
+
+impl ByHostPort {
+    /// Both.
+    pub const ALL: [ByHostPort; 2] = [ByHostPort::Ingress, ByHostPort::Egress];
+
+    /// That of the chain of a name; `None` of one with other tasks.
+    fn of_chain(name: &str) -> Option<ByHostPort> {
+        if name == ChainName::base(Hook::Input).as_str() {
+            return Some(ByHostPort::Ingress);
+        }
+        ChainName::is_reached(name).then_some(ByHostPort::Egress)
+    }
+}
 
 /// A port of this host by which clients reach a container, and whose policy judges them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +78,7 @@ impl HostPorts {
         self.0.extend(ranges.map(|range| (by, family, protocol, bound_to, range)));
     }
 
-    /// Whether a rule is about this port, and about no more and no less of it.
+    /// Whether a rule is about this port, and bound to exactly this address, or to all.
     pub fn contains(&self, at: &HostPort) -> bool {
         let HostPort { by, family, protocol, bound_to, port } = *at;
         let of =

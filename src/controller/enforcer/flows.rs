@@ -65,8 +65,10 @@ impl Enforcer {
     pub(super) fn end_flows_of_former_owners(&mut self, core: &mut Core) {
         if self.flows.left() > 0 {
             let held = Concerned::Addresses(core.newly_held());
-            let mut condemned = self.flows.condemned.take(|flow| held.includes(flow));
-            self.end(&mut condemned, "ended flows that policy forbids");
+            if !held.is_nobody() {
+                let mut condemned = self.flows.condemned.take(|flow| held.includes(flow));
+                self.note_end(condemned.end(usize::MAX), "ended flows that policy forbids");
+            }
         }
         let handed_on = core.handed_on();
         if handed_on.is_empty() || core.compiled().is_none() {
@@ -75,30 +77,19 @@ impl Enforcer {
         let concerned = Concerned::Addresses(handed_on.clone());
         let of_another =
             |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
-        let verdict = |flow: &Flow, judge: &Judge<'_>| {
-            concerned.includes(flow) && (of_another(judge, flow.source) || of_another(judge, flow.destination))
-        };
+        let verdict =
+            |flow: &Flow, judge: &Judge<'_>| of_another(judge, flow.source) || of_another(judge, flow.destination);
         let mut condemned = Condemned::default();
-        if let Err(error) = condemn(core, &mut condemned, verdict) {
+        if let Err(error) = condemn(core, &mut condemned, &concerned, verdict) {
             warn!(error = %chain(&error), "cannot list flows of containers that have ended before others get their addresses");
         }
-        self.end(&mut condemned, "ended flows of containers that have ended");
-    }
-
-    /// Ends all of these.
-    fn end(&mut self, condemned: &mut Condemned, message: &'static str) {
-        let (ended, outcome) = condemned.end(usize::MAX);
-        self.note_ended(&ended, message);
-        if let Err(error) = outcome {
-            self.note_judgement(Err(error));
-        }
+        self.note_end(condemned.end(usize::MAX), "ended flows of containers that have ended");
     }
 
     /// Condemns the open flows that the rules in force forbid, of those that are concerned, and begins to end them.
     pub(super) fn judge_flows(&mut self, core: &mut Core, concerned: &Concerned) {
         let is_begun = self.flows.left() > 0;
-        let verdict = |flow: &Flow, judge: &Judge<'_>| concerned.includes(flow) && judge.forbids(flow);
-        let listed = condemn(core, &mut self.flows.condemned, verdict);
+        let listed = condemn(core, &mut self.flows.condemned, concerned, |flow, judge| judge.forbids(flow));
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
         self.note_judgement(listed);
@@ -121,10 +112,7 @@ impl Enforcer {
             (these, outcome) = self.flows.condemned.end(HANDFUL);
             ended.extend(these);
         }
-        self.note_ended(&ended, "ended flows that policy forbids");
-        if let Err(error) = outcome {
-            self.note_judgement(Err(error));
-        }
+        self.note_end((ended, outcome), "ended flows that policy forbids");
         self.rest();
     }
 
@@ -152,23 +140,27 @@ impl Enforcer {
         self.flows.retry_at = Some(Instant::now() + pause(self.flows.failures));
     }
 
-    fn note_ended(&mut self, ended: &[Flow], message: &'static str) {
-        if ended.is_empty() {
-            return;
+    /// Notes which flows were ended, and what came in the way.
+    fn note_end(&mut self, (ended, outcome): (Vec<Flow>, Result<(), conntrack::Error>), message: &'static str) {
+        if !ended.is_empty() {
+            self.account.flows_cut += ended.len() as u64;
+            info!(flows = ended.len(), "{message}");
+            for flow in ended.iter().take(EXAMPLES) {
+                debug!(%flow, "ended");
+            }
         }
-        self.account.flows_cut += ended.len() as u64;
-        info!(flows = ended.len(), "{message}");
-        for flow in ended.iter().take(EXAMPLES) {
-            debug!(%flow, "ended");
+        if let Err(error) = outcome {
+            self.note_judgement(Err(error));
         }
     }
 }
 
-/// Condemns the open flows that a judge by the wanted ruleset does by `verdict`. Most often there is none to be judged, and then
-/// nobody asks for this host's addresses, of which there are as many as networks.
+/// Condemns the open flows that a judge by the wanted ruleset does by `verdict`, of those that are concerned. Most often there is
+/// none of these, and then nobody asks for this host's addresses, of which there are as many as networks.
 fn condemn(
     core: &Core,
     condemned: &mut Condemned,
+    concerned: &Concerned,
     verdict: impl Fn(&Flow, &Judge<'_>) -> bool,
 ) -> Result<(), conntrack::Error> {
     if !core.governs_anything() {
@@ -179,7 +171,7 @@ fn condemn(
         let made = judge.get_or_init(|| core.judge(host.get_or_init(conntrack::host_addresses).as_ref().ok()?));
         made.as_ref()
     };
-    let listed = condemned.add(|flow| judge().is_some_and(|judge| verdict(flow, judge)));
+    let listed = condemned.add(|flow| concerned.includes(flow) && judge().is_some_and(|judge| verdict(flow, judge)));
     match host.into_inner() {
         Some(Err(error)) => Err(error),
         _ => listed,

@@ -8,10 +8,10 @@
 //! containers got each other's addresses and ports meanwhile, a client who was on the way in the last milliseconds was judged
 //! by the policy of the one before.
 
-use crate::dataplane::{HostPort, State};
+use crate::dataplane::{ByHostPort, HostPort, State};
 use crate::inventory::{Container, ContainerId, Inventory, PublishedPort};
 use crate::net::{Cidr, Family};
-use crate::ruleset::{ByHostPort, Member, Ruleset, SetName};
+use crate::ruleset::{Member, Ruleset, SetName};
 
 /// The containers of which nothing is new. Where there is nothing of ours, whoever comes through a port has been let in so
 /// far, and policy begins for all at once. That policies differ since then makes no port new: who was on the way was judged by
