@@ -43,7 +43,7 @@ pub use antispoof::{SetChange, Table};
 pub use chains::Error as ListingError;
 pub use claim::{Claim, ClaimError, claim};
 pub use counters::{Counters, CountersByRule};
-pub use host_ports::{ByHostPort, HostPort, HostPorts};
+pub use host_ports::{ByHostPort, HostPort, HostPorts, JoinedPorts};
 pub use kernel::{Kernel, Options, Outcome};
 pub use place::{Place, Xtable};
 pub use plan::{plan, removal};

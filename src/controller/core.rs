@@ -14,6 +14,7 @@ use crate::compile::{self, Compiled, Compiler};
 use crate::inventory::{
     Change, Container, ContainerId, Difference, Engine, Former, Inventory, NetworkId, PublishedPort,
 };
+use crate::net::Protocol;
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
@@ -295,7 +296,7 @@ impl Core {
         waiting.extend(begun.keys().cloned());
         for id in waiting {
             let Some(container) = inventory.containers.get(&id) else { continue };
-            if container.listed && !container.ports_are_judged() {
+            if is_settling(container) {
                 let begun = begun.remove(&id).filter(|(ports, _)| *ports == container.published);
                 let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
                 self.settling.insert(id, entry);
@@ -386,27 +387,38 @@ impl Core {
         self.since_judged = Some(Former::new());
     }
 
-    /// Addresses of endpoints that have changed since flows were judged last.
+    /// Addresses that are not, beyond doubt, of the same endpoint as when flows were judged last.
     pub fn newly_held(&self) -> BTreeSet<IpAddr> {
-        let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
-        let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
-        now.into_keys().map(|(_, address)| address).collect()
+        self.held_now(|before, now| before.is_none_or(|before| before != now || now.1.is_empty()))
     }
 
     /// Addresses that were one endpoint's when flows were judged last, and are another's now: a flow of the former must not
-    /// reach the latter, whatever policy says of the two.
+    /// reach the latter, whatever policy says of the two. They are newly held.
     pub fn handed_on(&self) -> BTreeSet<IpAddr> {
+        self.held_now(|before, now| {
+            before.is_some_and(|before| {
+                let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
+                before.0 != now.0 || reattached
+            })
+        })
+    }
+
+    /// Addresses of which this holds, by whose they were when flows were judged last and whose they are now.
+    fn held_now(&self, is_one: impl Fn(Option<&Owner>, &Owner) -> bool) -> BTreeSet<IpAddr> {
         let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
         // Whose container has not changed has the same addresses as before, and nobody else has them.
         let before = owners(former.values().flatten().map(Arc::as_ref));
         let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
-        let is_another = |(key, now): &(&(NetworkId, IpAddr), &(ContainerId, Arc<str>))| {
-            before.get(*key).is_some_and(|before| {
-                let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
-                before.0 != now.0 || reattached
-            })
-        };
-        now.iter().filter(is_another).map(|((_, address), _)| *address).collect()
+        now.iter().filter(|(key, now)| is_one(before.get(key), now)).map(|((_, address), _)| *address).collect()
+    }
+
+    /// Published ports of this host on which policy came into force a moment ago, or does so when the wanted ruleset is applied.
+    pub fn settling_ports(&self) -> BTreeSet<(Protocol, u16)> {
+        let Some(inventory) = &self.inventory else { return BTreeSet::new() };
+        let ids = self.unsettled.iter().chain(self.settling.keys());
+        let settling = ids.filter_map(|id| inventory.containers.get(id)).filter(|container| is_settling(container));
+        let published = settling.flat_map(|container| &container.published);
+        published.filter_map(|published| Some((published.protocol, published.host_port?))).collect()
     }
 
     /// Whether there is a network that a policy governs, by what was compiled last. Without one no flow is forbidden.
@@ -469,8 +481,16 @@ fn is_remarkable(container: &Container, inventory: &Inventory) -> bool {
     compile::may_be_out_of_reach(container, inventory) || !container.named_ports().1.is_empty()
 }
 
-/// Endpoints by network and address, each with its container and Docker's id of the attachment.
-type Owners = BTreeMap<(NetworkId, IpAddr), (ContainerId, Arc<str>)>;
+/// Whether this host may reach it once policy has been in force on its published ports for long enough.
+fn is_settling(container: &Container) -> bool {
+    container.listed && !container.ports_are_judged()
+}
+
+/// A container, and Docker's id of its attachment to a network, which can be unknown and is empty then.
+type Owner = (ContainerId, Arc<str>);
+
+/// Endpoints by network and address.
+type Owners = BTreeMap<(NetworkId, IpAddr), Owner>;
 
 fn owners<'a>(containers: impl Iterator<Item = &'a Container>) -> Owners {
     let attachments = containers

@@ -111,8 +111,8 @@ impl Enforcer {
     }
 
     /// What a look for ports can change of the status, or the end of some flows.
-    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, usize) {
-        (self.account.clone(), self.problems.clone(), self.flows.left())
+    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, Option<String>) {
+        (self.account.clone(), self.problems.clone(), self.flows.problem())
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -185,15 +185,11 @@ impl Enforcer {
                 let is_due = self.flows.retry_at.is_some_and(|at| at <= started);
                 let mut concerned =
                     if something_was_missing || is_due { Concerned::Everybody } else { core.concerned() };
-                if concerned.is_nobody() {
-                    core.flows_are_judged();
-                } else {
-                    // What could not be judged before may be anybody's.
-                    if self.flows.trouble.is_some() {
-                        concerned = Concerned::Everybody;
-                    }
-                    self.judge_flows(core, &concerned);
+                // What could not be judged before may be anybody's.
+                if !concerned.is_nobody() && self.flows.trouble.is_some() {
+                    concerned = Concerned::Everybody;
                 }
+                self.judge_flows(core, &concerned);
                 self.keep_for_boot(core);
             }
             Err(failure) => {
@@ -463,7 +459,7 @@ mod tests {
         let outcome = Outcome { problems: vec![unbound], ..Outcome::default() };
         enforcer.succeeded(&outcome, Cause::Event, Duration::ZERO);
         for _ in 0..10 {
-            enforcer.note_judgement(Err(conntrack::Error::NoInterface));
+            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
         }
         let (at, need) = enforcer.retry().expect("a port is missing");
         assert!(at < Instant::now() + LAST_PORT_POLL, "the judgement that failed does not put it off");
@@ -527,14 +523,14 @@ mod tests {
             assert!(!status.ready, "nothing is known yet");
             status.problems.into_iter().filter(|problem| problem.contains("outlive")).collect::<Vec<_>>()
         };
-        for failures in 1..=2 {
-            enforcer.note_judgement(Err(conntrack::Error::NoInterface));
-            assert_eq!(enforcer.flows.failures, failures);
+        for _ in 1..=2 {
+            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
             assert!(enforcer.retry().is_some_and(|(at, _)| at > Instant::now()), "it is tried again");
             let [problem] = of_flows(&enforcer).try_into().expect("one problem");
             assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");
         }
-        enforcer.note_judgement(Ok(()));
+        let mut core = Core::new(compile::Options::default(), Store::default());
+        enforcer.judge_flows(&mut core, &Concerned::Everybody);
         assert_eq!(of_flows(&enforcer), [""; 0]);
     }
 }

@@ -96,24 +96,44 @@ struct Entry {
     is_elsewhere: bool,
 }
 
-/// Flows that are to be ended, each by the name that the kernel has for it: its tuple and its id, which one that opens later
-/// between the same ports can share only by chance.
+/// Flows by the names that the kernel has for them: tuple and id, which one that opens later between the same ports can share only by
+/// chance. Each with its family.
+type ByName = BTreeMap<Vec<u8>, (u8, Flow)>;
+
+/// Flows that are to be ended.
 #[derive(Debug, Default)]
-pub struct Condemned(BTreeMap<Vec<u8>, (u8, Flow)>);
+pub struct Condemned {
+    untried: ByName,
+    /// Those that the kernel would not end.
+    refused: ByName,
+}
 
 impl Condemned {
+    /// One that the kernel would not end.
+    #[cfg(test)]
+    pub fn refused(flow: Flow) -> Condemned {
+        Condemned { untried: ByName::new(), refused: ByName::from([(Vec::new(), (0, flow))]) }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.untried.len() + self.refused.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
-    /// Adds the open flows that `judge` condemns. Those of other conntrack zones are told and not added.
+    /// Whether [`Condemned::end`] has something to do.
+    pub fn has_untried(&self) -> bool {
+        !self.untried.is_empty()
+    }
+
+    /// Adds the open flows that `judge` condemns; those that could not be ended are to be tried again with them. Those of other
+    /// conntrack zones are told and not added.
     pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
+        self.untried.append(&mut self.refused);
         let mut elsewhere = Vec::new();
         let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
             socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
@@ -124,7 +144,7 @@ impl Condemned {
                 if is_elsewhere {
                     elsewhere.push(flow);
                 } else {
-                    self.0.insert(name, (family, flow));
+                    self.untried.insert(name, (family, flow));
                 }
             })
         });
@@ -135,19 +155,27 @@ impl Condemned {
         }
     }
 
-    /// Takes out those for which this holds.
+    /// Takes out those for which this holds, to be tried before the others.
     #[must_use]
     pub fn take(&mut self, mut is_one: impl FnMut(&Flow) -> bool) -> Condemned {
-        let (these, others) = std::mem::take(&mut self.0).into_iter().partition(|(_, (_, flow))| is_one(flow));
-        self.0 = others;
-        Condemned(these)
+        let these = self.untried.iter().filter(|(_, (_, flow))| is_one(flow));
+        let names: Vec<_> = these.map(|(name, _)| name.clone()).collect();
+        let untried = names.into_iter().filter_map(|name| self.untried.remove_entry(&name)).collect();
+        Condemned { untried, refused: ByName::new() }
+    }
+
+    /// Takes in what is left of others.
+    pub fn put_back(&mut self, mut others: Condemned) {
+        self.untried.append(&mut others.untried);
+        self.refused.append(&mut others.refused);
     }
 
     /// Ends some of them, at most so many, and returns those that had not ended by themselves.
     ///
-    /// An error is that of the first flow that could not be ended; the others are ended all the same.
+    /// An error is that of the first flow that could not be ended; the others are ended all the same. With any other error
+    /// none was.
     pub fn end(&mut self, at_most: usize) -> (Vec<Flow>, Result<(), Error>) {
-        if self.is_empty() {
+        if !self.has_untried() {
             return (Vec::new(), Ok(()));
         }
         let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
@@ -156,12 +184,15 @@ impl Condemned {
         };
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
         for _ in 0..at_most {
-            let Some((name, (family, flow))) = self.0.pop_first() else { break };
+            let Some((name, (family, flow))) = self.untried.pop_first() else { break };
             let body = [&[family, 0, 0, 0], name.as_slice()].concat();
             match socket.request(CT_DELETE, &body, |_, _| {}) {
                 Ok(()) => ended.push(flow),
                 Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
-                Err(source) => outcome = outcome.and(Err(Error::End { flow: Box::new(flow), source })),
+                Err(source) => {
+                    outcome = outcome.and(Err(Error::End { flow: Box::new(flow.clone()), source }));
+                    self.refused.insert(name, (family, flow));
+                }
             }
         }
         (ended, outcome)

@@ -2,12 +2,12 @@
 //!
 //! Input: rules, wanted or read back. Output: the ports. Who comes to one of them is judged, whatever policy says of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::dataplane::chains::value_of;
 use crate::dataplane::place::Placed;
-use crate::net::{Cidr, Family, PortRange, Protocol};
+use crate::net::{Cidr, Family, PortRange, PortSet, Protocol};
 use crate::ruleset::{ChainName, Hook, Match, Rule, Side};
 
 /// By whose policy a chain judges who comes to a container through ports of this host.
@@ -47,9 +47,12 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Ports of this host.
+/// What ports of a rule have in common.
+type Place = (ByHostPort, Family, Protocol, Option<IpAddr>);
+
+/// Ports of this host, by rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostPorts(BTreeSet<(ByHostPort, Family, Protocol, Option<IpAddr>, PortRange)>);
+pub struct HostPorts(BTreeSet<(Place, PortRange)>);
 
 impl HostPorts {
     /// Those of wanted rules.
@@ -59,7 +62,7 @@ impl HostPorts {
             for (name, rules) in named {
                 let Some(by) = ByHostPort::of_chain(name.as_str()) else { continue };
                 for (protocol, bound_to, range) in rules.iter().flat_map(destinations) {
-                    ports.0.insert((by, *family, protocol, bound_to, range));
+                    ports.0.insert(((by, *family, protocol, bound_to), range));
                 }
             }
         }
@@ -75,15 +78,28 @@ impl HostPorts {
         // What is about more than one address, and not about all, covers nothing.
         let Some(bound_to) = bound_to.map_or(Some(None), |address| address.map(Some)) else { return };
         let ranges = ranges.split(',').filter_map(|range| range.parse().ok());
-        self.0.extend(ranges.map(|range| (by, family, protocol, bound_to, range)));
+        self.0.extend(ranges.map(|range| ((by, family, protocol, bound_to), range)));
     }
 
+    /// The same to be asked about one port after another.
+    pub fn joined(&self) -> JoinedPorts {
+        let mut ranges: BTreeMap<Place, Vec<PortRange>> = BTreeMap::new();
+        for (place, range) in &self.0 {
+            ranges.entry(*place).or_default().push(*range);
+        }
+        JoinedPorts(ranges.into_iter().map(|(place, ranges)| (place, ranges.into_iter().collect())).collect())
+    }
+}
+
+/// Ports of this host, whatever rules they are of.
+#[derive(Clone, Debug)]
+pub struct JoinedPorts(BTreeMap<Place, PortSet>);
+
+impl JoinedPorts {
     /// Whether a rule is about this port, and bound to exactly this address, or to all.
     pub fn contains(&self, at: &HostPort) -> bool {
         let HostPort { by, family, protocol, bound_to, port } = *at;
-        let of =
-            |entry: &&(_, _, _, _, PortRange)| (entry.0, entry.1, entry.2, entry.3) == (by, family, protocol, bound_to);
-        self.0.iter().filter(of).any(|entry| entry.4.contains(port))
+        self.0.get(&(by, family, protocol, bound_to)).is_some_and(|ports| ports.contains(port))
     }
 
     /// Whether rules are about all of this port.
@@ -134,10 +150,11 @@ mod tests {
         let range = |first, last| PortRange::new(first, last).expect("a range");
         let address: Option<IpAddr> = "10.0.0.1".parse().ok();
         let expected = [
-            (ByHostPort::Ingress, Family::V4, Protocol::TCP, None, range(8080, 8082)),
-            (ByHostPort::Egress, Family::V4, Protocol::SCTP, address, range(90, 90)),
+            ((ByHostPort::Ingress, Family::V4, Protocol::TCP, None), range(8080, 8082)),
+            ((ByHostPort::Egress, Family::V4, Protocol::SCTP, address), range(90, 90)),
         ];
         assert_eq!(ports.0, expected.into_iter().collect());
+        let ports = ports.joined();
         let (by, protocol) = (ByHostPort::Ingress, Protocol::TCP);
         let tcp = HostPort { by, family: Family::V4, protocol, bound_to: address, port: 8081 };
         assert!(ports.cover(&tcp), "a rule of all addresses is about each");

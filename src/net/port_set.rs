@@ -42,7 +42,8 @@ impl PortSet {
 
     /// Whether a port belongs to it.
     pub fn contains(&self, port: u16) -> bool {
-        self.ranges.iter().any(|range| range.contains(port))
+        let before = self.ranges.partition_point(|range| range.last() < port);
+        self.ranges.get(before).is_some_and(|range| range.contains(port))
     }
 
     /// The lowest port; `None` if it has none.

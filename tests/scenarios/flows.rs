@@ -1,5 +1,6 @@
 //! Flows that are open when policy comes to forbid them, and those that it goes on allowing.
 
+mod many;
 mod world;
 
 use std::collections::BTreeSet;
@@ -222,41 +223,6 @@ fn others_are_left_alone(world: &mut Flows) {
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
-/// A container may open as many flows as it likes. To end them takes seconds, and an edit meanwhile does not wait for that.
-fn many_end(world: &mut Flows) {
-    let (cut, written) = (world.flows_cut(), world.controller().written());
-    let (from, to) = (world.client.address("flat", false), world.server.address("flat", false));
-    let opened = world.open_many(&world.client, to);
-    world.under(&deny_udp("server"), |world| {
-        world.wait_until_in_force(2);
-        world
-            .policies
-            .save("meanwhile.yaml", &policy("meanwhile", &deny("app == 'west'", "Ingress", "TCP", FORBIDDEN)));
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            world.wait_until_in_force(3);
-            loop {
-                let before = world.flows_cut();
-                wait_for("all flows to be ended, or more of them", || {
-                    world.status()["ready"] == true || world.flows_cut() > before
-                });
-                if world.status()["ready"] == true {
-                    break;
-                }
-            }
-        }));
-        world.policies.remove("meanwhile.yaml");
-        outcome.unwrap_or_else(|panic| resume_unwind(panic));
-    });
-    let (of_them, forbidden) = (format!(" src={from} dst={to} "), format!(" dport={FORBIDDEN} "));
-    let left = world.tracked().iter().filter(|line| line.contains(&of_them) && line.contains(&forbidden)).count();
-    let ended = world.flows_cut() - cut;
-    assert!(ended > opened / 2 && left == 0, "{ended} of {opened} were ended, and {left} are left");
-    let log = world.controller().log_since(written);
-    let shifts: Vec<_> = log.match_indices("ended flows that policy forbids").map(|(at, _)| at).collect();
-    let [first, .., last] = shifts[..] else { panic!("they were all ended at once:\n{log}") };
-    assert!(log[first..last].contains("applied"), "the other policy waited for their end:\n{log}");
-}
-
 fn an_end_removes_flows(world: &mut Flows) {
     let conversations = world.with_reused_address("first", |world, first| {
         let flow = |transport, port| between(transport, [&world.client, first], port, false);
@@ -277,16 +243,13 @@ fn an_end_removes_flows(world: &mut Flows) {
 
 /// A container takes the address of one that ended, and what the peer goes on sending does not reach it. The flow is one
 /// that Docker masquerades: engine 20.10 itself ends the others of a container's address.
-fn an_address_goes_on(world: &mut Flows, while_down: bool, has_many: bool) {
+fn an_address_goes_on(world: &mut Flows, while_down: bool) {
     // While the controller runs, it does not matter what the next container may do: the flow is not its own.
     let selector = if while_down { "app == 'second'" } else { "app == 'nobody'" };
     world.under(&deny(selector, "Egress", "UDP", FORBIDDEN), |world| {
         world.wait_until_in_force(2);
         let mut flow = world.with_reused_address("first", |world, first| {
             let flow = open(Udp, first.namespace(), OUTSIDE[0], FORBIDDEN, (world.lab.outside(), FORBIDDEN));
-            if has_many {
-                world.open_many(first, OUTSIDE[0]);
-            }
             if while_down {
                 world.controller.take().expect("a controller runs").crash();
             }
@@ -472,7 +435,7 @@ fn accidents() -> Vec<Scenario<Flows>> {
             a_peer_leaves,
         ),
         scenario("what_stays_allowed_is_not_cut", "all", "both", "policy is edited", &[], nothing_is_cut),
-        scenario("many_flows_end_and_an_edit_does_not_wait_for_it", BRIDGE, "IPv4", STRICTER, &[], many_end),
+        scenario("many_flows_end_and_an_edit_does_not_wait_for_it", BRIDGE, "IPv4", STRICTER, &[], many::end),
         scenario("other_flows_are_left_alone", "all", "IPv4", STRICTER, &[], others_are_left_alone),
         scenario(
             "a_containers_end_ends_its_flows",
@@ -489,7 +452,7 @@ fn accidents() -> Vec<Scenario<Flows>> {
             "IPv4",
             "address is reused",
             &[Judgement],
-            |world| an_address_goes_on(world, false, false),
+            |world| an_address_goes_on(world, false),
         ),
         scenario(
             "none_of_many_old_flows_reaches_the_next_container",
@@ -497,7 +460,15 @@ fn accidents() -> Vec<Scenario<Flows>> {
             "IPv4",
             "address is reused",
             &[],
-            |world| an_address_goes_on(world, false, true),
+            many::none_reaches_the_next_container,
+        ),
+        scenario(
+            "no_old_flow_behind_many_reaches_the_next_container_by_the_proxy",
+            "outside → port, by docker-proxy",
+            "IPv6",
+            "port is reused",
+            &[],
+            many::none_reaches_the_next_container_by_the_proxy,
         ),
         scenario(
             "an_old_flow_does_not_outlive_a_controller_that_was_down",
@@ -505,7 +476,7 @@ fn accidents() -> Vec<Scenario<Flows>> {
             "IPv4",
             "address is reused, controller killed",
             &[Judgement],
-            |world| an_address_goes_on(world, true, false),
+            |world| an_address_goes_on(world, true),
         ),
         scenario(
             "a_policy_edited_while_the_controller_is_down_ends_flows",

@@ -140,6 +140,13 @@ impl Conversation {
         self.client.set_nonblocking();
     }
 
+    /// Puts another server in the place of the one that was, at a port.
+    pub(crate) fn exchange_server(&mut self, server: &Namespace, port: u16) {
+        let socket = server.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).expect("the port is free there");
+        self.server = End::Udp(socket);
+        self.server.set_nonblocking();
+    }
+
     /// Panics when the client hears the server, which goes on talking for a second.
     pub(crate) fn expect_deaf_client(&mut self) {
         let end = Instant::now() + Duration::from_secs(1);

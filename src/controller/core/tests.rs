@@ -198,9 +198,10 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     assert!(core.handed_on().is_empty(), "an id that is not known yet says nothing");
     assert_eq!(core.newly_held(), address, "somebody may have had it until flows were judged");
     core.take(attached("api", "e"));
-    assert!(core.handed_on().is_empty());
+    assert!(core.handed_on().is_empty() && core.newly_held().is_empty(), "it was nobody else's");
     core.take(attached("api", "f"));
     assert_eq!(core.handed_on(), address, "the container was restarted");
+    assert_eq!(core.newly_held(), address);
     core.compiled();
     core.flows_are_judged();
     assert!(core.handed_on().is_empty());
@@ -264,7 +265,10 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     run(&mut core, true, &[8080]);
     assert!(!open(&mut core), "they are known, and not judged yet");
     assert_eq!(core.settles_at(), None, "the rules are not in force yet");
+    let settling = BTreeSet::from([(Protocol::TCP, 8080)]);
+    assert_eq!(core.settling_ports(), settling, "they are about to be");
     core.applied(start);
+    assert_eq!(core.settling_ports(), settling);
     core.applied(start + SETTLING / 2);
     assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
     assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
@@ -273,6 +277,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     assert!(open(&mut core));
     core.applied(start + SETTLING);
     assert_eq!(core.settles_at(), None);
+    assert!(core.settling_ports().is_empty());
 
     run(&mut core, false, &[]);
     assert!(!open(&mut core), "it starts again");

@@ -29,7 +29,7 @@ fn retain_judged(asked: &mut Vec<&Container>, observed: &State, inventory: &Inve
     if !observed.is_entered(wanted) {
         return asked.clear();
     }
-    let (before, asked_about) = (&observed.host_ports, observed.wanted_host_ports(wanted));
+    let (before, asked_about) = (observed.host_ports.joined(), observed.wanted_host_ports(wanted).joined());
     let is_covered = |published: &PublishedPort| {
         let Some(port) = published.host_port else { return true };
         let (protocol, bound_to) = (published.protocol, published.bound_to());

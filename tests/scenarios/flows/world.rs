@@ -3,9 +3,7 @@
 //! Input: the specification of a policy, and open flows. Output: whether it ends the right ones.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::ops::Range;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
@@ -144,9 +142,14 @@ impl Flows {
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
-    /// Runs `body` with a container at the address that is reused, and removes the container.
+    /// A container at the address that is reused.
+    pub(super) fn reused_address(&self, app: &str) -> Container {
+        self.lab.container(app).network("flat").ip(REUSED).label("app", app).start()
+    }
+
+    /// Runs `body` with such a container, and removes the container.
     pub(super) fn with_reused_address<T>(&mut self, app: &str, body: impl FnOnce(&mut Flows, &Container) -> T) -> T {
-        let container = self.lab.container(app).network("flat").ip(REUSED).label("app", app).start();
+        let container = self.reused_address(app);
         let outcome = catch_unwind(AssertUnwindSafe(|| body(self, &container)));
         container.remove();
         outcome.unwrap_or_else(|panic| resume_unwind(panic))
@@ -158,34 +161,17 @@ impl Flows {
         ["ipv4", "ipv6"].map(list).join("\n").lines().map(str::to_owned).collect()
     }
 
+    /// Whether the kernel knows a flow of this client.
+    pub(super) fn is_tracked(&self, flow: &Conversation) -> bool {
+        let from = format!(" sport={} ", flow.client_address().port());
+        self.tracked().iter().any(|line| line.contains(&from))
+    }
+
     /// The ids of tracked flows to a port.
     pub(super) fn ids(&self, port: u16) -> BTreeSet<String> {
         let to = format!(" dport={port} ");
         let of_port = self.tracked().into_iter().filter(|line| line.contains(&to));
         of_port.filter_map(|line| line.rsplit("id=").next().map(str::to_owned)).collect()
-    }
-
-    /// Opens more flows from a container to the forbidden port than are ended at once. Returns how many.
-    pub(super) fn open_many(&self, from: &Container, to: IpAddr) -> u64 {
-        const SOURCES: Range<u16> = 10_000..60_000;
-        let before = self.ids(FORBIDDEN).len();
-        let own = from.addresses_by_network().into_values().flatten().find(|own| own.is_ipv4() == to.is_ipv4());
-        let own = own.expect("it has an address");
-        let sent = from.namespace().run(|| {
-            let mut sources = SOURCES;
-            let send = |port| UdpSocket::bind((own, port))?.send_to(b"one of many", (to, FORBIDDEN)).map(drop);
-            // One is taken already.
-            sources.try_for_each(|port| {
-                send(port).or_else(|error| match error.kind() {
-                    io::ErrorKind::AddrInUse => Ok(()),
-                    _ => Err(error),
-                })
-            })
-        });
-        sent.expect("a container can send");
-        let opened = self.ids(FORBIDDEN).len() - before;
-        assert!(opened > SOURCES.len() / 2, "only {opened} flows are open");
-        opened as u64
     }
 
     pub(super) fn flows_cut(&self) -> u64 {
