@@ -90,8 +90,9 @@ pub(super) fn end(world: &mut Flows) {
         world.policies.remove("meanwhile.yaml");
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
     });
-    let of_them = format!(" src={from} dst={to} ");
-    let left = world.tracked().iter().filter(|line| line.contains(&of_them)).count();
+    let of_them = SOURCES.map(|source| format!(" src={from} dst={to} sport={source} ")).collect::<Vec<_>>();
+    let is_one = |line: &&String| of_them.iter().any(|flow| line.contains(flow));
+    let left = world.tracked().iter().filter(is_one).count();
     let ended = world.flows_cut() - cut;
     assert!(ended > opened / 2 && left == 0, "{ended} of {opened} were ended, and {left} are left");
     let log = world.controller().log_since(written);
