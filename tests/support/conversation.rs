@@ -34,6 +34,14 @@ enum End {
 }
 
 impl End {
+    /// One that takes what others send to a port, of either family.
+    fn at(place: &Namespace, port: u16) -> End {
+        let socket = place.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).expect("the port is free there");
+        let end = End::Udp(socket);
+        end.set_nonblocking();
+        end
+    }
+
     fn say(&mut self, word: &[u8]) {
         // A word that cannot be sent is not heard, which is what the caller looks at. Our own host's rules are told to
         // the sender of a datagram.
@@ -135,16 +143,12 @@ impl Conversation {
     /// Puts another client in the place of the one that was, with the same port.
     pub(crate) fn exchange_client(&mut self, client: &Namespace) {
         let port = self.client_address().port();
-        let socket = client.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).expect("the port is free there");
-        self.client = End::Udp(socket);
-        self.client.set_nonblocking();
+        self.client = End::at(client, port);
     }
 
     /// Puts another server in the place of the one that was, at a port.
     pub(crate) fn exchange_server(&mut self, server: &Namespace, port: u16) {
-        let socket = server.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).expect("the port is free there");
-        self.server = End::Udp(socket);
-        self.server.set_nonblocking();
+        self.server = End::at(server, port);
     }
 
     /// Panics when the client hears the server, which goes on talking for a second.

@@ -31,7 +31,8 @@ fn open_many(world: &Flows, from: &Container, to: IpAddr) -> u64 {
     let own = from.addresses_by_network().into_values().flatten().find(|own| own.is_ipv4() == to.is_ipv4());
     let own = own.expect("it has an address");
     let sent = from.namespace().run(|| {
-        (SOURCES).into_iter().try_for_each(|source| {
+        let mut sources = SOURCES;
+        sources.try_for_each(|source| {
             let socket = UdpSocket::bind((own, source))?;
             let mut ports = DESTINATIONS;
             ports.try_for_each(|port| socket.send_to(b"one of many", (to, port)).map(drop))
