@@ -70,6 +70,16 @@ impl World {
         assert_eq!(strict.status.code(), Some(1));
     }
 
+    /// Waits until policy is in force on the only endpoint of a container.
+    fn wait_until_enforced(&self, container: &str) {
+        let selector = format!("dockgate.io/container == '{container}'");
+        wait_for(&format!("policy to be in force on {container}"), || {
+            let listed = self.lab.dockgate_output(&["get", "endpoints", "-o", "json", "-l", &selector]);
+            let rows: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+            rows[0]["enforced"] == true && rows[0]["ipv4"].is_string()
+        });
+    }
+
     fn expect_ready(&self) {
         wait_for("the controller to be ready", || self.controller.status().status.success());
     }
@@ -100,6 +110,15 @@ fn what_policy_selects_and_cannot_reach_is_told_everywhere() {
     world.run("on-wide", "wide", "app=closed");
     world.expect_told("on-wide@wide", "driver overlay");
     world.remove(&["on-wide"]);
+    // The swarm's own word of a network is no bridge on this host: that is there as long as somebody is on it.
+    world.lab.docker(&["network", "create", "--config-only", "--subnet", "10.88.0.0/24", "of-bridged"]);
+    let of_swarm = ["--scope", "swarm", "--attachable", "--config-from", "of-bridged"];
+    world.lab.docker(&[&["network", "create", "-d", "bridge"], &of_swarm[..], &["bridged"]].concat());
+    world.run("on-bridged", "bridged", "app=closed");
+    world.wait_until_enforced("on-bridged");
+    let log = world.controller.log();
+    assert!(!log.contains("there is no such bridge"), "{log}");
+    world.remove(&["on-bridged"]);
     world.lab.docker(&["swarm", "leave", "--force"]);
 
     // Present and not selected, or selected and accepted: listed, and no trouble.
@@ -129,12 +148,7 @@ fn who_shares_an_endpoint_is_judged_as_its_owner() {
 
     // The owner restarts, and nothing of that changes.
     world.lab.docker(&["restart", "--time", "0", "owner"]);
-    wait_for("the owner to be listed again", || {
-        let listed =
-            world.lab.dockgate_output(&["get", "endpoints", "-o", "json", "-l", "dockgate.io/container == 'owner'"]);
-        let rows: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
-        rows[0]["enforced"] == true && rows[0]["ipv4"].is_string()
-    });
+    world.wait_until_enforced("owner");
     world.expect_told("first", "shares the endpoint of container owner");
 
     // The owner is gone: whose endpoint it was is known by id only.

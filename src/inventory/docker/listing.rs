@@ -203,9 +203,15 @@ pub(super) fn replace(attachments: &mut Vec<Attachment>, attachment: Attachment)
     attachments.sort_by(|a, b| a.network.cmp(&b.network));
 }
 
-/// The network itself; `None` if the answer lacks what every engine gives. Of a network of a swarm that is being made, an
-/// engine gives no driver yet.
+/// The network itself; `None` if it is not on this host, or the answer lacks what every engine gives.
+///
+/// A swarm has a network on a host only while a container of that host is attached to it. Otherwise the engine says what the swarm
+/// has noted of it, which is without members, and one of driver `bridge` has no bridge: so has never a swarm's own network `bridge`,
+/// whose creation is an event on some starts of a swarm.
 pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
+    if inspected.scope.as_deref() == Some("swarm") && inspected.containers.is_none() {
+        return None;
+    }
     let id = inspected.id.clone()?;
     let driver = inspected.driver.clone().filter(|driver| !driver.is_empty())?;
     let option = |key: &str| inspected.options.as_ref().and_then(|options| options.get(key));
@@ -338,6 +344,27 @@ fn published_port(port: &PortSummary) -> Option<PublishedPort> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_of_a_swarm_is_on_this_host_while_a_container_of_it_is() {
+        for (scope, containers, is_here) in [
+            ("swarm", None, false),
+            ("swarm", Some(HashMap::new()), true),
+            ("local", Some(HashMap::new()), true),
+            // An engine may leave out what is empty.
+            ("local", None, true),
+        ] {
+            let inspected = NetworkInspect {
+                id: Some("lw85suqtkqa9npkld9dsdrd1g".to_owned()),
+                name: Some("bridge".to_owned()),
+                driver: Some("bridge".to_owned()),
+                scope: Some(scope.to_owned()),
+                containers: containers.clone(),
+                ..NetworkInspect::default()
+            };
+            assert_eq!(describe_network(&inspected).is_some(), is_here, "{scope}, members {containers:?}");
+        }
+    }
 
     #[test]
     fn only_a_bridge_network_has_a_bridge() {

@@ -166,9 +166,6 @@ pub(super) struct Tracker {
     stirred: [BTreeSet<ContainerId>; 2],
     /// Containers that name a network which is not known: asked again when a network comes.
     unresolved: BTreeSet<ContainerId>,
-    /// Networks that the engine is still making, with the containers whose attachment is wanted: asked again at the next
-    /// [`Tracker::tick`].
-    unfinished: BTreeMap<NetworkId, BTreeSet<ContainerId>>,
     touched: Option<Touched>,
 }
 
@@ -194,7 +191,6 @@ impl Tracker {
             ended: BTreeSet::new(),
             stirred: Default::default(),
             unresolved,
-            unfinished: BTreeMap::new(),
             touched: None,
         }
     }
@@ -331,9 +327,6 @@ impl Tracker {
     /// Says that some time has passed. Containers that had no event for a whole interval are looked at once more: the list
     /// lags behind the events, by milliseconds or, on a busy engine, by more.
     pub(super) fn tick(&mut self) {
-        for (id, containers) in mem::take(&mut self.unfinished) {
-            self.networks_to_ask.entry(id).or_default().extend(containers);
-        }
         let [recent, rested] = mem::take(&mut self.stirred);
         let (unwritten, written): (Vec<_>, Vec<_>) =
             rested.into_iter().partition(|id| self.unwritten.contains(id) && !self.ended.contains(id));
@@ -383,8 +376,7 @@ impl Tracker {
 
     fn network_found(&mut self, id: &NetworkId, inspected: &NetworkInspect, asked: &Asked) {
         let Some(network) = describe_network(inspected) else {
-            self.unfinished.entry(id.clone()).or_default().extend(asked.containers.iter().cloned());
-            return;
+            return self.remove_network(id);
         };
         if !self.world.networks.contains_key(id) {
             self.containers_to_ask.append(&mut self.unresolved);
