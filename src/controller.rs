@@ -314,8 +314,10 @@ impl Controller {
             course.engine_writes = true;
             course.pace.noticed(Instant::now());
         }
-        if need > Need::Nothing && self.enforcer.in_sync() {
-            self.core.applied(Instant::now().into_std());
+        // Whatever was taken in is in force then, and flows may have been ended in any turn.
+        if self.enforcer.in_sync() {
+            let doubtful = self.enforcer.doubtful(self.core.settling_ports());
+            self.core.applied(Instant::now().into_std(), &doubtful);
         }
         // The status is made of all endpoints and policies, and the next change waits for it.
         if before.is_none_or(|before| before != self.enforcer.told()) {

@@ -288,20 +288,38 @@ impl Core {
         self.changed.entry(id.clone()).or_insert(former);
     }
 
-    /// Says that the wanted ruleset is in force now.
-    pub fn applied(&mut self, now: Instant) {
+    /// Says that the wanted ruleset is in force now. The time of published ports begins to which no flow leads that policy
+    /// forbids; `doubtful` are those to which one may.
+    pub fn applied(&mut self, now: Instant, doubtful: &PublishedPorts) {
         let Some(inventory) = &self.inventory else { return };
         let mut begun = std::mem::take(&mut self.settling);
         let mut waiting = std::mem::take(&mut self.unsettled);
         waiting.extend(begun.keys().cloned());
         for id in waiting {
-            let Some(container) = inventory.containers.get(&id) else { continue };
-            if is_settling(container) {
-                let begun = begun.remove(&id).filter(|(ports, _)| *ports == container.published);
-                let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
-                self.settling.insert(id, entry);
+            let Some(container) = inventory.containers.get(&id).filter(|container| is_settling(container)) else {
+                continue;
+            };
+            if host_ports(container).any(|port| doubtful.contains(&port)) {
+                self.unsettled.insert(id);
+                continue;
             }
+            let begun = begun.remove(&id).filter(|(ports, _)| *ports == container.published);
+            let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
+            self.settling.insert(id, entry);
         }
+    }
+
+    /// Says that flows led to these published ports until now that policy forbids: their time begins anew when the wanted ruleset
+    /// is applied.
+    pub fn unsettle(&mut self, ports: &PublishedPorts) {
+        let Some(inventory) = &self.inventory else { return };
+        let is_one = |id: &ContainerId| {
+            let container = inventory.containers.get(id);
+            container.is_some_and(|container| host_ports(container).any(|port| ports.contains(&port)))
+        };
+        let again: Vec<_> = self.settling.keys().filter(|id| is_one(id)).cloned().collect();
+        self.settling.retain(|id, _| !again.contains(id));
+        self.unsettled.extend(again);
     }
 
     /// When [`Core::settle`] has something to do.
@@ -387,38 +405,34 @@ impl Core {
         self.since_judged = Some(Former::new());
     }
 
-    /// Addresses that are not, beyond doubt, of the same endpoint as when flows were judged last.
-    pub fn newly_held(&self) -> BTreeSet<IpAddr> {
-        self.held_now(|before, now| before.is_none_or(|before| before != now || now.1.is_empty()))
-    }
-
-    /// Addresses that were one endpoint's when flows were judged last, and are another's now: a flow of the former must not
-    /// reach the latter, whatever policy says of the two. They are newly held.
-    pub fn handed_on(&self) -> BTreeSet<IpAddr> {
-        self.held_now(|before, now| {
-            before.is_some_and(|before| {
-                let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
-                before.0 != now.0 || reattached
-            })
-        })
-    }
-
-    /// Addresses of which this holds, by whose they were when flows were judged last and whose they are now.
-    fn held_now(&self, is_one: impl Fn(Option<&Owner>, &Owner) -> bool) -> BTreeSet<IpAddr> {
-        let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return BTreeSet::new() };
+    /// The addresses that have come to endpoints since flows were judged last.
+    pub fn newly_held(&self) -> NewlyHeld {
+        let mut held = NewlyHeld::default();
+        let (Some(inventory), Some(former)) = (&self.inventory, &self.since_judged) else { return held };
         // Whose container has not changed has the same addresses as before, and nobody else has them.
         let before = owners(former.values().flatten().map(Arc::as_ref));
-        let now = owners(former.keys().filter_map(|id| inventory.containers.get(id)));
-        now.iter().filter(|(key, now)| is_one(before.get(key), now)).map(|((_, address), _)| *address).collect()
+        for (key, now) in owners(former.keys().filter_map(|id| inventory.containers.get(id))) {
+            let (_, address) = key;
+            let before = before.get(&key);
+            if before.is_none_or(|before| *before != now || now.1.is_empty()) {
+                held.addresses.insert(address);
+            }
+            if before.is_some_and(|before| {
+                let reattached = before.1 != now.1 && !before.1.is_empty() && !now.1.is_empty();
+                before.0 != now.0 || reattached
+            }) {
+                held.handed_on.insert(address);
+            }
+        }
+        held
     }
 
     /// Published ports of this host on which policy came into force a moment ago, or does so when the wanted ruleset is applied.
-    pub fn settling_ports(&self) -> BTreeSet<(Protocol, u16)> {
-        let Some(inventory) = &self.inventory else { return BTreeSet::new() };
+    pub fn settling_ports(&self) -> PublishedPorts {
+        let Some(inventory) = &self.inventory else { return PublishedPorts::new() };
         let ids = self.unsettled.iter().chain(self.settling.keys());
         let settling = ids.filter_map(|id| inventory.containers.get(id)).filter(|container| is_settling(container));
-        let published = settling.flat_map(|container| &container.published);
-        published.filter_map(|published| Some((published.protocol, published.host_port?))).collect()
+        settling.flat_map(host_ports).collect()
     }
 
     /// Whether there is a network that a policy governs, by what was compiled last. Without one no flow is forbidden.
@@ -484,6 +498,24 @@ fn is_remarkable(container: &Container, inventory: &Inventory) -> bool {
 /// Whether this host may reach it once policy has been in force on its published ports for long enough.
 fn is_settling(container: &Container) -> bool {
     container.listed && !container.ports_are_judged()
+}
+
+/// Ports of this host behind which containers are.
+pub type PublishedPorts = BTreeSet<(Protocol, u16)>;
+
+/// The ports of this host behind which a container is.
+fn host_ports(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
+    container.published.iter().filter_map(|published| Some((published.protocol, published.host_port?)))
+}
+
+/// Addresses of endpoints, by whose they were when flows were judged last.
+#[derive(Debug, Default)]
+pub struct NewlyHeld {
+    /// Those that are not, beyond doubt, of the same endpoint as then.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Those of them that were another endpoint's: a flow of the former must not reach the latter, whatever policy says of
+    /// the two.
+    pub handed_on: BTreeSet<IpAddr>,
 }
 
 /// A container, and Docker's id of its attachment to a network, which can be unknown and is empty then.

@@ -105,14 +105,14 @@ impl Enforcer {
     /// When to try again after a failure or for endpoints without a port, and what that asks of the kernel.
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
-        let failed = self.retry_at.or(self.flows.retry_at);
+        let failed = self.retry_at.or(self.flows.judge_again_at());
         let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
         due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
     /// What a look for ports can change of the status, or the end of some flows.
-    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, Option<String>) {
-        (self.account.clone(), self.problems.clone(), self.flows.problem())
+    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, Vec<String>) {
+        (self.account.clone(), self.problems.clone(), self.flows.problems())
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -182,11 +182,11 @@ impl Enforcer {
                 // was missing, whoever took it out, flows may have opened that no ruleset ever allowed.
                 // An endpoint that has a port only now could send nothing before.
                 let something_was_missing = reads_back && outcome.drift;
-                let is_due = self.flows.retry_at.is_some_and(|at| at <= started);
+                let is_due = self.flows.judge_again_at().is_some_and(|at| at <= started);
                 let mut concerned =
                     if something_was_missing || is_due { Concerned::Everybody } else { core.concerned() };
                 // What could not be judged before may be anybody's.
-                if !concerned.is_nobody() && self.flows.trouble.is_some() {
+                if !concerned.is_nobody() && self.flows.are_unjudged() {
                     concerned = Concerned::Everybody;
                 }
                 self.judge_flows(core, &concerned);
@@ -331,7 +331,7 @@ impl Enforcer {
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
         problems.extend(self.watch_trouble.clone());
-        problems.extend(self.flows.problem());
+        problems.extend(self.flows.problems());
         problems.extend(self.problems.iter().cloned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -458,15 +458,13 @@ mod tests {
         let mut enforcer = Enforcer::default();
         let outcome = Outcome { problems: vec![unbound], ..Outcome::default() };
         enforcer.succeeded(&outcome, Cause::Event, Duration::ZERO);
-        for _ in 0..10 {
-            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
-        }
+        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
         let (at, need) = enforcer.retry().expect("a port is missing");
-        assert!(at < Instant::now() + LAST_PORT_POLL, "the judgement that failed does not put it off");
+        assert!(at < Instant::now() + FIRST_PAUSE, "the judgement that failed does not put it off");
         assert_eq!(need, Need::Apply, "and it reads nothing else");
         enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
         let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
-        assert!(at > Instant::now() + LAST_PORT_POLL && need == Need::Observe);
+        assert!(at > Instant::now() + FIRST_PAUSE && need == Need::Observe);
     }
 
     #[test]

@@ -104,7 +104,7 @@ type ByName = BTreeMap<Vec<u8>, (u8, Flow)>;
 #[derive(Debug, Default)]
 pub struct Condemned {
     untried: ByName,
-    /// Those that the kernel would not end.
+    /// Those that could not be ended.
     refused: ByName,
 }
 
@@ -112,7 +112,10 @@ impl Condemned {
     /// One that the kernel would not end.
     #[cfg(test)]
     pub fn refused(flow: Flow) -> Condemned {
-        Condemned { untried: ByName::new(), refused: ByName::from([(Vec::new(), (0, flow))]) }
+        // A name without a tuple would name every flow.
+        let mut name = Vec::new();
+        nested(&mut name, CTA_TUPLE_ORIG, &[]);
+        Condemned { untried: ByName::new(), refused: ByName::from([(name, (0, flow))]) }
     }
 
     /// How many there are.
@@ -125,15 +128,28 @@ impl Condemned {
         self.len() == 0
     }
 
+    /// All of them.
+    pub fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.untried.values().chain(self.refused.values()).map(|(_, flow)| flow)
+    }
+
     /// Whether [`Condemned::end`] has something to do.
     pub fn has_untried(&self) -> bool {
         !self.untried.is_empty()
     }
 
-    /// Adds the open flows that `judge` condemns; those that could not be ended are to be tried again with them. Those of other
-    /// conntrack zones are told and not added.
-    pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
+    /// Whether some could not be ended.
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Those that could not be ended are to be tried again.
+    pub fn retry(&mut self) {
         self.untried.append(&mut self.refused);
+    }
+
+    /// Adds the open flows that `judge` condemns. Those of other conntrack zones are told and not added.
+    pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
         let mut elsewhere = Vec::new();
         let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
             socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
@@ -143,7 +159,7 @@ impl Condemned {
                 };
                 if is_elsewhere {
                     elsewhere.push(flow);
-                } else {
+                } else if !self.refused.contains_key(&name) {
                     self.untried.insert(name, (family, flow));
                 }
             })
@@ -155,12 +171,16 @@ impl Condemned {
         }
     }
 
-    /// Takes out those for which this holds, to be tried before the others.
+    /// Takes out those for which this holds, to be tried before the others, whether they were tried already or not.
     #[must_use]
     pub fn take(&mut self, mut is_one: impl FnMut(&Flow) -> bool) -> Condemned {
-        let these = self.untried.iter().filter(|(_, (_, flow))| is_one(flow));
-        let names: Vec<_> = these.map(|(name, _)| name.clone()).collect();
-        let untried = names.into_iter().filter_map(|name| self.untried.remove_entry(&name)).collect();
+        let mut untried = ByName::new();
+        for flows in [&mut self.untried, &mut self.refused] {
+            // Not by rebuilding the list, which is long where few of it are taken.
+            let these = flows.iter().filter(|(_, (_, flow))| is_one(flow));
+            let names: Vec<_> = these.map(|(name, _)| name.clone()).collect();
+            untried.extend(names.into_iter().filter_map(|name| flows.remove_entry(&name)));
+        }
         Condemned { untried, refused: ByName::new() }
     }
 
@@ -173,14 +193,17 @@ impl Condemned {
     /// Ends some of them, at most so many, and returns those that had not ended by themselves.
     ///
     /// An error is that of the first flow that could not be ended; the others are ended all the same. With any other error
-    /// none was.
+    /// none was, and none could be.
     pub fn end(&mut self, at_most: usize) -> (Vec<Flow>, Result<(), Error>) {
         if !self.has_untried() {
             return (Vec::new(), Ok(()));
         }
         let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
             Ok(socket) => socket,
-            Err(error) => return (Vec::new(), Err(unlisted(error))),
+            Err(error) => {
+                self.refused.append(&mut self.untried);
+                return (Vec::new(), Err(unlisted(error)));
+            }
         };
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
         for _ in 0..at_most {

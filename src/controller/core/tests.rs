@@ -193,21 +193,23 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     core.compiled();
     core.flows_are_judged();
     let address = BTreeSet::from(["10.0.0.2".parse().expect("address")]);
-    assert!(core.newly_held().is_empty());
+    let held = |core: &Core| core.newly_held().addresses;
+    let handed_on = |core: &Core| core.newly_held().handed_on;
+    assert!(held(&core).is_empty());
     core.take(attached("api", ""));
-    assert!(core.handed_on().is_empty(), "an id that is not known yet says nothing");
-    assert_eq!(core.newly_held(), address, "somebody may have had it until flows were judged");
+    assert!(handed_on(&core).is_empty(), "an id that is not known yet says nothing");
+    assert_eq!(held(&core), address, "somebody may have had it until flows were judged");
     core.take(attached("api", "e"));
-    assert!(core.handed_on().is_empty() && core.newly_held().is_empty(), "it was nobody else's");
+    assert!(handed_on(&core).is_empty() && held(&core).is_empty(), "it was nobody else's");
     core.take(attached("api", "f"));
-    assert_eq!(core.handed_on(), address, "the container was restarted");
-    assert_eq!(core.newly_held(), address);
+    assert_eq!(handed_on(&core), address, "the container was restarted");
+    assert_eq!(held(&core), address);
     core.compiled();
     core.flows_are_judged();
-    assert!(core.handed_on().is_empty());
+    assert!(handed_on(&core).is_empty());
     let gone = Change::Detached { container: ContainerId("api".into()), network: NetworkId("n".into()) };
     core.take(Event::Inventory(gone));
-    assert!(core.handed_on().is_empty() && core.newly_held().is_empty(), "nobody has it");
+    assert!(handed_on(&core).is_empty() && held(&core).is_empty(), "nobody has it");
 }
 
 #[test]
@@ -242,7 +244,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
         let published = ports.iter().copied().map(port).collect();
         core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() }.into())));
     };
-    let start = Instant::now();
+    let (start, none) = (Instant::now(), PublishedPorts::new());
 
     for is_recognised in [true, false] {
         let mut core = begun();
@@ -255,7 +257,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
         });
         assert!(!core.is_new());
         assert_eq!(open(&mut core), is_recognised, "before anything is written");
-        core.applied(start);
+        core.applied(start, &none);
         assert_eq!(core.settles_at(), (!is_recognised).then_some(start + SETTLING));
     }
 
@@ -267,15 +269,15 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     assert_eq!(core.settles_at(), None, "the rules are not in force yet");
     let settling = BTreeSet::from([(Protocol::TCP, 8080)]);
     assert_eq!(core.settling_ports(), settling, "they are about to be");
-    core.applied(start);
+    core.applied(start, &none);
     assert_eq!(core.settling_ports(), settling);
-    core.applied(start + SETTLING / 2);
+    core.applied(start + SETTLING / 2, &none);
     assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
     assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
     assert!(!open(&mut core));
     assert_eq!(core.settle(start + SETTLING), Need::Apply);
     assert!(open(&mut core));
-    core.applied(start + SETTLING);
+    core.applied(start + SETTLING, &none);
     assert_eq!(core.settles_at(), None);
     assert!(core.settling_ports().is_empty());
 
@@ -284,10 +286,27 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     run(&mut core, true, &[8080]);
     assert!(open(&mut core), "policy on this port was in force all the time");
 
+    // A flow that policy forbids may lead to it.
+    run(&mut core, true, &[8083]);
+    let doubtful = PublishedPorts::from([(Protocol::TCP, 8083)]);
+    core.applied(start, &doubtful);
+    assert_eq!((core.settles_at(), core.settling_ports()), (None, doubtful.clone()));
+    core.applied(start, &PublishedPorts::from([(Protocol::UDP, 8083), (Protocol::TCP, 8080)]));
+    assert_eq!(core.settles_at(), Some(start + SETTLING), "none does any more");
+    core.unsettle(&PublishedPorts::from([(Protocol::TCP, 8080)]));
+    assert_eq!(core.settles_at(), Some(start + SETTLING), "one led to another port");
+    core.unsettle(&doubtful);
+    assert_eq!(core.settles_at(), None, "one led to it until now");
+    core.applied(start + SETTLING / 2, &none);
+    assert_eq!(core.settles_at(), Some(start + SETTLING / 2 + SETTLING));
+    core.applied(start + SETTLING, &doubtful);
+    assert_eq!(core.settle(start + SETTLING * 2), Need::Nothing, "one may lead to it again");
+    assert!(!open(&mut core));
+
     run(&mut core, true, &[8081]);
-    core.applied(start);
+    core.applied(start, &none);
     run(&mut core, true, &[8082]);
-    core.applied(start + SETTLING / 2);
+    core.applied(start + SETTLING / 2, &none);
     assert_eq!(core.settle(start + SETTLING), Need::Nothing, "another port has its own time");
     assert!(!open(&mut core));
 }
@@ -354,7 +373,7 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
             // Ports come to be judged, without an event.
             if random.random_bool(0.2) {
                 let now = Instant::now();
-                core.applied(now);
+                core.applied(now, &PublishedPorts::new());
                 core.settle(now + SETTLING);
             }
             // Several things can happen at once.

@@ -13,9 +13,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::super::core::Core;
+use super::super::core::{Core, NewlyHeld, PublishedPorts};
 use super::{Enforcer, pause};
 use crate::dataplane::conntrack::{self, Condemned};
+use crate::net::Protocol;
 use crate::telemetry::chain;
 use crate::verdict::flow::{Concerned, Flow, Judge};
 
@@ -23,81 +24,126 @@ use crate::verdict::flow::{Concerned, Flow, Judge};
 const EXAMPLES: usize = 10;
 /// How long flows are ended without a break.
 const SHIFT: Duration = Duration::from_millis(100);
-/// How long at least the loop does nothing but other work then, unless none can be ended at all.
+/// How long at least the loop does nothing but other work then.
 const BREAK: Duration = Duration::from_millis(10);
 /// Flows that are ended between two looks at the clock.
 const HANDFUL: usize = 100;
 
+/// Something about flows that failed, and when it is tried again.
+#[derive(Debug, Default)]
+struct Trouble {
+    reason: Option<String>,
+    /// Tries that have failed in a row.
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+impl Trouble {
+    fn is_due(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| at <= now)
+    }
+
+    /// Notes a failure. Whatever else fails until the next try belongs to this one.
+    fn note(&mut self, error: &conntrack::Error) {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.say(error);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now + pause(self.failures));
+    }
+
+    /// Notes a failure that is not to be tried again by the clock.
+    fn note_for_good(&mut self, error: &conntrack::Error) {
+        self.say(error);
+        (self.failures, self.retry_at) = (0, None);
+    }
+
+    fn say(&mut self, error: &conntrack::Error) {
+        let text = chain(error);
+        if self.reason.as_ref() != Some(&text) {
+            error!(error = %text, "flows that policy forbids may stay open");
+        }
+        self.reason = Some(text);
+    }
+}
+
 /// How the last judgement of the open flows went, and what is left of it to be done.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    /// Why forbidden flows may be open, if so: the judgement is to be repeated.
-    pub(super) trouble: Option<String>,
-    /// Failures in a row.
-    failures: u32,
-    /// When to judge again after a failure.
-    pub(super) retry_at: Option<Instant>,
-    /// Whether all that were to be judged the last time were.
-    is_judged: bool,
+    /// What came in the way of a judgement, which is to be repeated of all flows.
+    unjudged: Trouble,
     /// Those that are to be ended.
     condemned: Condemned,
-    /// How long the next break is.
-    pause: Duration,
+    /// What came in the way of ending some of them.
+    unended: Trouble,
     /// When the next shift may begin; at once if nobody says.
     rested_at: Option<Instant>,
 }
 
 impl Flows {
-    /// How many are still to be ended.
-    pub(super) fn left(&self) -> usize {
-        self.condemned.len()
-    }
-
     /// What is not as it should be with them.
-    pub(super) fn problem(&self) -> Option<String> {
-        let of = |reason: &str| format!("flows that are open outlive a policy that forbids them: {reason}");
-        let left = self.left();
-        let are_left = (left > 0).then(|| of(&format!("{left} are still to be ended")));
-        self.trouble.as_deref().map(of).or(are_left)
+    pub(super) fn problems(&self) -> Vec<String> {
+        let unended = match self.condemned.len() {
+            0 => None,
+            _ if self.condemned.has_refused() => self.unended.reason.clone(),
+            left => Some(format!("{left} are still to be ended")),
+        };
+        let reasons = self.unjudged.reason.iter().chain(&unended);
+        reasons.map(|reason| format!("flows that are open outlive a policy that forbids them: {reason}")).collect()
     }
 
-    /// Notes what kept flows from being judged or ended.
-    fn note_trouble(&mut self, error: &conntrack::Error) {
-        let text = chain(error);
-        if self.trouble.as_ref() != Some(&text) {
-            error!(error = %text, "flows that policy forbids may stay open");
-        }
-        self.trouble = Some(text);
-        if matches!(error, conntrack::Error::Elsewhere { .. }) {
-            // To try again soon would find the same. They are judged with whatever flows are judged next.
-            (self.failures, self.retry_at) = (0, None);
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(Instant::now() + pause(self.failures));
+    /// Whether there may be flows that policy forbids and that nobody has condemned.
+    pub(super) fn are_unjudged(&self) -> bool {
+        self.unjudged.reason.is_some()
+    }
+
+    /// When to judge all flows again after a failure.
+    pub(super) fn judge_again_at(&self) -> Option<Instant> {
+        self.unjudged.retry_at
     }
 
     /// Notes what came of a judgement.
     pub(super) fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
-        self.is_judged = outcome.is_ok();
-        self.retry_at = None;
-        // Not all is well yet where it is: those that were condemned are to be ended first.
-        if let Err(error) = outcome {
-            self.note_trouble(&error);
+        match outcome {
+            Ok(()) => self.unjudged = Trouble::default(),
+            // To try again soon would find the same. They are judged with whatever flows are judged next.
+            Err(error @ conntrack::Error::Elsewhere { .. }) => self.unjudged.note_for_good(&error),
+            Err(error) => self.unjudged.note(&error),
         }
     }
 
     /// Notes what came of ending some.
     fn note_end(&mut self, outcome: Result<(), conntrack::Error>) {
-        // Where one of them could not be ended the others are not to wait for that.
-        let goes_on = matches!(outcome, Ok(()) | Err(conntrack::Error::End { .. }));
         if let Err(error) = outcome {
-            self.note_trouble(&error);
+            self.unended.note(&error);
         }
-        self.pause = if goes_on { BREAK } else { pause(self.failures) };
-        if self.is_judged && self.left() == 0 {
-            (self.trouble, self.failures, self.retry_at) = (None, 0, None);
+        if self.condemned.is_empty() {
+            self.unended = Trouble::default();
         }
+    }
+
+    /// Those of these ports to which a flow leads that policy forbids, or from which one comes.
+    fn ports_of_condemned(&self, ports: &PublishedPorts) -> PublishedPorts {
+        // There may be very many.
+        if ports.is_empty() {
+            return PublishedPorts::new();
+        }
+        self.condemned.flows().flat_map(own_ports).filter(|port| ports.contains(port)).collect()
+    }
+
+    /// Those of these ports to which a flow may lead that policy forbids.
+    pub(super) fn doubtful(&self, ports: PublishedPorts) -> PublishedPorts {
+        // Of those elsewhere nobody knows whose they are, so that no port waits for them.
+        if self.unjudged.retry_at.is_some() { ports } else { self.ports_of_condemned(&ports) }
+    }
+
+    /// When to end more of the condemned ones; `None` if there are none.
+    fn next_shift(&self) -> Option<Instant> {
+        let more = self.condemned.has_untried().then(|| self.rested_at.unwrap_or_else(Instant::now));
+        let again = self.unended.retry_at.filter(|_| self.condemned.has_refused());
+        more.into_iter().chain(again).min()
     }
 }
 
@@ -106,11 +152,10 @@ impl Enforcer {
     /// the rules make them the new one's, however many there are. Where that fails they are judged as the new one's. Nor may
     /// those that were condemned when an address became unknown outlive that.
     pub(super) fn end_flows_of_former_owners(&mut self, core: &mut Core) {
-        let held = Concerned::Addresses(core.newly_held());
-        if held.is_nobody() {
+        let NewlyHeld { addresses, handed_on } = core.newly_held();
+        if addresses.is_empty() {
             return;
         }
-        let handed_on = core.handed_on();
         if !handed_on.is_empty() && core.compiled().is_some() {
             let of_another =
                 |judge: &Judge<'_>, address: IpAddr| handed_on.contains(&address) && judge.is_governed(address);
@@ -121,6 +166,7 @@ impl Enforcer {
                 warn!(error = %chain(&error), "cannot list flows of containers that have ended before others get their addresses");
             }
         }
+        let held = Concerned::Addresses(addresses);
         self.end_first(|flow| held.includes(flow));
     }
 
@@ -133,32 +179,43 @@ impl Enforcer {
         }
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
-        if self.flows.left() > 0 {
+        if !self.flows.condemned.is_empty() {
             // A flow to `docker-proxy` has no address of the container in it. The port of the one before may have been the same,
             // and the time in which the proxy gives up whom it has accepted begins when nobody comes to it any more.
-            let ports = core.settling_ports();
-            let is_of_one = |flow: &Flow, port| ports.contains(&(flow.protocol, port));
-            self.end_first(|flow| flow.ports.is_some_and(|(from, to)| is_of_one(flow, from) || is_of_one(flow, to)));
+            let ports = self.flows.ports_of_condemned(&core.settling_ports());
+            if !ports.is_empty() {
+                self.end_first(|flow| own_ports(flow).any(|port| ports.contains(&port)));
+                core.unsettle(&ports);
+            }
         }
         if !is_begun {
             self.end_condemned_flows();
         }
     }
 
+    /// Those of these published ports that are not to open to this host yet, because a flow may lead there that policy forbids.
+    pub(in super::super) fn doubtful(&self, ports: PublishedPorts) -> PublishedPorts {
+        self.flows.doubtful(ports)
+    }
+
     /// When to end more of the condemned flows; `None` if there are none.
     pub(in super::super) fn next_shift(&self) -> Option<Instant> {
-        let is_due = self.flows.condemned.has_untried();
-        is_due.then(|| self.flows.rested_at.unwrap_or_else(Instant::now))
+        self.flows.next_shift()
     }
 
     /// Ends condemned flows for one shift, whatever else fails: rules that were in force forbade them.
     pub(in super::super) fn end_condemned_flows(&mut self) {
         let begun = Instant::now();
+        let flows = &mut self.flows;
+        if flows.unended.is_due(begun) {
+            flows.condemned.retry();
+        }
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
-        while self.flows.condemned.has_untried() && outcome.is_ok() && begun.elapsed() < SHIFT {
-            let these;
-            (these, outcome) = self.flows.condemned.end(HANDFUL);
+        // Where one of them cannot be ended the others do not wait for that.
+        while flows.condemned.has_untried() && begun.elapsed() < SHIFT {
+            let (these, of_these) = flows.condemned.end(HANDFUL);
             ended.extend(these);
+            outcome = outcome.and(of_these);
         }
         self.note_end(&ended, outcome, "ended flows that policy forbids");
         self.rest();
@@ -166,7 +223,7 @@ impl Enforcer {
 
     /// Lets a break begin.
     pub(in super::super) fn rest(&mut self) {
-        self.flows.rested_at = Some(Instant::now() + self.flows.pause);
+        self.flows.rested_at = Some(Instant::now() + BREAK);
     }
 
     /// Ends those condemned flows for which this holds, however many they are.
@@ -188,6 +245,12 @@ impl Enforcer {
         }
         self.flows.note_end(outcome);
     }
+}
+
+/// The ports that a flow is from and to.
+fn own_ports(flow: &Flow) -> impl Iterator<Item = (Protocol, u16)> + use<> {
+    let (protocol, ports) = (flow.protocol, flow.ports);
+    ports.into_iter().flat_map(|(from, to)| [from, to]).map(move |port| (protocol, port))
 }
 
 /// Condemns the open flows that a judge by the wanted ruleset does by `verdict`, of those that are concerned. Most often there is
@@ -216,7 +279,8 @@ fn condemn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Protocol;
+    use crate::compile::Options;
+    use crate::policy::Store;
 
     fn flow() -> Flow {
         let [source, destination] = ["10.0.0.2", "10.0.0.3"].map(|address| address.parse().expect("an address"));
@@ -227,37 +291,83 @@ mod tests {
         conntrack::Error::End { flow: Box::new(flow()), source: std::io::ErrorKind::ResourceBusy.into() }
     }
 
+    fn elsewhere() -> conntrack::Error {
+        conntrack::Error::Elsewhere { flows: 1, first: Box::new(flow()) }
+    }
+
+    /// What its time has come for.
+    fn let_it_be_due(trouble: &mut Trouble) {
+        trouble.retry_at = trouble.retry_at.map(|_| Instant::now());
+    }
+
     #[test]
     fn a_flow_that_cannot_be_ended_is_tried_ever_more_rarely_until_it_has_ended() {
-        let mut flows = Flows::default();
+        let mut flows = Flows { condemned: Condemned::refused(flow()), ..Flows::default() };
         for failures in 1..=4 {
-            // All flows are judged, and so is this one.
-            flows.note_judgement(Ok(()));
-            assert_eq!(flows.retry_at, None, "it is being tried");
-            flows.condemned = Condemned::refused(flow());
+            let_it_be_due(&mut flows.unended);
             flows.note_end(Err(in_the_way()));
             let [sooner, later] = [failures - 1, failures].map(|failures| Instant::now() + pause(failures));
-            assert!(flows.retry_at.is_some_and(|at| at > sooner && at <= later), "after {failures} failures");
-            assert_eq!(flows.pause, BREAK, "others do not wait for it");
-            // A shift with others.
+            let at = flows.next_shift();
+            assert!(at.is_some_and(|at| at > sooner && at <= later), "after {failures} failures");
+            // Others, of a shift of the same try; and whatever comes of judgements meanwhile.
+            flows.note_end(Err(in_the_way()));
             flows.note_end(Ok(()));
-            assert!(flows.problem().is_some_and(|problem| problem.contains("cannot end the flow UDP 10.0.0.2:40000")));
-            assert!(flows.retry_at.is_some());
+            flows.note_judgement(Err(elsewhere()));
+            flows.note_judgement(Ok(()));
+            assert_eq!(flows.next_shift(), at);
+            let [problem] = flows.problems().try_into().expect("one problem");
+            assert!(problem.contains("cannot end the flow UDP 10.0.0.2:40000"), "{problem}");
         }
-        flows.note_judgement(Ok(()));
+        flows.condemned.retry();
+        assert!(flows.next_shift().is_some_and(|at| at <= Instant::now()), "it is due");
+        assert!(flows.problems().iter().any(|problem| problem.contains("1 are still to be ended")));
         flows.condemned = Condemned::default();
-        assert!(flows.problem().is_some(), "it has not ended yet");
         flows.note_end(Ok(()));
-        assert_eq!((flows.problem(), flows.retry_at, flows.failures), (None, None, 0));
+        assert_eq!((flows.problems(), flows.next_shift(), flows.unended.failures), (Vec::new(), None, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_ended_is_tried_again_where_nothing_is_governed_any_more() {
+        let mut enforcer = Enforcer::default();
+        enforcer.flows.condemned = Condemned::refused(flow());
+        enforcer.flows.note_end(Err(in_the_way()));
+        let at = enforcer.next_shift();
+        let mut core = Core::new(Options::default(), Store::default());
+        enforcer.judge_flows(&mut core, &Concerned::Everybody);
+        assert!(at.is_some() && enforcer.next_shift() == at, "a judgement of nothing does not put it off");
     }
 
     #[test]
     fn what_was_not_judged_stays_a_problem_while_others_are_ended() {
         let mut flows = Flows::default();
+        for failures in 1..=4 {
+            let_it_be_due(&mut flows.unjudged);
+            flows.note_judgement(Err(conntrack::Error::NoInterface));
+            let at = flows.judge_again_at();
+            assert!(at.is_some_and(|at| at > Instant::now() + pause(failures - 1)), "after {failures} failures");
+            // By an event, before its time.
+            flows.note_judgement(Err(conntrack::Error::NoInterface));
+            assert_eq!(flows.judge_again_at(), at, "what is not tried by the clock puts nothing off");
+            flows.note_end(Ok(()));
+            assert!(flows.are_unjudged() && flows.problems().len() == 1);
+        }
+        flows.note_judgement(Err(elsewhere()));
+        assert_eq!((flows.problems().len(), flows.judge_again_at()), (1, None), "the clock would find the same");
+        flows.note_judgement(Ok(()));
+        assert!(!flows.are_unjudged() && flows.problems().is_empty());
+    }
+
+    #[test]
+    fn a_published_port_waits_for_flows_that_may_lead_there() {
+        let ports = |ports: &[(Protocol, u16)]| ports.iter().copied().collect::<PublishedPorts>();
+        let all = ports(&[(Protocol::UDP, 53), (Protocol::TCP, 53), (Protocol::UDP, 54)]);
+        let mut flows = Flows::default();
+        assert_eq!(flows.doubtful(all.clone()), ports(&[]));
         flows.note_judgement(Err(conntrack::Error::NoInterface));
-        flows.note_end(Ok(()));
-        assert!(flows.problem().is_some() && flows.retry_at.is_some());
-        flows.note_end(Err(conntrack::Error::NoInterface));
-        assert_eq!(flows.pause, pause(2), "without the interface none can be ended");
+        assert_eq!(flows.doubtful(all.clone()), all, "nobody knows where flows lead");
+        flows.note_judgement(Err(elsewhere()));
+        assert_eq!(flows.doubtful(all.clone()), ports(&[]), "one in another zone keeps no port shut");
+        flows.condemned = Condemned::refused(flow());
+        assert_eq!(flows.doubtful(all), ports(&[(Protocol::UDP, 53)]));
     }
 }

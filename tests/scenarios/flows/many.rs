@@ -14,12 +14,17 @@ use crate::support::{Container, assert_by_packets};
 
 use super::world::{FORBIDDEN, Flows, deny, open, policy};
 
-/// Flows end in ascending order of their source ports, so that those from a port that the kernel chooses are among the last.
+/// Flows end in ascending order of their addresses, those of IPv6 last, and then of their source ports: so that one between the
+/// same addresses from a port that the kernel chooses is among the last.
 const SOURCES: Range<u16> = 1_100..1_102;
 const DESTINATIONS: Range<u16> = 2_000..62_000;
 
 /// What the log says of each shift.
 const ENDED: &str = "ended flows that policy forbids";
+
+/// For how long the kernel keeps a flow of which it has seen one direction, in seconds: by itself for thirty.
+const TIMEOUT: &str = "/proc/sys/net/netfilter/nf_conntrack_udp_timeout";
+const LONG_ENOUGH: &str = "600";
 
 /// The port of this host behind which one container after the other is.
 const HOST_PORT: u16 = 8_100;
@@ -30,6 +35,8 @@ fn open_many(world: &Flows, from: &Container, to: IpAddr) -> u64 {
     let before = tracked();
     let own = from.addresses_by_network().into_values().flatten().find(|own| own.is_ipv4() == to.is_ipv4());
     let own = own.expect("it has an address");
+    let timeout = |seconds: &str| world.lab.run(&["sh", "-c", &format!("cat {TIMEOUT}; echo {seconds} > {TIMEOUT}")]);
+    let usual = timeout(LONG_ENOUGH);
     let sent = from.namespace().run(|| {
         let mut sources = SOURCES;
         sources.try_for_each(|source| {
@@ -38,8 +45,9 @@ fn open_many(world: &Flows, from: &Container, to: IpAddr) -> u64 {
             ports.try_for_each(|port| socket.send_to(b"one of many", (to, port)).map(drop))
         })
     });
+    timeout(usual.trim());
     sent.expect("a container can send");
-    let opened = tracked() - before;
+    let opened = tracked().saturating_sub(before);
     assert!(opened > u64::from(DESTINATIONS.end - DESTINATIONS.start), "only {opened} flows are open");
     opened
 }
@@ -55,6 +63,22 @@ fn deny_udp(selector: &str) -> String {
 /// Waits until flows are being ended, which takes seconds from then on.
 fn wait_for_the_first_shift(world: &mut Flows, written: usize) {
     wait_for("the first flows to be ended", || world.controller().log_since(written).contains(ENDED));
+}
+
+/// Waits until no flow is left that policy forbids. Runs `body` now and then meanwhile.
+fn wait_for_the_last_shift(world: &Flows, mut body: impl FnMut()) {
+    let is_over = || {
+        let status = world.status();
+        status["problems"].is_array() && !status["problems"].to_string().contains("outlive")
+    };
+    loop {
+        let before = world.flows_cut();
+        body();
+        wait_for("all flows to be ended, or more of them", || is_over() || world.flows_cut() > before);
+        if is_over() {
+            break;
+        }
+    }
 }
 
 /// Runs `body` with a controller that is halted in the middle of ending flows, and lets it go on then.
@@ -78,15 +102,7 @@ pub(super) fn end(world: &mut Flows) {
             .save("meanwhile.yaml", &policy("meanwhile", &deny("app == 'west'", "Ingress", "TCP", FORBIDDEN)));
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             world.wait_until_in_force(3);
-            loop {
-                let before = world.flows_cut();
-                wait_for("all flows to be ended, or more of them", || {
-                    world.status()["ready"] == true || world.flows_cut() > before
-                });
-                if world.status()["ready"] == true {
-                    break;
-                }
-            }
+            wait_for_the_last_shift(world, || ());
         }));
         world.policies.remove("meanwhile.yaml");
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
@@ -104,10 +120,10 @@ pub(super) fn end(world: &mut Flows) {
 
 /// A container takes the address of one whose flows are still being ended.
 pub(super) fn none_reaches_the_next_container(world: &mut Flows) {
-    let written = world.controller().written();
-    let mut flow = world.with_reused_address("first", |world, first| {
+    let (mut flow, written) = world.with_reused_address("first", |world, first| {
         open_many(world, first, OUTSIDE[0]);
-        open(Udp, first.namespace(), OUTSIDE[0], FORBIDDEN, (world.lab.outside(), FORBIDDEN))
+        let flow = open(Udp, first.namespace(), OUTSIDE[0], FORBIDDEN, (world.lab.outside(), FORBIDDEN));
+        (flow, world.controller().written())
     });
     let mut second = None;
     halted_in_between(world, written, |world| {
@@ -144,11 +160,9 @@ pub(super) fn none_reaches_the_next_container_by_the_proxy(world: &mut Flows) {
         let second = second.expect("it was started");
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             flow.exchange_server(second.namespace(), FORBIDDEN);
-            let mut are_left = true;
-            while are_left {
-                are_left = world.status()["ready"] == false;
+            wait_for_the_last_shift(world, || {
                 assert_by_packets!(!flow.client_is_heard(), "the server hears a client on a flow that is not its own");
-            }
+            });
         }));
         second.remove();
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
