@@ -289,7 +289,7 @@ impl Controller {
     fn take_turn(&mut self, turn: Turn, course: &mut Course) {
         let Turn { need, cause, is_look, found, ends_flows } = turn;
         let applied = self.enforcer.applied();
-        let before = is_look.then(|| self.enforcer.told());
+        let before = is_look.then(|| self.enforcer.told(&self.core));
         // The work is short and blocks: netlink, and processes of iptables.
         let read_back = tokio::task::block_in_place(|| {
             let now = Instant::now();
@@ -314,13 +314,9 @@ impl Controller {
             course.engine_writes = true;
             course.pace.noticed(Instant::now());
         }
-        // Whatever was taken in is in force then, and flows may have been ended in any turn.
-        if self.enforcer.in_sync() {
-            let doubtful = self.enforcer.doubtful(self.core.settling_ports());
-            self.core.applied(Instant::now().into_std(), &doubtful);
-        }
+        self.enforcer.let_ports_settle(&mut self.core, Instant::now());
         // The status is made of all endpoints and policies, and the next change waits for it.
-        if before.is_none_or(|before| before != self.enforcer.told()) {
+        if before.is_none_or(|before| before != self.enforcer.told(&self.core)) {
             self.publish();
         }
         self.announce(&mut course.reload);

@@ -14,13 +14,12 @@ use crate::compile::{self, Compiled, Compiler};
 use crate::inventory::{
     Change, Container, ContainerId, Difference, Engine, Former, Inventory, NetworkId, PublishedPort,
 };
-use crate::net::Protocol;
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::ruleset::Ruleset;
 use crate::telemetry::chain;
-use crate::verdict::flow::{Concerned, Judge, concerned};
+use crate::verdict::flow::{Concerned, Judge, LocalPort, concerned};
 
 /// How long policy on a published port has to be in force until this host may reach the container behind it.
 ///
@@ -290,7 +289,7 @@ impl Core {
 
     /// Says that the wanted ruleset is in force now. The time of published ports begins to which no flow leads that policy
     /// forbids; `doubtful` are those to which one may.
-    pub fn applied(&mut self, now: Instant, doubtful: &PublishedPorts) {
+    pub fn applied(&mut self, now: Instant, doubtful: &LocalPorts) {
         let Some(inventory) = &self.inventory else { return };
         let mut begun = std::mem::take(&mut self.settling);
         let mut waiting = std::mem::take(&mut self.unsettled);
@@ -299,7 +298,7 @@ impl Core {
             let Some(container) = inventory.containers.get(&id).filter(|container| is_settling(container)) else {
                 continue;
             };
-            if host_ports(container).any(|port| doubtful.contains(&port)) {
+            if local_ports(container).any(|port| doubtful.contains(&port)) {
                 self.unsettled.insert(id);
                 continue;
             }
@@ -309,17 +308,17 @@ impl Core {
         }
     }
 
-    /// Says that flows led to these published ports until now that policy forbids: their time begins anew when the wanted ruleset
-    /// is applied.
-    pub fn unsettle(&mut self, ports: &PublishedPorts) {
+    /// Says that the time of published ports begins anew when the wanted ruleset is applied, of those with a local port for which
+    /// this holds: flows led there until now that policy forbids.
+    pub fn unsettle(&mut self, is_one: impl Fn(LocalPort) -> bool) {
         let Some(inventory) = &self.inventory else { return };
-        let is_one = |id: &ContainerId| {
+        let (again, settling) = std::mem::take(&mut self.settling).into_iter().partition(|(id, _)| {
             let container = inventory.containers.get(id);
-            container.is_some_and(|container| host_ports(container).any(|port| ports.contains(&port)))
-        };
-        let again: Vec<_> = self.settling.keys().filter(|id| is_one(id)).cloned().collect();
-        self.settling.retain(|id, _| !again.contains(id));
-        self.unsettled.extend(again);
+            container.is_some_and(|container| local_ports(container).any(&is_one))
+        });
+        self.settling = settling;
+        let again: BTreeMap<_, _> = again;
+        self.unsettled.extend(again.into_keys());
     }
 
     /// When [`Core::settle`] has something to do.
@@ -428,11 +427,11 @@ impl Core {
     }
 
     /// Published ports of this host on which policy came into force a moment ago, or does so when the wanted ruleset is applied.
-    pub fn settling_ports(&self) -> PublishedPorts {
-        let Some(inventory) = &self.inventory else { return PublishedPorts::new() };
+    pub fn settling_ports(&self) -> LocalPorts {
+        let Some(inventory) = &self.inventory else { return LocalPorts::new() };
         let ids = self.unsettled.iter().chain(self.settling.keys());
         let settling = ids.filter_map(|id| inventory.containers.get(id)).filter(|container| is_settling(container));
-        settling.flat_map(host_ports).collect()
+        settling.flat_map(local_ports).collect()
     }
 
     /// Whether there is a network that a policy governs, by what was compiled last. Without one no flow is forbidden.
@@ -501,10 +500,10 @@ fn is_settling(container: &Container) -> bool {
 }
 
 /// Ports of this host behind which containers are.
-pub type PublishedPorts = BTreeSet<(Protocol, u16)>;
+pub type LocalPorts = BTreeSet<LocalPort>;
 
 /// The ports of this host behind which a container is.
-fn host_ports(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
+fn local_ports(container: &Container) -> impl Iterator<Item = LocalPort> {
     container.published.iter().filter_map(|published| Some((published.protocol, published.host_port?)))
 }
 

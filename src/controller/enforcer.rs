@@ -105,14 +105,19 @@ impl Enforcer {
     /// When to try again after a failure or for endpoints without a port, and what that asks of the kernel.
     pub(super) fn retry(&self) -> Option<(Instant, Need)> {
         // A failure of the whole comes first: without success no flow is judged.
-        let failed = self.retry_at.or(self.flows.judge_again_at());
-        let due = [(failed, Need::Observe), (self.reconsider_at, Need::Apply), (self.poll_at, Need::Apply)];
+        let judge = self.flows.judge_again_at().filter(|_| self.retry_at.is_none());
+        let due = [
+            (self.retry_at, Need::Observe),
+            (judge, Need::Apply),
+            (self.reconsider_at, Need::Apply),
+            (self.poll_at, Need::Apply),
+        ];
         due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
     /// What a look for ports can change of the status, or the end of some flows.
-    pub(super) fn told(&self) -> (KernelStatus, Vec<String>, Vec<String>) {
-        (self.account.clone(), self.problems.clone(), self.flows.problems())
+    pub(super) fn told(&self, core: &Core) -> (KernelStatus, Vec<String>, Vec<String>) {
+        (self.account.clone(), self.problems.clone(), self.flows.problems(core))
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -331,7 +336,7 @@ impl Enforcer {
         problems.extend(self.memory_trouble.clone());
         problems.extend(self.boot_trouble.clone());
         problems.extend(self.watch_trouble.clone());
-        problems.extend(self.flows.problems());
+        problems.extend(self.flows.problems(core));
         problems.extend(self.problems.iter().cloned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -458,13 +463,13 @@ mod tests {
         let mut enforcer = Enforcer::default();
         let outcome = Outcome { problems: vec![unbound], ..Outcome::default() };
         enforcer.succeeded(&outcome, Cause::Event, Duration::ZERO);
-        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
+        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), Instant::now());
         let (at, need) = enforcer.retry().expect("a port is missing");
         assert!(at < Instant::now() + FIRST_PAUSE, "the judgement that failed does not put it off");
         assert_eq!(need, Need::Apply, "and it reads nothing else");
         enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
         let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
-        assert!(at > Instant::now() + FIRST_PAUSE && need == Need::Observe);
+        assert!(at > Instant::now() + FIRST_PAUSE && need == Need::Apply);
     }
 
     #[test]
@@ -522,7 +527,7 @@ mod tests {
             status.problems.into_iter().filter(|problem| problem.contains("outlive")).collect::<Vec<_>>()
         };
         for _ in 1..=2 {
-            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface));
+            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), Instant::now());
             assert!(enforcer.retry().is_some_and(|(at, _)| at > Instant::now()), "it is tried again");
             let [problem] = of_flows(&enforcer).try_into().expect("one problem");
             assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");

@@ -15,7 +15,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{Netlink, attribute, find, nested};
 use crate::net::Protocol;
-use crate::verdict::flow::Flow;
+use crate::verdict::flow::{Flow, LocalPort};
 
 // linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h: subsystem 1, and its messages.
 const CT_NEW: u16 = 0x100;
@@ -96,9 +96,62 @@ struct Entry {
     is_elsewhere: bool,
 }
 
+/// A flow that is to be ended.
+#[derive(Debug)]
+struct Doomed {
+    family: u8,
+    flow: Flow,
+    /// The ports of this host that it is from and to.
+    local_ports: Vec<LocalPort>,
+}
+
 /// Flows by the names that the kernel has for them: tuple and id, which one that opens later between the same ports can share only by
-/// chance. Each with its family.
-type ByName = BTreeMap<Vec<u8>, (u8, Flow)>;
+/// chance.
+#[derive(Debug, Default)]
+struct ByName {
+    flows: BTreeMap<Vec<u8>, Doomed>,
+    /// How many of them there are at each port of this host.
+    at_ports: BTreeMap<LocalPort, usize>,
+}
+
+impl ByName {
+    fn insert(&mut self, name: Vec<u8>, doomed: Doomed) {
+        for port in &doomed.local_ports {
+            *self.at_ports.entry(*port).or_default() += 1;
+        }
+        let former = self.flows.insert(name, doomed);
+        self.forget_ports(former.as_ref());
+    }
+
+    fn pop_first(&mut self) -> Option<(Vec<u8>, Doomed)> {
+        let first = self.flows.pop_first();
+        self.forget_ports(first.as_ref().map(|(_, doomed)| doomed));
+        first
+    }
+
+    fn forget_ports(&mut self, doomed: Option<&Doomed>) {
+        for port in doomed.into_iter().flat_map(|doomed| &doomed.local_ports) {
+            if let Some(count) = self.at_ports.get_mut(port) {
+                *count -= 1;
+                if *count == 0 {
+                    self.at_ports.remove(port);
+                }
+            }
+        }
+    }
+
+    /// Moves those for which this holds to others. The list is not made anew: it can be long where they are few.
+    fn hand_over(&mut self, mut is_one: impl FnMut(&Doomed) -> bool, others: &mut ByName) {
+        let these = self.flows.iter().filter(|(_, doomed)| is_one(doomed));
+        let names: Vec<_> = these.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if let Some((name, doomed)) = self.flows.remove_entry(&name) {
+                self.forget_ports(Some(&doomed));
+                others.insert(name, doomed);
+            }
+        }
+    }
+}
 
 /// Flows that are to be ended.
 #[derive(Debug, Default)]
@@ -109,18 +162,9 @@ pub struct Condemned {
 }
 
 impl Condemned {
-    /// One that the kernel would not end.
-    #[cfg(test)]
-    pub fn refused(flow: Flow) -> Condemned {
-        // A name without a tuple would name every flow.
-        let mut name = Vec::new();
-        nested(&mut name, CTA_TUPLE_ORIG, &[]);
-        Condemned { untried: ByName::new(), refused: ByName::from([(name, (0, flow))]) }
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.untried.len() + self.refused.len()
+        self.untried.flows.len() + self.refused.flows.len()
     }
 
     /// Whether there are none.
@@ -128,39 +172,39 @@ impl Condemned {
         self.len() == 0
     }
 
-    /// All of them.
-    pub fn flows(&self) -> impl Iterator<Item = &Flow> {
-        self.untried.values().chain(self.refused.values()).map(|(_, flow)| flow)
+    /// Whether one of them is from or to this port of this host.
+    pub fn are_at(&self, port: LocalPort) -> bool {
+        [&self.untried, &self.refused].into_iter().any(|flows| flows.at_ports.contains_key(&port))
     }
 
     /// Whether [`Condemned::end`] has something to do.
     pub fn has_untried(&self) -> bool {
-        !self.untried.is_empty()
+        !self.untried.flows.is_empty()
     }
 
     /// Whether some could not be ended.
     pub fn has_refused(&self) -> bool {
-        !self.refused.is_empty()
+        !self.refused.flows.is_empty()
     }
 
-    /// Those that could not be ended are to be tried again.
-    pub fn retry(&mut self) {
-        self.untried.append(&mut self.refused);
+    /// Of those that could not be ended, the ones for which this holds are to be tried again.
+    pub fn retry(&mut self, mut is_one: impl FnMut(&Flow) -> bool) {
+        self.refused.hand_over(|doomed| is_one(&doomed.flow), &mut self.untried);
     }
 
-    /// Adds the open flows that `judge` condemns. Those of other conntrack zones are told and not added.
-    pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> bool) -> Result<(), Error> {
+    /// Adds the open flows that `judge` condemns, by saying from and to which ports of this host they are. Those of other
+    /// conntrack zones are told and not added.
+    pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> Option<Vec<LocalPort>>) -> Result<(), Error> {
         let mut elsewhere = Vec::new();
         let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
             socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
                 let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
-                let Some(Entry { flow, family, name, is_elsewhere }) = entry.filter(|entry| judge(&entry.flow)) else {
-                    return;
-                };
+                let condemned = entry.and_then(|entry| Some((judge(&entry.flow)?, entry)));
+                let Some((local_ports, Entry { flow, family, name, is_elsewhere })) = condemned else { return };
                 if is_elsewhere {
                     elsewhere.push(flow);
-                } else if !self.refused.contains_key(&name) {
-                    self.untried.insert(name, (family, flow));
+                } else if !self.refused.flows.contains_key(&name) {
+                    self.untried.insert(name, Doomed { family, flow, local_ports });
                 }
             })
         });
@@ -171,23 +215,19 @@ impl Condemned {
         }
     }
 
-    /// Takes out those for which this holds, to be tried before the others, whether they were tried already or not.
+    /// Takes out those that are to be tried and for which this holds, to be tried before the others. It is told from and to
+    /// which ports of this host they are.
     #[must_use]
-    pub fn take(&mut self, mut is_one: impl FnMut(&Flow) -> bool) -> Condemned {
-        let mut untried = ByName::new();
-        for flows in [&mut self.untried, &mut self.refused] {
-            // Not by rebuilding the list, which is long where few of it are taken.
-            let these = flows.iter().filter(|(_, (_, flow))| is_one(flow));
-            let names: Vec<_> = these.map(|(name, _)| name.clone()).collect();
-            untried.extend(names.into_iter().filter_map(|name| flows.remove_entry(&name)));
-        }
-        Condemned { untried, refused: ByName::new() }
+    pub fn take(&mut self, mut is_one: impl FnMut(&Flow, &[LocalPort]) -> bool) -> Condemned {
+        let mut these = Condemned::default();
+        self.untried.hand_over(|doomed| is_one(&doomed.flow, &doomed.local_ports), &mut these.untried);
+        these
     }
 
     /// Takes in what is left of others.
     pub fn put_back(&mut self, mut others: Condemned) {
-        self.untried.append(&mut others.untried);
-        self.refused.append(&mut others.refused);
+        others.untried.hand_over(|_| true, &mut self.untried);
+        others.refused.hand_over(|_| true, &mut self.refused);
     }
 
     /// Ends some of them, at most so many, and returns those that had not ended by themselves.
@@ -201,20 +241,22 @@ impl Condemned {
         let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
             Ok(socket) => socket,
             Err(error) => {
-                self.refused.append(&mut self.untried);
+                self.untried.hand_over(|_| true, &mut self.refused);
                 return (Vec::new(), Err(unlisted(error)));
             }
         };
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
         for _ in 0..at_most {
-            let Some((name, (family, flow))) = self.untried.pop_first() else { break };
-            let body = [&[family, 0, 0, 0], name.as_slice()].concat();
+            let Some((name, doomed)) = self.untried.pop_first() else { break };
+            let body = [&[doomed.family, 0, 0, 0], name.as_slice()].concat();
             match socket.request(CT_DELETE, &body, |_, _| {}) {
-                Ok(()) => ended.push(flow),
+                Ok(()) => ended.push(doomed.flow),
                 Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => (),
                 Err(source) => {
-                    outcome = outcome.and(Err(Error::End { flow: Box::new(flow.clone()), source }));
-                    self.refused.insert(name, (family, flow));
+                    if outcome.is_ok() {
+                        outcome = Err(Error::End { flow: Box::new(doomed.flow.clone()), source });
+                    }
+                    self.refused.insert(name, doomed);
                 }
             }
         }
@@ -296,8 +338,18 @@ fn is_picked_up(attributes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A flow at these ports of this host that the kernel would not end.
+    pub(crate) fn refused(flow: Flow, local_ports: Vec<LocalPort>) -> Condemned {
+        // A name without a tuple would name every flow.
+        let mut name = Vec::new();
+        nested(&mut name, CTA_TUPLE_ORIG, &[]);
+        let mut condemned = Condemned::default();
+        condemned.refused.insert(name, Doomed { family: 0, flow, local_ports });
+        condemned
+    }
 
     /// An IPv4 tuple of a protocol: addresses and the attributes of the protocol.
     fn tuple(source: [u8; 4], destination: [u8; 4], protocol: u8, values: &[(u16, &[u8])]) -> Vec<u8> {
@@ -360,6 +412,26 @@ mod tests {
         attribute(&mut body, CTA_ID, &[0; 4]);
         let flow = entry(&body).expect("an entry").flow;
         assert_eq!((flow.ports, flow.icmp), (None, Some((8, 0))));
+    }
+
+    #[test]
+    fn what_is_at_a_port_is_known_wherever_it_goes() {
+        let flow = entry(&translated(&[])).expect("an entry").flow;
+        let [at, nowhere] = [8080, 80].map(|port| (Protocol::TCP, port));
+        let mut condemned = refused(flow, vec![at]);
+        let is_known = |condemned: &Condemned| condemned.are_at(at) && !condemned.are_at(nowhere);
+        assert!(is_known(&condemned) && !condemned.has_untried());
+        assert!(condemned.take(|_, _| true).is_empty(), "it was tried");
+        condemned.retry(|_| false);
+        assert!(!condemned.has_untried());
+        condemned.retry(|_| true);
+        assert!(is_known(&condemned) && condemned.has_untried() && !condemned.has_refused());
+        let taken = condemned.take(|_, ports| ports == [at]);
+        assert!(is_known(&taken) && condemned.is_empty() && !condemned.are_at(at));
+        condemned.put_back(taken);
+        assert!(is_known(&condemned));
+        condemned.untried.pop_first();
+        assert!(condemned.is_empty() && !condemned.are_at(at));
     }
 
     #[test]

@@ -67,6 +67,9 @@ impl std::fmt::Display for Flow {
     }
 }
 
+/// A port of this host, whatever its address.
+pub type LocalPort = (Protocol, u16);
+
 /// Judges flows by a ruleset.
 #[derive(Clone, Debug)]
 pub struct Judge<'a> {
@@ -91,6 +94,13 @@ impl<'a> Judge<'a> {
     /// Whether an address belongs to a network that a policy governs.
     pub fn is_governed(&self, address: IpAddr) -> bool {
         self.ways.bridge(address).is_some_and(|bridge| self.ruleset.bridges.contains(bridge))
+    }
+
+    /// The ports of this host that a flow is from and to. One that is translated to a container is to none.
+    pub fn local_ports(&self, flow: &Flow) -> Vec<LocalPort> {
+        let Some((from, to)) = flow.ports else { return Vec::new() };
+        let ends = [(flow.source, from), (flow.destination, to)].into_iter();
+        ends.filter(|(address, _)| self.ways.is_host(*address)).map(|(_, port)| (flow.protocol, port)).collect()
     }
 
     fn refuses(&self, flow: &Flow) -> bool {

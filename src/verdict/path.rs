@@ -522,7 +522,8 @@ impl<'a> Ways<'a> {
         network.or_else(|| is_link_local.then(by_mac).flatten())
     }
 
-    fn is_host(&self, address: IpAddr) -> bool {
+    /// Whether an address is one of this host.
+    pub fn is_host(&self, address: IpAddr) -> bool {
         let is_gateway = || self.inventory.networks.values().any(|network| network.gateways.contains(&address));
         address.is_loopback() || self.host.contains(&address) || is_gateway()
     }

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::compile::worlds;
 use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId};
+use crate::net::Protocol;
 use crate::policy::PolicyKind;
 use crate::ruleset::{Action, Hook};
 use crate::verdict::{Decision, Packet, evaluate};
@@ -244,7 +245,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
         let published = ports.iter().copied().map(port).collect();
         core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() }.into())));
     };
-    let (start, none) = (Instant::now(), PublishedPorts::new());
+    let (start, none) = (Instant::now(), LocalPorts::new());
 
     for is_recognised in [true, false] {
         let mut core = begun();
@@ -288,14 +289,14 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
 
     // A flow that policy forbids may lead to it.
     run(&mut core, true, &[8083]);
-    let doubtful = PublishedPorts::from([(Protocol::TCP, 8083)]);
+    let doubtful = LocalPorts::from([(Protocol::TCP, 8083)]);
     core.applied(start, &doubtful);
     assert_eq!((core.settles_at(), core.settling_ports()), (None, doubtful.clone()));
-    core.applied(start, &PublishedPorts::from([(Protocol::UDP, 8083), (Protocol::TCP, 8080)]));
+    core.applied(start, &LocalPorts::from([(Protocol::UDP, 8083), (Protocol::TCP, 8080)]));
     assert_eq!(core.settles_at(), Some(start + SETTLING), "none does any more");
-    core.unsettle(&PublishedPorts::from([(Protocol::TCP, 8080)]));
+    core.unsettle(|port| port == (Protocol::TCP, 8080));
     assert_eq!(core.settles_at(), Some(start + SETTLING), "one led to another port");
-    core.unsettle(&doubtful);
+    core.unsettle(|port| doubtful.contains(&port));
     assert_eq!(core.settles_at(), None, "one led to it until now");
     core.applied(start + SETTLING / 2, &none);
     assert_eq!(core.settles_at(), Some(start + SETTLING / 2 + SETTLING));
@@ -373,7 +374,7 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
             // Ports come to be judged, without an event.
             if random.random_bool(0.2) {
                 let now = Instant::now();
-                core.applied(now, &PublishedPorts::new());
+                core.applied(now, &LocalPorts::new());
                 core.settle(now + SETTLING);
             }
             // Several things can happen at once.

@@ -13,12 +13,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::super::core::{Core, NewlyHeld, PublishedPorts};
+use super::super::core::{Core, LocalPorts, NewlyHeld};
 use super::{Enforcer, pause};
 use crate::dataplane::conntrack::{self, Condemned};
-use crate::net::Protocol;
 use crate::telemetry::chain;
-use crate::verdict::flow::{Concerned, Flow, Judge};
+use crate::verdict::flow::{Concerned, Flow, Judge, LocalPort};
 
 /// Flows of a batch that the log names, at its level for details.
 const EXAMPLES: usize = 10;
@@ -28,6 +27,11 @@ const SHIFT: Duration = Duration::from_millis(100);
 const BREAK: Duration = Duration::from_millis(10);
 /// Flows that are ended between two looks at the clock.
 const HANDFUL: usize = 100;
+
+/// How long until flows in other conntrack zones are looked at again.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(60);
+/// Ports that a problem names.
+const NAMED_PORTS: usize = 10;
 
 /// Something about flows that failed, and when it is tried again.
 #[derive(Debug, Default)]
@@ -43,29 +47,19 @@ impl Trouble {
         self.retry_at.is_some_and(|at| at <= now)
     }
 
-    /// Notes a failure. Whatever else fails until the next try belongs to this one.
-    fn note(&mut self, error: &conntrack::Error) {
-        let now = Instant::now();
-        if self.retry_at.is_some_and(|at| at > now) {
+    /// Notes a failure, and when to try again after so many. Whatever else fails until then belongs to the same try.
+    fn note(&mut self, error: &conntrack::Error, now: Instant, pause: impl FnOnce(u32) -> Duration) {
+        if self.retry_at.is_some() && !self.is_due(now) {
             return;
         }
-        self.say(error);
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + pause(self.failures));
-    }
-
-    /// Notes a failure that is not to be tried again by the clock.
-    fn note_for_good(&mut self, error: &conntrack::Error) {
-        self.say(error);
-        (self.failures, self.retry_at) = (0, None);
-    }
-
-    fn say(&mut self, error: &conntrack::Error) {
         let text = chain(error);
-        if self.reason.as_ref() != Some(&text) {
+        // Which flow it names can differ from try to try.
+        if self.reason.is_none() {
             error!(error = %text, "flows that policy forbids may stay open");
         }
         self.reason = Some(text);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now + pause(self.failures));
     }
 }
 
@@ -74,6 +68,8 @@ impl Trouble {
 pub(super) struct Flows {
     /// What came in the way of a judgement, which is to be repeated of all flows.
     unjudged: Trouble,
+    /// That some are left to others, to whom they may belong.
+    elsewhere: Trouble,
     /// Those that are to be ended.
     condemned: Condemned,
     /// What came in the way of ending some of them.
@@ -83,60 +79,71 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// What is not as it should be with them.
-    pub(super) fn problems(&self) -> Vec<String> {
+    /// What is not as it should be with them, and with published ports because of it.
+    pub(super) fn problems(&self, core: &Core) -> Vec<String> {
         let unended = match self.condemned.len() {
             0 => None,
             _ if self.condemned.has_refused() => self.unended.reason.clone(),
             left => Some(format!("{left} are still to be ended")),
         };
-        let reasons = self.unjudged.reason.iter().chain(&unended);
-        reasons.map(|reason| format!("flows that are open outlive a policy that forbids them: {reason}")).collect()
+        let reasons = self.unjudged.reason.iter().chain(&self.elsewhere.reason).chain(&unended);
+        let outlive = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
+        let shut = self.doubtful(core.settling_ports());
+        let named = shut.iter().take(NAMED_PORTS).map(|(protocol, port)| format!("{port}/{protocol}"));
+        let waiting = (!shut.is_empty()).then(|| {
+            format!(
+                "this host, docker-proxy included, does not reach what is behind {} of its ports until such flows have ended: {}{}",
+                shut.len(),
+                named.collect::<Vec<_>>().join(", "),
+                if shut.len() > NAMED_PORTS { ", ..." } else { "" }
+            )
+        });
+        reasons.map(outlive).chain(waiting).collect()
     }
 
     /// Whether there may be flows that policy forbids and that nobody has condemned.
     pub(super) fn are_unjudged(&self) -> bool {
-        self.unjudged.reason.is_some()
+        self.unjudged.reason.is_some() || self.elsewhere.reason.is_some()
     }
 
     /// When to judge all flows again after a failure.
     pub(super) fn judge_again_at(&self) -> Option<Instant> {
-        self.unjudged.retry_at
+        self.unjudged.retry_at.into_iter().chain(self.elsewhere.retry_at).min()
     }
 
     /// Notes what came of a judgement.
-    pub(super) fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>) {
+    pub(super) fn note_judgement(&mut self, outcome: Result<(), conntrack::Error>, now: Instant) {
         match outcome {
-            Ok(()) => self.unjudged = Trouble::default(),
-            // To try again soon would find the same. They are judged with whatever flows are judged next.
-            Err(error @ conntrack::Error::Elsewhere { .. }) => self.unjudged.note_for_good(&error),
-            Err(error) => self.unjudged.note(&error),
+            Ok(()) => (self.unjudged, self.elsewhere) = Default::default(),
+            Err(error @ conntrack::Error::Elsewhere { .. }) => {
+                self.unjudged = Trouble::default();
+                self.elsewhere.note(&error, now, |_| ELSEWHERE_PAUSE);
+            }
+            Err(error) => {
+                self.unjudged.note(&error, now, pause);
+                // The next judgement that can be made tells of them.
+                self.elsewhere.retry_at = None;
+            }
         }
     }
 
     /// Notes what came of ending some.
-    fn note_end(&mut self, outcome: Result<(), conntrack::Error>) {
+    fn note_end(&mut self, outcome: Result<(), conntrack::Error>, now: Instant) {
         if let Err(error) = outcome {
-            self.unended.note(&error);
+            self.unended.note(&error, now, pause);
         }
         if self.condemned.is_empty() {
             self.unended = Trouble::default();
         }
     }
 
-    /// Those of these ports to which a flow leads that policy forbids, or from which one comes.
-    fn ports_of_condemned(&self, ports: &PublishedPorts) -> PublishedPorts {
-        // There may be very many.
-        if ports.is_empty() {
-            return PublishedPorts::new();
-        }
-        self.condemned.flows().flat_map(own_ports).filter(|port| ports.contains(port)).collect()
-    }
-
     /// Those of these ports to which a flow may lead that policy forbids.
-    pub(super) fn doubtful(&self, ports: PublishedPorts) -> PublishedPorts {
+    fn doubtful(&self, mut ports: LocalPorts) -> LocalPorts {
         // Of those elsewhere nobody knows whose they are, so that no port waits for them.
-        if self.unjudged.retry_at.is_some() { ports } else { self.ports_of_condemned(&ports) }
+        if self.unjudged.reason.is_none() {
+            ports.retain(|port| self.condemned.are_at(*port));
+        }
+        ports
     }
 
     /// When to end more of the condemned ones; `None` if there are none.
@@ -162,12 +169,16 @@ impl Enforcer {
             let verdict =
                 |flow: &Flow, judge: &Judge<'_>| of_another(judge, flow.source) || of_another(judge, flow.destination);
             let concerned = Concerned::Addresses(handed_on.clone());
-            if let Err(error) = condemn(core, &mut self.flows.condemned, &concerned, verdict) {
-                warn!(error = %chain(&error), "cannot list flows of containers that have ended before others get their addresses");
+            match condemn(core, &mut self.flows.condemned, &concerned, verdict) {
+                Ok(()) | Err(conntrack::Error::Elsewhere { .. }) => {}
+                Err(error) => {
+                    warn!(error = %chain(&error), "cannot list flows of containers that have ended before others get their addresses");
+                }
             }
         }
         let held = Concerned::Addresses(addresses);
-        self.end_first(|flow| held.includes(flow));
+        self.flows.condemned.retry(|flow| held.includes(flow));
+        self.end_first(|flow, _| held.includes(flow));
     }
 
     /// Condemns the open flows that the rules in force forbid, of those that are concerned, and begins to end them.
@@ -175,17 +186,18 @@ impl Enforcer {
         let is_begun = self.flows.condemned.has_untried();
         if !concerned.is_nobody() {
             let judged = condemn(core, &mut self.flows.condemned, concerned, |flow, judge| judge.forbids(flow));
-            self.flows.note_judgement(judged);
+            self.flows.note_judgement(judged, Instant::now());
         }
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
         if !self.flows.condemned.is_empty() {
             // A flow to `docker-proxy` has no address of the container in it. The port of the one before may have been the same,
             // and the time in which the proxy gives up whom it has accepted begins when nobody comes to it any more.
-            let ports = self.flows.ports_of_condemned(&core.settling_ports());
+            let mut ports = core.settling_ports();
+            ports.retain(|port| self.flows.condemned.are_at(*port));
             if !ports.is_empty() {
-                self.end_first(|flow| own_ports(flow).any(|port| ports.contains(&port)));
-                core.unsettle(&ports);
+                self.end_first(|_, at| at.iter().any(|port| ports.contains(port)));
+                core.unsettle(|port| ports.contains(&port));
             }
         }
         if !is_begun {
@@ -193,9 +205,15 @@ impl Enforcer {
         }
     }
 
-    /// Those of these published ports that are not to open to this host yet, because a flow may lead there that policy forbids.
-    pub(in super::super) fn doubtful(&self, ports: PublishedPorts) -> PublishedPorts {
-        self.flows.doubtful(ports)
+    /// Lets the time of published ports run, after which this host may reach them, while the kernel holds the wanted ruleset and no
+    /// flow leads there that policy forbids.
+    pub(in super::super) fn let_ports_settle(&self, core: &mut Core, now: Instant) {
+        if self.in_sync {
+            let doubtful = self.flows.doubtful(core.settling_ports());
+            core.applied(now.into_std(), &doubtful);
+        } else {
+            core.unsettle(|_| true);
+        }
     }
 
     /// When to end more of the condemned flows; `None` if there are none.
@@ -208,7 +226,7 @@ impl Enforcer {
         let begun = Instant::now();
         let flows = &mut self.flows;
         if flows.unended.is_due(begun) {
-            flows.condemned.retry();
+            flows.condemned.retry(|_| true);
         }
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
         // Where one of them cannot be ended the others do not wait for that.
@@ -226,8 +244,8 @@ impl Enforcer {
         self.flows.rested_at = Some(Instant::now() + BREAK);
     }
 
-    /// Ends those condemned flows for which this holds, however many they are.
-    fn end_first(&mut self, is_one: impl FnMut(&Flow) -> bool) {
+    /// Ends those condemned flows for which this holds, however many they are; it is told at which ports of this host they are.
+    fn end_first(&mut self, is_one: impl FnMut(&Flow, &[LocalPort]) -> bool) {
         let mut these = self.flows.condemned.take(is_one);
         let (ended, outcome) = these.end(usize::MAX);
         self.flows.condemned.put_back(these);
@@ -243,14 +261,8 @@ impl Enforcer {
                 debug!(%flow, "ended");
             }
         }
-        self.flows.note_end(outcome);
+        self.flows.note_end(outcome, Instant::now());
     }
-}
-
-/// The ports that a flow is from and to.
-fn own_ports(flow: &Flow) -> impl Iterator<Item = (Protocol, u16)> + use<> {
-    let (protocol, ports) = (flow.protocol, flow.ports);
-    ports.into_iter().flat_map(|(from, to)| [from, to]).map(move |port| (protocol, port))
 }
 
 /// Condemns the open flows that a judge by the wanted ruleset does by `verdict`, of those that are concerned. Most often there is
@@ -269,7 +281,10 @@ fn condemn(
         let made = judge.get_or_init(|| core.judge(host.get_or_init(conntrack::host_addresses).as_ref().ok()?));
         made.as_ref()
     };
-    let listed = condemned.add(|flow| concerned.includes(flow) && judge().is_some_and(|judge| verdict(flow, judge)));
+    let listed = condemned.add(|flow| {
+        let judge = concerned.includes(flow).then(judge)??;
+        verdict(flow, judge).then(|| judge.local_ports(flow))
+    });
     match host.into_inner() {
         Some(Err(error)) => Err(error),
         _ => listed,
@@ -278,13 +293,23 @@ fn condemn(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
     use crate::compile::Options;
+    use crate::dataplane::conntrack::tests::refused;
+    use crate::inventory::{Change, Container, ContainerId, Inventory, PublishedPort};
+    use crate::net::Protocol;
     use crate::policy::Store;
 
+    use super::super::super::core::Event;
+
+    const PORT: LocalPort = (Protocol::UDP, 8053);
+
+    /// From anybody to a port of this host.
     fn flow() -> Flow {
-        let [source, destination] = ["10.0.0.2", "10.0.0.3"].map(|address| address.parse().expect("an address"));
-        Flow { source, destination, protocol: Protocol::UDP, ports: Some((40_000, 53)), icmp: None, picked_up: false }
+        let [source, destination] = ["10.0.0.2", "10.0.0.1"].map(|address| address.parse().expect("an address"));
+        Flow { source, destination, protocol: PORT.0, ports: Some((40_000, PORT.1)), icmp: None, picked_up: false }
     }
 
     fn in_the_way() -> conntrack::Error {
@@ -295,79 +320,136 @@ mod tests {
         conntrack::Error::Elsewhere { flows: 1, first: Box::new(flow()) }
     }
 
-    /// What its time has come for.
-    fn let_it_be_due(trouble: &mut Trouble) {
-        trouble.retry_at = trouble.retry_at.map(|_| Instant::now());
+    fn nothing() -> Core {
+        Core::new(Options::default(), Store::default())
+    }
+
+    /// A container with the published port that has started a moment ago.
+    fn starting() -> Core {
+        let mut core = nothing();
+        core.take(Event::Policies(Ok(Vec::new())));
+        core.take(Event::Inventory(Change::Snapshot(Inventory::default())));
+        let published =
+            PublishedPort { host_address: None, host_port: Some(PORT.1), container_port: 53, protocol: PORT.0 };
+        let container = Container {
+            id: ContainerId("dns".into()),
+            name: "dns".to_owned(),
+            image: String::new(),
+            labels: BTreeMap::new(),
+            attachments: Vec::new(),
+            unenforceable: None,
+            published: vec![published],
+            listed: true,
+            judged: BTreeSet::new(),
+            stated_namespace: None,
+        };
+        core.take(Event::Inventory(Change::Container(container.into())));
+        core
     }
 
     #[test]
     fn a_flow_that_cannot_be_ended_is_tried_ever_more_rarely_until_it_has_ended() {
-        let mut flows = Flows { condemned: Condemned::refused(flow()), ..Flows::default() };
+        let mut flows = Flows { condemned: refused(flow(), vec![PORT]), ..Flows::default() };
+        let mut now = Instant::now();
         for failures in 1..=4 {
-            let_it_be_due(&mut flows.unended);
-            flows.note_end(Err(in_the_way()));
-            let [sooner, later] = [failures - 1, failures].map(|failures| Instant::now() + pause(failures));
-            let at = flows.next_shift();
-            assert!(at.is_some_and(|at| at > sooner && at <= later), "after {failures} failures");
+            flows.note_end(Err(in_the_way()), now);
+            let at = Some(now + pause(failures));
+            assert_eq!(flows.next_shift(), at, "after {failures} failures");
             // Others, of a shift of the same try; and whatever comes of judgements meanwhile.
-            flows.note_end(Err(in_the_way()));
-            flows.note_end(Ok(()));
-            flows.note_judgement(Err(elsewhere()));
-            flows.note_judgement(Ok(()));
+            flows.note_end(Err(in_the_way()), now);
+            flows.note_end(Ok(()), now);
+            flows.note_judgement(Err(elsewhere()), now);
+            flows.note_judgement(Ok(()), now);
             assert_eq!(flows.next_shift(), at);
-            let [problem] = flows.problems().try_into().expect("one problem");
+            let [problem] = flows.problems(&nothing()).try_into().expect("one problem");
             assert!(problem.contains("cannot end the flow UDP 10.0.0.2:40000"), "{problem}");
+            now += pause(failures);
         }
-        flows.condemned.retry();
+        flows.condemned.retry(|_| true);
         assert!(flows.next_shift().is_some_and(|at| at <= Instant::now()), "it is due");
-        assert!(flows.problems().iter().any(|problem| problem.contains("1 are still to be ended")));
+        assert!(flows.problems(&nothing()).iter().any(|problem| problem.contains("1 are still to be ended")));
         flows.condemned = Condemned::default();
-        flows.note_end(Ok(()));
-        assert_eq!((flows.problems(), flows.next_shift(), flows.unended.failures), (Vec::new(), None, 0));
+        flows.note_end(Ok(()), now);
+        assert_eq!((flows.problems(&nothing()), flows.next_shift(), flows.unended.failures), (Vec::new(), None, 0));
     }
 
     #[test]
     fn what_cannot_be_ended_is_tried_again_where_nothing_is_governed_any_more() {
         let mut enforcer = Enforcer::default();
-        enforcer.flows.condemned = Condemned::refused(flow());
-        enforcer.flows.note_end(Err(in_the_way()));
-        let at = enforcer.next_shift();
-        let mut core = Core::new(Options::default(), Store::default());
-        enforcer.judge_flows(&mut core, &Concerned::Everybody);
-        assert!(at.is_some() && enforcer.next_shift() == at, "a judgement of nothing does not put it off");
+        enforcer.flows.condemned = refused(flow(), vec![PORT]);
+        let in_an_hour = Instant::now() + Duration::from_secs(3600);
+        enforcer.flows.note_end(Err(in_the_way()), in_an_hour);
+        enforcer.judge_flows(&mut nothing(), &Concerned::Everybody);
+        assert_eq!(enforcer.next_shift(), Some(in_an_hour + pause(1)), "a judgement of nothing does not put it off");
     }
 
     #[test]
     fn what_was_not_judged_stays_a_problem_while_others_are_ended() {
         let mut flows = Flows::default();
+        let mut now = Instant::now();
         for failures in 1..=4 {
-            let_it_be_due(&mut flows.unjudged);
-            flows.note_judgement(Err(conntrack::Error::NoInterface));
-            let at = flows.judge_again_at();
-            assert!(at.is_some_and(|at| at > Instant::now() + pause(failures - 1)), "after {failures} failures");
+            flows.note_judgement(Err(conntrack::Error::NoInterface), now);
+            let at = Some(now + pause(failures));
+            assert_eq!(flows.judge_again_at(), at, "after {failures} failures");
             // By an event, before its time.
-            flows.note_judgement(Err(conntrack::Error::NoInterface));
+            flows.note_judgement(Err(conntrack::Error::NoInterface), now);
             assert_eq!(flows.judge_again_at(), at, "what is not tried by the clock puts nothing off");
-            flows.note_end(Ok(()));
-            assert!(flows.are_unjudged() && flows.problems().len() == 1);
+            flows.note_end(Ok(()), now);
+            assert!(flows.are_unjudged() && flows.problems(&nothing()).len() == 1);
+            now += pause(failures);
         }
-        flows.note_judgement(Err(elsewhere()));
-        assert_eq!((flows.problems().len(), flows.judge_again_at()), (1, None), "the clock would find the same");
-        flows.note_judgement(Ok(()));
-        assert!(!flows.are_unjudged() && flows.problems().is_empty());
+        flows.note_judgement(Ok(()), now);
+        assert!(!flows.are_unjudged() && flows.problems(&nothing()).is_empty());
+    }
+
+    #[test]
+    fn flows_elsewhere_are_looked_at_again_now_and_then() {
+        let mut flows = Flows::default();
+        let mut now = Instant::now();
+        for _ in 0..3 {
+            flows.note_judgement(Err(elsewhere()), now);
+            assert_eq!(flows.judge_again_at(), Some(now + ELSEWHERE_PAUSE));
+            assert!(flows.are_unjudged() && flows.problems(&nothing()).len() == 1);
+            now += ELSEWHERE_PAUSE;
+        }
+        flows.note_judgement(Err(conntrack::Error::NoInterface), now);
+        assert_eq!(flows.judge_again_at(), Some(now + pause(1)), "that is due goes with the whole");
+        assert_eq!(flows.problems(&nothing()).len(), 2, "they have not gone yet");
+        flows.note_judgement(Ok(()), now);
+        assert_eq!((flows.judge_again_at(), flows.problems(&nothing())), (None, Vec::new()));
     }
 
     #[test]
     fn a_published_port_waits_for_flows_that_may_lead_there() {
-        let ports = |ports: &[(Protocol, u16)]| ports.iter().copied().collect::<PublishedPorts>();
-        let all = ports(&[(Protocol::UDP, 53), (Protocol::TCP, 53), (Protocol::UDP, 54)]);
-        let mut flows = Flows::default();
-        assert_eq!(flows.doubtful(all.clone()), ports(&[]));
-        flows.note_judgement(Err(conntrack::Error::NoInterface));
-        assert_eq!(flows.doubtful(all.clone()), all, "nobody knows where flows lead");
-        flows.note_judgement(Err(elsewhere()));
-        assert_eq!(flows.doubtful(all.clone()), ports(&[]), "one in another zone keeps no port shut");
-        flows.condemned = Condemned::refused(flow());
-        assert_eq!(flows.doubtful(all), ports(&[(Protocol::UDP, 53)]));
+        let shut = |enforcer: &Enforcer, core: &Core| {
+            let problems = enforcer.flows.problems(core);
+            problems.iter().any(|problem| problem.contains("does not reach") && problem.contains("8053/UDP"))
+        };
+        let mut core = starting();
+        let mut enforcer = Enforcer::default();
+        let now = Instant::now();
+        let settles = |enforcer: &Enforcer, core: &mut Core| {
+            enforcer.let_ports_settle(core, now);
+            core.settles_at().is_some()
+        };
+        assert!(!settles(&enforcer, &mut core), "the kernel holds something else");
+        enforcer.in_sync = true;
+        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), now);
+        assert!(!settles(&enforcer, &mut core) && shut(&enforcer, &core), "nobody knows where flows lead");
+        enforcer.flows.note_judgement(Err(elsewhere()), now);
+        assert!(settles(&enforcer, &mut core) && !shut(&enforcer, &core), "one in another zone keeps no port shut");
+        enforcer.flows.note_judgement(Ok(()), now);
+
+        enforcer.flows.condemned = refused(flow(), vec![(Protocol::TCP, PORT.1)]);
+        enforcer.judge_flows(&mut core, &Concerned::Addresses(BTreeSet::new()));
+        assert!(core.settles_at().is_some() && settles(&enforcer, &mut core), "it is at another port");
+        enforcer.flows.condemned = refused(flow(), vec![PORT]);
+        enforcer.judge_flows(&mut core, &Concerned::Addresses(BTreeSet::new()));
+        assert_eq!(core.settles_at(), None, "its time begins anew");
+        assert!(!settles(&enforcer, &mut core) && shut(&enforcer, &core), "it leads there");
+        enforcer.flows.condemned = Condemned::default();
+        assert!(settles(&enforcer, &mut core) && !shut(&enforcer, &core), "none does");
+        enforcer.in_sync = false;
+        assert!(!settles(&enforcer, &mut core), "somebody may have been let in");
     }
 }

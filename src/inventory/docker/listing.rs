@@ -205,9 +205,9 @@ pub(super) fn replace(attachments: &mut Vec<Attachment>, attachment: Attachment)
 
 /// The network itself; `None` if it is not on this host, or the answer lacks what every engine gives.
 ///
-/// A swarm has a network on a host only while a container of that host is attached to it. Otherwise the engine says what the swarm
-/// has noted of it, which is without members, and one of driver `bridge` has no bridge: so has never a swarm's own network `bridge`,
-/// whose creation is an event on some starts of a swarm.
+/// A network of a swarm is on a host as long as a container of that host, or the swarm itself, is attached to it there. Otherwise
+/// the engine says what the swarm has noted of it, which is without members, and one of driver `bridge` has no bridge. On some starts
+/// of a swarm the creation of its own network `bridge` is an event, which is on no host by that id.
 pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
     if inspected.scope.as_deref() == Some("swarm") && inspected.containers.is_none() {
         return None;
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_of_a_swarm_is_on_this_host_while_a_container_of_it_is() {
+    fn what_a_swarm_has_noted_of_a_network_is_no_network_of_this_host() {
         for (scope, containers, is_here) in [
             ("swarm", None, false),
             ("swarm", Some(HashMap::new()), true),

@@ -341,6 +341,26 @@ fn a_container_comes_back_to_a_network_that_was_made_anew() {
 }
 
 #[test]
+fn a_network_of_a_swarm_is_known_while_a_container_is_on_it() {
+    let mut scene = Scene::new(Engine::with(&["swarm"], &["a"]));
+    let is_known = |scene: &Scene| scene.received.networks.contains_key(&network_id("swarm"));
+    assert!(!is_known(&scene), "the list says what the swarm has noted");
+    scene.tracker.event(Event::NetworkCreated(network_id("swarm")));
+    scene.settle();
+    assert!(!is_known(&scene), "and so does the answer to the swarm's own event");
+    for round in 0..2 {
+        scene.engine.start("a");
+        scene.settle();
+        assert!(is_known(&scene) && scene.address("a", "swarm").is_some(), "round {round}");
+        scene.expect_engines_truth();
+        scene.engine.stop("a");
+        scene.settle();
+        assert!(!is_known(&scene), "round {round}");
+        scene.expect_engines_truth();
+    }
+}
+
+#[test]
 fn a_listing_repairs_lost_events_and_leaves_newer_ones_alone() {
     let mut scene = Scene::new(Engine::with(&["n"], &["a", "b"]));
     scene.engine.start("a");
@@ -483,7 +503,7 @@ fn messages_are_read_by_type_and_action() {
 }
 
 const CONTAINERS: [&str; 4] = ["a", "b", "c", "d"];
-const NETWORKS: [&str; 2] = ["m", "n"];
+const NETWORKS: [&str; 3] = ["m", "n", "swarm"];
 
 /// One step of a random history.
 #[derive(Clone, Debug)]

@@ -60,10 +60,18 @@ impl Engine {
         }
     }
 
+    fn is_used(&self, network: &str) -> bool {
+        self.containers.values().any(|container| container.networks.get(network).is_some_and(Option::is_some))
+    }
+
+    /// Whether it is a network of a swarm that is not on this host, because nobody is on it.
+    fn is_elsewhere(&self, network: &str) -> bool {
+        network.starts_with("swarm") && !self.is_used(network)
+    }
+
     /// Docker refuses to remove a network that has endpoints.
     pub(super) fn remove_network(&mut self, id: &str) {
-        let used = self.containers.values().any(|c| c.networks.get(id).is_some_and(Option::is_some));
-        if !used && self.networks.remove(id).is_some() {
+        if !self.is_used(id) && self.networks.remove(id).is_some() {
             self.log.push_back(Event::NetworkDestroyed(network_id(id)));
         }
     }
@@ -82,6 +90,9 @@ impl Engine {
 
     /// The lowest free address, as Docker does it.
     pub(super) fn connect(&mut self, id: &str, network: &str) {
+        if self.is_elsewhere(network) {
+            self.log.push_back(Event::NetworkCreated(network_id(network)));
+        }
         let taken: BTreeSet<u8> = self
             .containers
             .values()
@@ -126,9 +137,20 @@ impl Engine {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.running) else { return };
         container.running = false;
         self.log.push_back(Event::ContainerDied(container_id(id)));
+        let left: Vec<String> = container.networks.keys().cloned().collect();
         for (network, endpoint) in &mut container.networks {
             *endpoint = None;
             self.log.push_back(Event::Disconnected { container: container_id(id), network: network_id(network) });
+        }
+        for network in left {
+            self.forsake(&network);
+        }
+    }
+
+    /// Somebody has left a network.
+    fn forsake(&mut self, network: &str) {
+        if self.is_elsewhere(network) {
+            self.log.push_back(Event::NetworkDestroyed(network_id(network)));
         }
     }
 
@@ -153,6 +175,7 @@ impl Engine {
             self.choose_port(id);
             let event = Event::Disconnected { container: container_id(id), network: network_id(network) };
             self.log.extend([event.clone(), event]);
+            self.forsake(network);
         }
     }
 
@@ -182,13 +205,15 @@ impl Engine {
                 ..EndpointResource::default()
             })
         };
-        let containers =
+        let is_elsewhere = self.is_elsewhere(id);
+        let containers: HashMap<_, _> =
             self.containers.iter().filter_map(|(id, container)| Some((id.clone(), endpoint(container)?))).collect();
         Some(NetworkInspect {
             id: Some(network_id(id).to_string()),
             name: Some(name),
             driver: Some("bridge".to_owned()),
-            containers: Some(containers),
+            scope: Some(if id.starts_with("swarm") { "swarm" } else { "local" }.to_owned()),
+            containers: (!is_elsewhere).then_some(containers),
             ..NetworkInspect::default()
         })
     }
