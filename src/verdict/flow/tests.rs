@@ -207,3 +207,24 @@ fn only_a_change_that_can_forbid_asks_for_a_judgement() {
     let looser = ruleset(&POLICY.replace("ports: [80]", "ports: [81]"), &world(WORLD));
     assert_eq!(concerned(&few, &looser), Concerned::Everybody, "policy is about anybody");
 }
+
+#[test]
+fn a_flow_is_at_a_port_of_this_host_where_that_end_is_the_hosts() {
+    let inventory = world(WORLD);
+    let ruleset = ruleset(POLICY, &inventory);
+    let host = BTreeSet::from(["203.0.113.1", "2001:db8::1"].map(|address| address.parse().expect("an address")));
+    let judge = Judge::new(&ruleset, &inventory, &host);
+    for (name, source, destination, ports) in [
+        ("from outside to docker-proxy", "203.0.113.9:40000", "203.0.113.1:8080", &[8080][..]),
+        ("the same, IPv6", "[2001:db8::9]:40000", "[2001:db8::1]:8080", &[8080]),
+        ("of a container, by its gateway", "10.2.0.2:40000", "10.2.0.1:8080", &[8080]),
+        ("to another container, translated", "203.0.113.9:40000", "10.1.0.3:8080", &[]),
+        ("of a container to a server outside", "10.1.0.2:8080", "198.51.100.7:443", &[]),
+        ("from this host", "10.1.0.1:53", "10.1.0.3:80", &[53]),
+        ("of this host with itself", "127.0.0.1:40000", "203.0.113.1:8080", &[40000, 8080]),
+    ] {
+        let expected: Vec<_> = ports.iter().map(|port| (Protocol::TCP, *port)).collect();
+        assert_eq!(judge.local_ports(&flow(Protocol::TCP, source, destination)), expected, "{name}");
+    }
+    assert_eq!(judge.local_ports(&flow(Protocol::ICMP, "203.0.113.9:8", "203.0.113.1:0")), []);
+}
