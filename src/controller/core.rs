@@ -3,30 +3,25 @@
 //! Input: an [`Event`]. Output: what it asks of the kernel, a [`Need`], and the ruleset that is to be there. One owner
 //! holds this state; nothing in it is shared or locked.
 
+mod settling;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::compile::{self, Compiled, Compiler};
-use crate::inventory::{
-    Change, Container, ContainerId, Difference, Engine, Former, Inventory, NetworkId, PublishedPort,
-};
+use crate::inventory::{Change, Container, ContainerId, Difference, Engine, Former, Inventory, NetworkId};
 use crate::policy::{
     Diagnostic, Direction, Peer, Policy, PolicyKey, PolicySet, Rule, RuleAction, SourceFile, Store, Update, files,
 };
 use crate::ruleset::Ruleset;
 use crate::telemetry::chain;
-use crate::verdict::flow::{Concerned, Judge, LocalPort, concerned};
+use crate::verdict::flow::{Concerned, Judge, concerned};
 
-/// How long policy on a published port has to be in force until this host may reach the container behind it.
-///
-/// `docker-proxy` listens before Docker says on which port. Who came through that port until the rule was there has been
-/// accepted unjudged; the gate to the container refuses the proxy's own connection, and it hangs up. In this time it does
-/// so with the last of them: from accepting to connecting it takes well under a millisecond, or a few on a busy machine.
-const SETTLING: Duration = Duration::from_millis(250);
+use settling::Settling;
+pub use settling::{Doubt, LocalPorts};
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -83,8 +78,7 @@ pub struct Core {
     /// `None` until the engine that is connected has said what it is.
     engine: Option<Engine>,
     refused: BTreeSet<PolicyKey>,
-    /// Published ports on which policy came into force a moment ago, and when that has been long enough.
-    settling: BTreeMap<ContainerId, (Vec<PublishedPort>, Instant)>,
+    settling: Settling,
     /// The ruleset as it was compiled last; `None` where policies or networks differ by now.
     compiler: Option<Compiler>,
     /// As it was compiled last, where they do.
@@ -95,8 +89,6 @@ pub struct Core {
     changed: Former,
     /// Containers of which there may be something to tell: see [`is_remarkable`].
     remarkable: BTreeSet<ContainerId>,
-    /// Containers of which this host may reach published ports later than now.
-    unsettled: BTreeSet<ContainerId>,
     /// The ruleset by which the open flows were judged last; `None` before the first time, or when it is the wanted one.
     judged: Option<Ruleset>,
     /// Whether the open flows were judged by the ruleset that was compiled last.
@@ -117,13 +109,12 @@ impl Core {
             unreachable: None,
             engine: None,
             refused: BTreeSet::new(),
-            settling: BTreeMap::new(),
+            settling: Settling::default(),
             compiler: None,
             outdated: None,
             rewired: false,
             changed: Former::new(),
             remarkable: BTreeSet::new(),
-            unsettled: BTreeSet::new(),
             judged: None,
             is_judged: false,
             since_judged: None,
@@ -175,7 +166,7 @@ impl Core {
             self.rewired = true;
             self.invalidate();
         }
-        self.unsettled.extend(difference.containers.keys().cloned());
+        self.settling.wait_for(difference.containers.keys());
         if let Some(since_judged) = &mut self.since_judged {
             for (id, former) in &difference.containers {
                 since_judged.entry(id.clone()).or_insert_with(|| former.clone());
@@ -273,71 +264,9 @@ impl Core {
         self.compiled();
         let (Some(inventory), Some(compiler)) = (&self.inventory, &self.compiler) else { return };
         for id in judged(inventory, &compiler.compiled().ruleset) {
-            self.judge_ports(&id);
+            self.judge_ports(&id, true);
         }
         self.is_new = false;
-    }
-
-    /// Takes policy on the published ports of a container as in force for long enough.
-    fn judge_ports(&mut self, id: &ContainerId) {
-        let Some(inventory) = &mut self.inventory else { return };
-        let judge = |container: &mut Container| container.judged = container.published.iter().cloned().collect();
-        let former = inventory.containers.change(id, judge);
-        // Who is reached through a port is the same as before, so that no open flow need be judged for it.
-        self.changed.entry(id.clone()).or_insert(former);
-    }
-
-    /// Says that the wanted ruleset is in force now. The time of published ports begins to which no flow leads that policy
-    /// forbids; `doubtful` are those to which one may.
-    pub fn applied(&mut self, now: Instant, doubtful: &LocalPorts) {
-        let Some(inventory) = &self.inventory else { return };
-        let mut begun = std::mem::take(&mut self.settling);
-        let mut waiting = std::mem::take(&mut self.unsettled);
-        waiting.extend(begun.keys().cloned());
-        for id in waiting {
-            let Some(container) = inventory.containers.get(&id).filter(|container| is_settling(container)) else {
-                continue;
-            };
-            if local_ports(container).any(|port| doubtful.contains(&port)) {
-                self.unsettled.insert(id);
-                continue;
-            }
-            let begun = begun.remove(&id).filter(|(ports, _)| *ports == container.published);
-            let entry = begun.unwrap_or_else(|| (container.published.clone(), now + SETTLING));
-            self.settling.insert(id, entry);
-        }
-    }
-
-    /// Says that the time of published ports begins anew when the wanted ruleset is applied, of those with a local port for which
-    /// this holds: flows led there until now that policy forbids.
-    pub fn unsettle(&mut self, is_one: impl Fn(LocalPort) -> bool) {
-        let Some(inventory) = &self.inventory else { return };
-        let (again, settling) = std::mem::take(&mut self.settling).into_iter().partition(|(id, _)| {
-            let container = inventory.containers.get(id);
-            container.is_some_and(|container| local_ports(container).any(&is_one))
-        });
-        self.settling = settling;
-        let again: BTreeMap<_, _> = again;
-        self.unsettled.extend(again.into_keys());
-    }
-
-    /// When [`Core::settle`] has something to do.
-    pub fn settles_at(&self) -> Option<Instant> {
-        self.settling.values().map(|(_, at)| *at).min()
-    }
-
-    /// Says what time it is: published ports on which policy has been in force for long enough are open to this host.
-    pub fn settle(&mut self, now: Instant) -> Need {
-        let (settled, settling) = std::mem::take(&mut self.settling).into_iter().partition(|(_, (_, at))| *at <= now);
-        self.settling = settling;
-        let settled: BTreeMap<_, _> = settled;
-        for (id, (ports, _)) in &settled {
-            let container = self.inventory.as_ref().and_then(|inventory| inventory.containers.get(id));
-            if container.is_some_and(|container| container.listed && container.published == *ports) {
-                self.judge_ports(id);
-            }
-        }
-        if settled.is_empty() { Need::Nothing } else { Need::Apply }
     }
 
     /// Keeps policies out that the kernel refused: in their place stands a rule that denies what they select, because
@@ -426,14 +355,6 @@ impl Core {
         held
     }
 
-    /// Published ports of this host on which policy came into force a moment ago, or does so when the wanted ruleset is applied.
-    pub fn settling_ports(&self) -> LocalPorts {
-        let Some(inventory) = &self.inventory else { return LocalPorts::new() };
-        let ids = self.unsettled.iter().chain(self.settling.keys());
-        let settling = ids.filter_map(|id| inventory.containers.get(id)).filter(|container| is_settling(container));
-        settling.flat_map(local_ports).collect()
-    }
-
     /// Whether there is a network that a policy governs, by what was compiled last. Without one no flow is forbidden.
     pub fn governs_anything(&self) -> bool {
         self.compiler.as_ref().is_some_and(|compiler| !compiler.compiled().ruleset.bridges.is_empty())
@@ -492,19 +413,6 @@ impl Core {
 /// Whether policy may be unable to reach a container, or a label of it cannot be read.
 fn is_remarkable(container: &Container, inventory: &Inventory) -> bool {
     compile::may_be_out_of_reach(container, inventory) || !container.named_ports().1.is_empty()
-}
-
-/// Whether this host may reach it once policy has been in force on its published ports for long enough.
-fn is_settling(container: &Container) -> bool {
-    container.listed && !container.ports_are_judged()
-}
-
-/// Ports of this host behind which containers are.
-pub type LocalPorts = BTreeSet<LocalPort>;
-
-/// The ports of this host behind which a container is.
-fn local_ports(container: &Container) -> impl Iterator<Item = LocalPort> {
-    container.published.iter().filter_map(|published| Some((published.protocol, published.host_port?)))
 }
 
 /// Addresses of endpoints, by whose they were when flows were judged last.

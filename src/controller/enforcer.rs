@@ -115,9 +115,10 @@ impl Enforcer {
         due.into_iter().filter_map(|(at, need)| Some((at?, need))).min()
     }
 
-    /// What a look for ports can change of the status, or the end of some flows.
-    pub(super) fn told(&self, core: &Core) -> (KernelStatus, Vec<String>, Vec<String>) {
-        (self.account.clone(), self.problems.clone(), self.flows.problems(core))
+    /// What a look for ports, a judgement or the end of some flows can change of the status.
+    pub(super) fn told(&self, core: &Core) -> (KernelStatus, Vec<String>) {
+        let problems = self.problems.iter().chain(&self.boot_trouble).cloned();
+        (self.account.clone(), problems.chain(self.flows.problems(core)).collect())
     }
 
     /// Why the last good policies could not be kept, if so.
@@ -463,13 +464,14 @@ mod tests {
         let mut enforcer = Enforcer::default();
         let outcome = Outcome { problems: vec![unbound], ..Outcome::default() };
         enforcer.succeeded(&outcome, Cause::Event, Duration::ZERO);
-        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), Instant::now());
+        let in_an_hour = Instant::now() + Duration::from_secs(3600);
+        enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), in_an_hour);
         let (at, need) = enforcer.retry().expect("a port is missing");
-        assert!(at < Instant::now() + FIRST_PAUSE, "the judgement that failed does not put it off");
+        assert!(at < in_an_hour, "the judgement that failed does not put it off");
         assert_eq!(need, Need::Apply, "and it reads nothing else");
         enforcer.succeeded(&Outcome::default(), Cause::Event, Duration::ZERO);
         let (at, need) = enforcer.retry().expect("the judgement is to be repeated");
-        assert!(at > Instant::now() + FIRST_PAUSE && need == Need::Apply);
+        assert!(at > in_an_hour && need == Need::Apply);
     }
 
     #[test]
@@ -526,9 +528,10 @@ mod tests {
             assert!(!status.ready, "nothing is known yet");
             status.problems.into_iter().filter(|problem| problem.contains("outlive")).collect::<Vec<_>>()
         };
+        let in_an_hour = Instant::now() + Duration::from_secs(3600);
         for _ in 1..=2 {
-            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), Instant::now());
-            assert!(enforcer.retry().is_some_and(|(at, _)| at > Instant::now()), "it is tried again");
+            enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), in_an_hour);
+            assert!(enforcer.retry().is_some_and(|(at, _)| at > in_an_hour), "it is tried again");
             let [problem] = of_flows(&enforcer).try_into().expect("one problem");
             assert!(problem.contains("modprobe nf_conntrack_netlink"), "{problem}");
         }

@@ -59,6 +59,9 @@ pub enum Error {
          nf_conntrack_netlink`)"
     )]
     NoInterface,
+    /// Nothing can be said to the kernel about it.
+    #[error("cannot open a netlink socket to the connection table")]
+    Socket(#[source] io::Error),
     /// The connection table could not be listed.
     #[error("cannot list the open flows")]
     List(#[source] io::Error),
@@ -196,19 +199,20 @@ impl Condemned {
     /// conntrack zones are told and not added.
     pub fn add(&mut self, mut judge: impl FnMut(&Flow) -> Option<Vec<LocalPort>>) -> Result<(), Error> {
         let mut elsewhere = Vec::new();
-        let listed = Netlink::open(SockProtocol::NetlinkNetFilter).and_then(|socket| {
-            socket.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
-                let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
-                let condemned = entry.and_then(|entry| Some((judge(&entry.flow)?, entry)));
-                let Some((local_ports, Entry { flow, family, name, is_elsewhere })) = condemned else { return };
-                if is_elsewhere {
-                    elsewhere.push(flow);
-                } else if !self.refused.flows.contains_key(&name) {
-                    self.untried.insert(name, Doomed { family, flow, local_ports });
-                }
-            })
+        let listed = open()?.dump_long(CT_GET, &[0; HEADER_LENGTH], |kind, body| {
+            let entry = (kind == CT_NEW).then(|| entry(body)).flatten();
+            let condemned = entry.and_then(|entry| Some((judge(&entry.flow)?, entry)));
+            let Some((local_ports, Entry { flow, family, name, is_elsewhere })) = condemned else { return };
+            if is_elsewhere {
+                elsewhere.push(flow);
+            } else {
+                // Whether its ends are this host's may have changed.
+                let known = self.refused.flows.contains_key(&name);
+                let flows = if known { &mut self.refused } else { &mut self.untried };
+                flows.insert(name, Doomed { family, flow, local_ports });
+            }
         });
-        listed.map_err(unlisted)?;
+        listed.map_err(|error| failure(error, Error::List))?;
         match elsewhere.len() {
             0 => Ok(()),
             flows => Err(Error::Elsewhere { flows, first: Box::new(elsewhere.swap_remove(0)) }),
@@ -238,11 +242,11 @@ impl Condemned {
         if !self.has_untried() {
             return (Vec::new(), Ok(()));
         }
-        let socket = match Netlink::open(SockProtocol::NetlinkNetFilter) {
+        let socket = match open() {
             Ok(socket) => socket,
             Err(error) => {
                 self.untried.hand_over(|_| true, &mut self.refused);
-                return (Vec::new(), Err(unlisted(error)));
+                return (Vec::new(), Err(error));
             }
         };
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
@@ -286,11 +290,16 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
+/// A socket by which the kernel speaks of its connection table.
+fn open() -> Result<Netlink, Error> {
+    Netlink::open(SockProtocol::NetlinkNetFilter).map_err(|error| failure(error, Error::Socket))
+}
+
 /// What the kernel says of a subsystem that it does not have and could not load, and of other trouble.
-fn unlisted(error: io::Error) -> Error {
+fn failure(error: io::Error, otherwise: fn(io::Error) -> Error) -> Error {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EINVAL | Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP) => Error::NoInterface,
-        _ => Error::List(error),
+        _ => otherwise(error),
     }
 }
 
@@ -436,7 +445,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_kernel_without_the_interface_is_told_from_one_that_fails() {
-        let error = |errno: Errno| unlisted(errno.into());
+        let error = |errno: Errno| failure(errno.into(), Error::List);
         assert!(matches!(error(Errno::EINVAL), Error::NoInterface));
         assert!(matches!(error(Errno::EPERM), Error::List(_)));
     }

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::settling::SETTLING;
 use super::*;
 use crate::compile::worlds;
-use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId};
+use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId, PublishedPort};
 use crate::net::Protocol;
 use crate::policy::PolicyKind;
 use crate::ruleset::{Action, Hook};
@@ -213,103 +215,140 @@ fn an_address_is_handed_on_when_another_endpoint_has_it() {
     assert!(handed_on(&core).is_empty() && held(&core).is_empty(), "nobody has it");
 }
 
-#[test]
-fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a_while() {
-    let begun = || {
-        let mut core = core();
-        core.take(files(POLICY));
-        core.take(snapshot());
-        core
-    };
+fn governed() -> Core {
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(snapshot());
+    core
+}
+
+/// Whether this host may reach the container.
+fn is_open(core: &mut Core) -> bool {
     let packet = Packet {
         hook: Hook::Output,
         in_interface: None,
         out_interface: "br-n".parse().ok(),
         source: "10.0.0.1".parse().expect("address"),
         destination: "10.0.0.2".parse().expect("address"),
-        protocol: crate::net::Protocol::TCP,
+        protocol: Protocol::TCP,
         source_port: Some(40_000),
         destination_port: Some(80),
         icmp: None,
     };
-    let open =
-        |core: &mut Core| evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow;
-    let api = listing().containers.values().next().expect("one container").clone();
-    let port = |number| PublishedPort {
-        host_address: None,
-        host_port: Some(number),
-        container_port: 80,
-        protocol: crate::net::Protocol::TCP,
-    };
-    let run = |core: &mut Core, listed, ports: &[u16]| {
-        let published = ports.iter().copied().map(port).collect();
-        core.take(Event::Inventory(Change::Container(Container { published, listed, ..api.clone() }.into())));
-    };
-    let (start, none) = (Instant::now(), LocalPorts::new());
+    evaluate(&core.compiled().expect("compiled").ruleset, &packet).decision == Decision::Allow
+}
 
+/// The container runs, or not, with these published ports.
+fn run(core: &mut Core, listed: bool, ports: &[u16]) {
+    let api = listing().containers.values().next().expect("one container").clone();
+    let port = |number: &u16| PublishedPort {
+        host_address: None,
+        host_port: Some(*number),
+        container_port: 80,
+        protocol: Protocol::TCP,
+    };
+    let published = ports.iter().map(port).collect();
+    core.take(Event::Inventory(Change::Container(Container { published, listed, ..api }.into())));
+}
+
+/// Without doubt.
+fn applied(core: &mut Core, now: Instant) {
+    core.applied(now, &Doubt::At(LocalPorts::new()));
+}
+
+#[test]
+fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a_while() {
+    let start = Instant::now();
     for is_recognised in [true, false] {
-        let mut core = begun();
+        let mut core = governed();
         assert!(core.is_new());
         run(&mut core, true, &[8080]);
-        assert!(!open(&mut core), "nobody has looked what was in force");
+        assert!(!is_open(&mut core), "nobody has looked what was in force");
         core.recognise(|inventory, _| {
             let all = inventory.containers.keys().cloned();
             if is_recognised { all.collect() } else { Vec::new() }
         });
         assert!(!core.is_new());
-        assert_eq!(open(&mut core), is_recognised, "before anything is written");
-        core.applied(start, &none);
+        assert_eq!(is_open(&mut core), is_recognised, "before anything is written");
+        applied(&mut core, start);
         assert_eq!(core.settles_at(), (!is_recognised).then_some(start + SETTLING));
     }
 
-    let mut core = begun();
+    let mut core = governed();
     run(&mut core, false, &[]);
-    assert!(!open(&mut core), "it starts, and its ports are not known");
+    assert!(!is_open(&mut core), "it starts, and its ports are not known");
     run(&mut core, true, &[8080]);
-    assert!(!open(&mut core), "they are known, and not judged yet");
+    assert!(!is_open(&mut core), "they are known, and not judged yet");
     assert_eq!(core.settles_at(), None, "the rules are not in force yet");
     let settling = BTreeSet::from([(Protocol::TCP, 8080)]);
     assert_eq!(core.settling_ports(), settling, "they are about to be");
-    core.applied(start, &none);
+    applied(&mut core, start);
     assert_eq!(core.settling_ports(), settling);
-    core.applied(start + SETTLING / 2, &none);
+    applied(&mut core, start + SETTLING / 2);
     assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
     assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
-    assert!(!open(&mut core));
+    assert!(!is_open(&mut core));
     assert_eq!(core.settle(start + SETTLING), Need::Apply);
-    assert!(open(&mut core));
-    core.applied(start + SETTLING, &none);
+    assert!(is_open(&mut core));
+    applied(&mut core, start + SETTLING);
     assert_eq!(core.settles_at(), None);
     assert!(core.settling_ports().is_empty());
 
     run(&mut core, false, &[]);
-    assert!(!open(&mut core), "it starts again");
+    assert!(!is_open(&mut core), "it starts again");
     run(&mut core, true, &[8080]);
-    assert!(open(&mut core), "policy on this port was in force all the time");
-
-    // A flow that policy forbids may lead to it.
-    run(&mut core, true, &[8083]);
-    let doubtful = LocalPorts::from([(Protocol::TCP, 8083)]);
-    core.applied(start, &doubtful);
-    assert_eq!((core.settles_at(), core.settling_ports()), (None, doubtful.clone()));
-    core.applied(start, &LocalPorts::from([(Protocol::UDP, 8083), (Protocol::TCP, 8080)]));
-    assert_eq!(core.settles_at(), Some(start + SETTLING), "none does any more");
-    core.unsettle(|port| port == (Protocol::TCP, 8080));
-    assert_eq!(core.settles_at(), Some(start + SETTLING), "one led to another port");
-    core.unsettle(|port| doubtful.contains(&port));
-    assert_eq!(core.settles_at(), None, "one led to it until now");
-    core.applied(start + SETTLING / 2, &none);
-    assert_eq!(core.settles_at(), Some(start + SETTLING / 2 + SETTLING));
-    core.applied(start + SETTLING, &doubtful);
-    assert_eq!(core.settle(start + SETTLING * 2), Need::Nothing, "one may lead to it again");
-    assert!(!open(&mut core));
+    assert!(is_open(&mut core), "policy on this port was in force all the time");
 
     run(&mut core, true, &[8081]);
-    core.applied(start, &none);
+    applied(&mut core, start);
     run(&mut core, true, &[8082]);
-    core.applied(start + SETTLING / 2, &none);
+    applied(&mut core, start + SETTLING / 2);
     assert_eq!(core.settle(start + SETTLING), Need::Nothing, "another port has its own time");
-    assert!(!open(&mut core));
+    assert!(!is_open(&mut core));
+}
+
+#[test]
+fn published_ports_stay_shut_while_a_forbidden_flow_may_lead_there() {
+    let start = Instant::now();
+    let mut core = governed();
+    run(&mut core, true, &[8083]);
+    let at = |port| Doubt::At(LocalPorts::from([port]));
+    let doubt = at((Protocol::TCP, 8083));
+    for doubt in [&doubt, &Doubt::Everywhere] {
+        core.applied(start, doubt);
+        core.compiled();
+        assert_eq!((core.settles_at(), core.shut().count()), (None, 1), "{doubt:?}");
+        assert_eq!(core.settling_ports(), LocalPorts::from([(Protocol::TCP, 8083)]));
+    }
+    core.applied(start, &at((Protocol::UDP, 8083)));
+    assert_eq!((core.settles_at(), core.shut().count()), (Some(start + SETTLING), 0), "none does any more");
+    core.unsettle(LocalPorts::from([(Protocol::TCP, 8080)]));
+    assert_eq!(core.settles_at(), Some(start + SETTLING), "one led to another port");
+    core.unsettle(LocalPorts::from([(Protocol::TCP, 8083)]));
+    assert_eq!(core.settles_at(), None, "one led to it until now");
+    applied(&mut core, start + SETTLING / 2);
+    assert_eq!(core.settles_at(), Some(start + SETTLING / 2 + SETTLING));
+    core.applied(start + SETTLING, &doubt);
+    assert_eq!(core.settle(start + SETTLING * 2), Need::Nothing, "one may lead to it again");
+    assert!(!is_open(&mut core));
+}
+
+#[test]
+fn published_ports_are_shut_again_where_what_opens_them_cannot_be_applied() {
+    let start = Instant::now();
+    let mut core = governed();
+    run(&mut core, true, &[8080]);
+    applied(&mut core, start);
+    assert_eq!(core.settle(start + SETTLING), Need::Apply);
+    assert!(is_open(&mut core));
+    core.not_applied();
+    assert!(!is_open(&mut core));
+    applied(&mut core, start + SETTLING);
+    assert_eq!(core.settles_at(), Some(start + SETTLING * 2), "it begins anew");
+    assert_eq!(core.settle(start + SETTLING * 2), Need::Apply);
+    applied(&mut core, start + SETTLING * 2);
+    core.not_applied();
+    assert!(is_open(&mut core), "what has been in force is");
 }
 
 #[test]
@@ -374,8 +413,11 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
             // Ports come to be judged, without an event.
             if random.random_bool(0.2) {
                 let now = Instant::now();
-                core.applied(now, &LocalPorts::new());
+                core.applied(now, &Doubt::At(LocalPorts::new()));
                 core.settle(now + SETTLING);
+                if random.random_bool(0.3) {
+                    core.not_applied();
+                }
             }
             // Several things can happen at once.
             if random.random_bool(0.4) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::super::core::{Core, LocalPorts, NewlyHeld};
+use super::super::core::{Core, Doubt, LocalPorts, NewlyHeld};
 use super::{Enforcer, pause};
 use crate::dataplane::conntrack::{self, Condemned};
 use crate::telemetry::chain;
@@ -30,8 +30,8 @@ const HANDFUL: usize = 100;
 
 /// How long until flows in other conntrack zones are looked at again.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(60);
-/// Ports that a problem names.
-const NAMED_PORTS: usize = 10;
+/// Containers that a problem names.
+const NAMED: usize = 10;
 
 /// Something about flows that failed, and when it is tried again.
 #[derive(Debug, Default)]
@@ -88,15 +88,13 @@ impl Flows {
         };
         let reasons = self.unjudged.reason.iter().chain(&self.elsewhere.reason).chain(&unended);
         let outlive = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
-        let shut = self.doubtful(core.settling_ports());
-        let named = shut.iter().take(NAMED_PORTS).map(|(protocol, port)| format!("{port}/{protocol}"));
+        let shut: Vec<_> = core.shut().map(|container| container.name.as_str()).collect();
         let waiting = (!shut.is_empty()).then(|| {
-            format!(
-                "this host, docker-proxy included, does not reach what is behind {} of its ports until such flows have ended: {}{}",
-                shut.len(),
-                named.collect::<Vec<_>>().join(", "),
-                if shut.len() > NAMED_PORTS { ", ..." } else { "" }
-            )
+            let until = if self.unjudged.reason.is_some() { "flows can be listed" } else { "such flows are gone" };
+            let named = shut.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let others = shut.len().saturating_sub(NAMED);
+            let more = if others > 0 { format!(" and {others} others") } else { String::new() };
+            format!("until {until}, this host, docker-proxy included, does not reach published ports of {named}{more}")
         });
         reasons.map(outlive).chain(waiting).collect()
     }
@@ -137,20 +135,28 @@ impl Flows {
         }
     }
 
-    /// Those of these ports to which a flow may lead that policy forbids.
-    fn doubtful(&self, mut ports: LocalPorts) -> LocalPorts {
-        // Of those elsewhere nobody knows whose they are, so that no port waits for them.
-        if self.unjudged.reason.is_none() {
-            ports.retain(|port| self.condemned.are_at(*port));
+    /// The settling ports at which there is a condemned flow.
+    fn ports_of_condemned(&self, core: &Core) -> LocalPorts {
+        if self.condemned.is_empty() {
+            return LocalPorts::new();
         }
+        let mut ports = core.settling_ports();
+        ports.retain(|port| self.condemned.are_at(*port));
         ports
+    }
+
+    /// Where a flow may lead that policy forbids, of settling ports.
+    fn doubt(&self, core: &Core) -> Doubt {
+        // Of those elsewhere nobody knows whose they are, so that no port waits for them.
+        if self.unjudged.reason.is_some() { Doubt::Everywhere } else { Doubt::At(self.ports_of_condemned(core)) }
     }
 
     /// When to end more of the condemned ones; `None` if there are none.
     fn next_shift(&self) -> Option<Instant> {
-        let more = self.condemned.has_untried().then(|| self.rested_at.unwrap_or_else(Instant::now));
-        let again = self.unended.retry_at.filter(|_| self.condemned.has_refused());
-        more.into_iter().chain(again).min()
+        if self.condemned.has_untried() {
+            return Some(self.rested_at.unwrap_or_else(Instant::now));
+        }
+        self.unended.retry_at.filter(|_| self.condemned.has_refused())
     }
 }
 
@@ -190,15 +196,12 @@ impl Enforcer {
         }
         // Whatever came of it: a later try judges all flows by the rules of then.
         core.flows_are_judged();
-        if !self.flows.condemned.is_empty() {
-            // A flow to `docker-proxy` has no address of the container in it. The port of the one before may have been the same,
-            // and the time in which the proxy gives up whom it has accepted begins when nobody comes to it any more.
-            let mut ports = core.settling_ports();
-            ports.retain(|port| self.flows.condemned.are_at(*port));
-            if !ports.is_empty() {
-                self.end_first(|_, at| at.iter().any(|port| ports.contains(port)));
-                core.unsettle(|port| ports.contains(&port));
-            }
+        // A flow to `docker-proxy` has no address of the container in it. The port of the one before may have been the same,
+        // and the time in which the proxy gives up whom it has accepted begins when nobody comes to it any more.
+        let ports = self.flows.ports_of_condemned(core);
+        if !ports.is_empty() {
+            self.end_first(|_, at| at.iter().any(|port| ports.contains(port)));
+            core.unsettle(ports);
         }
         if !is_begun {
             self.end_condemned_flows();
@@ -209,10 +212,9 @@ impl Enforcer {
     /// flow leads there that policy forbids.
     pub(in super::super) fn let_ports_settle(&self, core: &mut Core, now: Instant) {
         if self.in_sync {
-            let doubtful = self.flows.doubtful(core.settling_ports());
-            core.applied(now.into_std(), &doubtful);
+            core.applied(now.into_std(), &self.flows.doubt(core));
         } else {
-            core.unsettle(|_| true);
+            core.not_applied();
         }
     }
 
@@ -225,7 +227,8 @@ impl Enforcer {
     pub(in super::super) fn end_condemned_flows(&mut self) {
         let begun = Instant::now();
         let flows = &mut self.flows;
-        if flows.unended.is_due(begun) {
+        // Not while others wait, or these would have their turn again and again.
+        if flows.unended.is_due(begun) && !flows.condemned.has_untried() {
             flows.condemned.retry(|_| true);
         }
         let (mut ended, mut outcome) = (Vec::new(), Ok(()));
@@ -293,18 +296,39 @@ fn condemn(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::compile::Options;
     use crate::dataplane::conntrack::tests::refused;
-    use crate::inventory::{Change, Container, ContainerId, Inventory, PublishedPort};
+    use crate::inventory::{Change, file};
     use crate::net::Protocol;
-    use crate::policy::Store;
+    use crate::policy::{SourceFile, Store};
 
     use super::super::super::core::Event;
+    use super::super::LONGEST_PAUSE;
 
     const PORT: LocalPort = (Protocol::UDP, 8053);
+
+    const POLICY: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: dns}
+spec: {selector: app == 'dns', ingress: [{action: Allow, protocol: UDP}]}
+";
+
+    const INVENTORY: &str = r#"
+apiVersion: dockgate.io/v1alpha1
+kind: Inventory
+metadata: {name: host}
+spec:
+  networks:
+    - {name: front, bridge: br-front, subnets: [10.0.0.0/24], gateways: [10.0.0.1]}
+    - {name: back, bridge: br-back, subnets: [10.1.0.0/24], gateways: [10.1.0.1]}
+  containers:
+    - {name: dns, labels: {app: dns}, networks: [{name: front, ipv4Address: 10.0.0.3}], ports: ["8053:53/udp", "8080:80"]}
+    - {name: web, labels: {app: web}, networks: [{name: back, ipv4Address: 10.1.0.3}], ports: ["8053:53/udp"]}
+"#;
 
     /// From anybody to a port of this host.
     fn flow() -> Flow {
@@ -324,26 +348,15 @@ mod tests {
         Core::new(Options::default(), Store::default())
     }
 
-    /// A container with the published port that has started a moment ago.
+    /// A governed container with the published port, and one without policy, that have started a moment ago.
     fn starting() -> Core {
         let mut core = nothing();
-        core.take(Event::Policies(Ok(Vec::new())));
-        core.take(Event::Inventory(Change::Snapshot(Inventory::default())));
-        let published =
-            PublishedPort { host_address: None, host_port: Some(PORT.1), container_port: 53, protocol: PORT.0 };
-        let container = Container {
-            id: ContainerId("dns".into()),
-            name: "dns".to_owned(),
-            image: String::new(),
-            labels: BTreeMap::new(),
-            attachments: Vec::new(),
-            unenforceable: None,
-            published: vec![published],
-            listed: true,
-            judged: BTreeSet::new(),
-            stated_namespace: None,
-        };
-        core.take(Event::Inventory(Change::Container(container.into())));
+        core.take(Event::Policies(Ok(vec![SourceFile::new("p.yaml", POLICY)])));
+        let (mut inventory, diagnostics) = file::load(&SourceFile::new("i.yaml", INVENTORY));
+        assert!(diagnostics.is_empty(), "{diagnostics:#?}");
+        inventory.containers.values_mut().for_each(|container| container.judged.clear());
+        core.take(Event::Inventory(Change::Snapshot(inventory)));
+        core.compiled();
         core
     }
 
@@ -420,10 +433,21 @@ mod tests {
     }
 
     #[test]
-    fn a_published_port_waits_for_flows_that_may_lead_there() {
-        let shut = |enforcer: &Enforcer, core: &Core| {
+    fn no_shift_begins_without_a_break() {
+        let mut enforcer = Enforcer::default();
+        enforcer.flows.condemned = refused(flow(), vec![PORT]);
+        enforcer.flows.note_end(Err(in_the_way()), Instant::now() - LONGEST_PAUSE);
+        assert!(enforcer.flows.unended.is_due(Instant::now()));
+        enforcer.flows.condemned.retry(|_| true);
+        enforcer.rest();
+        assert!(enforcer.next_shift().is_some_and(|at| Some(at) == enforcer.flows.rested_at));
+    }
+
+    #[test]
+    fn published_ports_wait_for_flows_that_may_lead_there() {
+        let told = |enforcer: &Enforcer, core: &Core| {
             let problems = enforcer.flows.problems(core);
-            problems.iter().any(|problem| problem.contains("does not reach") && problem.contains("8053/UDP"))
+            problems.into_iter().filter(|problem| problem.contains("does not reach")).collect::<Vec<_>>()
         };
         let mut core = starting();
         let mut enforcer = Enforcer::default();
@@ -435,20 +459,28 @@ mod tests {
         assert!(!settles(&enforcer, &mut core), "the kernel holds something else");
         enforcer.in_sync = true;
         enforcer.flows.note_judgement(Err(conntrack::Error::NoInterface), now);
-        assert!(!settles(&enforcer, &mut core) && shut(&enforcer, &core), "nobody knows where flows lead");
+        assert!(!settles(&enforcer, &mut core), "nobody knows where flows lead");
+        let shut = |until: &str| {
+            format!("until {until}, this host, docker-proxy included, does not reach published ports of dns")
+        };
+        assert_eq!(told(&enforcer, &core), [shut("flows can be listed")], "that of web does not wait");
         enforcer.flows.note_judgement(Err(elsewhere()), now);
-        assert!(settles(&enforcer, &mut core) && !shut(&enforcer, &core), "one in another zone keeps no port shut");
+        assert!(settles(&enforcer, &mut core), "one in another zone keeps no port shut");
+        assert_eq!(told(&enforcer, &core), [""; 0]);
         enforcer.flows.note_judgement(Ok(()), now);
 
+        let nobody = Concerned::Addresses(BTreeSet::new());
         enforcer.flows.condemned = refused(flow(), vec![(Protocol::TCP, PORT.1)]);
-        enforcer.judge_flows(&mut core, &Concerned::Addresses(BTreeSet::new()));
+        enforcer.judge_flows(&mut core, &nobody);
         assert!(core.settles_at().is_some() && settles(&enforcer, &mut core), "it is at another port");
         enforcer.flows.condemned = refused(flow(), vec![PORT]);
-        enforcer.judge_flows(&mut core, &Concerned::Addresses(BTreeSet::new()));
+        enforcer.judge_flows(&mut core, &nobody);
         assert_eq!(core.settles_at(), None, "its time begins anew");
-        assert!(!settles(&enforcer, &mut core) && shut(&enforcer, &core), "it leads there");
+        assert!(!settles(&enforcer, &mut core), "it leads there");
+        assert_eq!(told(&enforcer, &core), [shut("such flows are gone")]);
         enforcer.flows.condemned = Condemned::default();
-        assert!(settles(&enforcer, &mut core) && !shut(&enforcer, &core), "none does");
+        assert!(settles(&enforcer, &mut core), "none does");
+        assert_eq!(told(&enforcer, &core), [""; 0]);
         enforcer.in_sync = false;
         assert!(!settles(&enforcer, &mut core), "somebody may have been let in");
     }

@@ -206,8 +206,8 @@ pub(super) fn replace(attachments: &mut Vec<Attachment>, attachment: Attachment)
 /// The network itself; `None` if it is not on this host, or the answer lacks what every engine gives.
 ///
 /// A network of a swarm is on a host as long as a container of that host, or the swarm itself, is attached to it there. Otherwise
-/// the engine says what the swarm has noted of it, which is without members, and one of driver `bridge` has no bridge. On some starts
-/// of a swarm the creation of its own network `bridge` is an event, which is on no host by that id.
+/// the engine says what the swarm has noted of it, which is without members, and one of driver `bridge` has no bridge. A swarm's
+/// own network `bridge` is on no host by the swarm's id for it; all the same its creation is an event on some starts of a swarm.
 pub(super) fn describe_network(inspected: &NetworkInspect) -> Option<Network> {
     if inspected.scope.as_deref() == Some("swarm") && inspected.containers.is_none() {
         return None;

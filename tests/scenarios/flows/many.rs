@@ -60,9 +60,10 @@ fn deny_udp(selector: &str) -> String {
     )
 }
 
-/// Waits until flows are being ended, which takes seconds from then on.
+/// Waits until flows are being ended, which takes seconds from then on, and until that is known.
 fn wait_for_the_first_shift(world: &mut Flows, written: usize) {
     wait_for("the first flows to be ended", || world.controller().log_since(written).contains(ENDED));
+    wait_for("that to be told", || world.status()["problems"].to_string().contains("outlive"));
 }
 
 /// Waits until no flow is left that policy forbids. Runs `body` now and then meanwhile.
