@@ -63,7 +63,7 @@ impl Core {
     pub(super) fn judge_ports(&mut self, id: &ContainerId, are_judged: bool) {
         let Some(inventory) = &mut self.inventory else { return };
         let judge = |container: &mut Container| {
-            container.judged = container.published.iter().filter(|_| are_judged).cloned().collect();
+            container.judged = if are_judged { container.published.iter().cloned().collect() } else { BTreeSet::new() };
         };
         let former = inventory.containers.change(id, judge);
         // Who is reached through a port is the same as before, so that no open flow need be judged for it.
@@ -71,7 +71,7 @@ impl Core {
     }
 
     /// Says that the wanted ruleset is in force now. The time begins of containers to whose published ports no flow leads that
-    /// policy forbids.
+    /// policy forbids; of the others it begins anew later, also where it had begun.
     pub fn applied(&mut self, now: Instant, doubt: &Doubt) {
         let Some(inventory) = &self.inventory else { return };
         let Settling { waiting, begun, over } = &mut self.settling;
@@ -149,13 +149,11 @@ impl Core {
         settling.flat_map(local_ports).collect()
     }
 
-    /// The containers whose published ports do not open to this host, although the ruleset as it was compiled last is in force.
-    pub fn shut(&self) -> impl Iterator<Item = &Container> {
-        let containers = self
-            .inventory
-            .iter()
-            .flat_map(|inventory| self.settling.waiting.iter().filter_map(|id| inventory.containers.get(id)));
-        containers.filter(|container| is_settling(container) && self.is_gated(container))
+    /// The containers whose published ports do not open to this host because of a doubt.
+    pub fn shut(&self, doubt: &Doubt) -> impl Iterator<Item = &Container> {
+        let waiting = self.settling.waiting.iter();
+        let containers = waiting.filter_map(|id| self.inventory.as_ref()?.containers.get(id));
+        containers.filter(|container| is_settling(container) && doubt.concerns(container) && self.is_gated(container))
     }
 
     /// Whether policy is in force on its published ports: where none is, this host reaches them at once.

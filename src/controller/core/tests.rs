@@ -317,11 +317,11 @@ fn published_ports_stay_shut_while_a_forbidden_flow_may_lead_there() {
     for doubt in [&doubt, &Doubt::Everywhere] {
         core.applied(start, doubt);
         core.compiled();
-        assert_eq!((core.settles_at(), core.shut().count()), (None, 1), "{doubt:?}");
+        assert_eq!((core.settles_at(), core.shut(doubt).count()), (None, 1), "{doubt:?}");
         assert_eq!(core.settling_ports(), LocalPorts::from([(Protocol::TCP, 8083)]));
     }
     core.applied(start, &at((Protocol::UDP, 8083)));
-    assert_eq!((core.settles_at(), core.shut().count()), (Some(start + SETTLING), 0), "none does any more");
+    assert_eq!((core.settles_at(), core.shut(&doubt).count()), (Some(start + SETTLING), 0), "none does any more");
     core.unsettle(LocalPorts::from([(Protocol::TCP, 8080)]));
     assert_eq!(core.settles_at(), Some(start + SETTLING), "one led to another port");
     core.unsettle(LocalPorts::from([(Protocol::TCP, 8083)]));
@@ -384,7 +384,7 @@ fn a_refused_policy_is_closed_and_not_left_out() {
 /// full compilation of all that is known makes.
 #[test]
 fn what_is_wanted_does_not_depend_on_the_way_there() {
-    let (mut compiled, mut with_refused, mut frozen) = (0, 0, 0);
+    let (mut compiled, mut with_refused, mut frozen, mut settled, mut shut_again) = (0, 0, 0, 0, 0);
     for seed in 0..150 {
         let random = &mut StdRng::seed_from_u64(seed);
         let mut core = core();
@@ -413,10 +413,16 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
             // Ports come to be judged, without an event.
             if random.random_bool(0.2) {
                 let now = Instant::now();
-                core.applied(now, &Doubt::At(LocalPorts::new()));
-                core.settle(now + SETTLING);
+                let doubt = if random.random_bool(0.1) { Doubt::Everywhere } else { Doubt::At(LocalPorts::new()) };
+                core.applied(now, &doubt);
+                let is_over = core.settle(now + SETTLING) == Need::Apply;
+                settled += usize::from(is_over);
+                if random.random_bool(0.5) {
+                    core.compiled();
+                }
                 if random.random_bool(0.3) {
                     core.not_applied();
+                    shut_again += usize::from(is_over);
                 }
             }
             // Several things can happen at once.
@@ -436,6 +442,7 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
         }
     }
     assert!(compiled > 2000 && with_refused > 100 && frozen > 300, "{compiled}, {with_refused}, {frozen}");
+    assert!(settled > 100 && shut_again > 30, "{settled}, {shut_again}");
 }
 
 fn any_network(random: &mut StdRng) -> Network {

@@ -88,9 +88,10 @@ impl Flows {
         };
         let reasons = self.unjudged.reason.iter().chain(&self.elsewhere.reason).chain(&unended);
         let outlive = |reason| format!("flows that are open outlive a policy that forbids them: {reason}");
-        let shut: Vec<_> = core.shut().map(|container| container.name.as_str()).collect();
+        let doubt = self.doubt(core);
+        let shut: Vec<_> = core.shut(&doubt).map(|container| container.name.as_str()).collect();
         let waiting = (!shut.is_empty()).then(|| {
-            let until = if self.unjudged.reason.is_some() { "flows can be listed" } else { "such flows are gone" };
+            let until = if self.unjudged.reason.is_some() { "flows can be judged" } else { "such flows are gone" };
             let named = shut.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
             let others = shut.len().saturating_sub(NAMED);
             let more = if others > 0 { format!(" and {others} others") } else { String::new() };
@@ -156,7 +157,8 @@ impl Flows {
         if self.condemned.has_untried() {
             return Some(self.rested_at.unwrap_or_else(Instant::now));
         }
-        self.unended.retry_at.filter(|_| self.condemned.has_refused())
+        let again = self.unended.retry_at.filter(|_| self.condemned.has_refused());
+        again.map(|at| self.rested_at.map_or(at, |rested| at.max(rested)))
     }
 }
 
@@ -438,9 +440,11 @@ spec:
         enforcer.flows.condemned = refused(flow(), vec![PORT]);
         enforcer.flows.note_end(Err(in_the_way()), Instant::now() - LONGEST_PAUSE);
         assert!(enforcer.flows.unended.is_due(Instant::now()));
-        enforcer.flows.condemned.retry(|_| true);
         enforcer.rest();
-        assert!(enforcer.next_shift().is_some_and(|at| Some(at) == enforcer.flows.rested_at));
+        for _ in 0..2 {
+            assert!(enforcer.next_shift().is_some_and(|at| Some(at) == enforcer.flows.rested_at));
+            enforcer.flows.condemned.retry(|_| true);
+        }
     }
 
     #[test]
@@ -463,7 +467,7 @@ spec:
         let shut = |until: &str| {
             format!("until {until}, this host, docker-proxy included, does not reach published ports of dns")
         };
-        assert_eq!(told(&enforcer, &core), [shut("flows can be listed")], "that of web does not wait");
+        assert_eq!(told(&enforcer, &core), [shut("flows can be judged")], "that of web does not wait");
         enforcer.flows.note_judgement(Err(elsewhere()), now);
         assert!(settles(&enforcer, &mut core), "one in another zone keeps no port shut");
         assert_eq!(told(&enforcer, &core), [""; 0]);
@@ -483,5 +487,6 @@ spec:
         assert_eq!(told(&enforcer, &core), [""; 0]);
         enforcer.in_sync = false;
         assert!(!settles(&enforcer, &mut core), "somebody may have been let in");
+        assert_eq!(told(&enforcer, &core), [""; 0], "not because of flows");
     }
 }
