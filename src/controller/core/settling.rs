@@ -78,12 +78,12 @@ impl Core {
         over.clear();
         let is_settling = |id: &ContainerId| inventory.containers.get(id).filter(|container| is_settling(container));
         begun.retain(|id, (ports, _)| {
-            let is_same = is_settling(id).is_some_and(|container| container.published == *ports);
-            let is_in_doubt = is_settling(id).is_some_and(|container| doubt.concerns(container));
-            if !is_same || is_in_doubt {
+            let goes_on =
+                is_settling(id).is_some_and(|container| container.published == *ports && !doubt.concerns(container));
+            if !goes_on {
                 waiting.insert(id.clone());
             }
-            is_same && !is_in_doubt
+            goes_on
         });
         waiting.retain(|id| {
             let Some(container) = is_settling(id) else { return false };
