@@ -34,7 +34,7 @@ use crate::telemetry::{self, Lock, NamespaceLock, Notifier, Status, Unenforceabl
 
 use self::core::{Core, Event, Need};
 use beside::Occasion;
-use course::{Course, Reload, Turn};
+use course::{Course, Matter, Reload, Round, Turn};
 use enforcer::Enforcer;
 pub(crate) use memory::write_whole;
 use notices::{Heard, Notices};
@@ -221,69 +221,80 @@ impl Controller {
         signals: &mut Signals,
         course: &mut Course,
     ) -> Result<Option<Turn>, Error> {
-        let retry = self.enforcer.retry();
+        let (retry_at, retry) = self.enforcer.retry().unzip();
         let read_back = course.pace.due().filter(|_| !course.beside.is_under_way());
         let links_due = course.pace.links_due();
         let next_shift = self.enforcer.next_shift();
         let settled = self.core.settles_at().map(Instant::from_std);
-        let changes_wait = std::mem::take(&mut course.changes_wait);
-        let turn = tokio::select! {
-            // Signals first, then containers: an address is worth more than an edit. But a batch of changes lets one of
-            // whatever else is waiting go before the next, and what the clock asks for goes before what others say: a
-            // stream of changes or notices that never ends keeps nothing from its turn.
-            biased;
-            _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
-            _ = signals.terminate.recv() => return Ok(None),
-            _ = signals.interrupt.recv() => return Ok(None),
-            _ = signals.hangup.recv() => {
-                self.ask_for_policies();
-                course.reload = Reload::Asked;
-                Turn::of(Need::Nothing)
-            }
-            change = inputs.changes.recv(), if !changes_wait => {
-                let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
-                course.changes_wait = true;
-                Turn::of(self.take_changes(change, &mut inputs.changes))
-            }
-            files = inputs.files.recv() => {
-                let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
-                let need = self.core.take(Event::Policies(files));
-                if course.reload == Reload::Asked {
-                    course.reload = Reload::Read;
+        loop {
+            let round = &course.round;
+            let may = |matter| round.admits(matter);
+            let may_at = |matter, at: Option<Instant>| at.is_some() && round.admits(matter);
+            let (matter, turn) = tokio::select! {
+                // In the order of [`Matter`].
+                biased;
+                _ = &mut inputs.control => return Err(Error::Ended("the control socket")),
+                _ = signals.terminate.recv() => return Ok(None),
+                _ = signals.interrupt.recv() => return Ok(None),
+                _ = signals.hangup.recv() => {
+                    self.ask_for_policies();
+                    course.reload = Reload::Asked;
+                    return Ok(Some(Turn::of(Need::Nothing)));
                 }
-                self.remember();
-                self.report_policies();
-                Turn::of(need)
-            }
-            () = sleep_until(retry.map(|(at, _)| at)), if retry.is_some() => {
-                let need = retry.map_or(Need::Nothing, |(_, need)| need);
-                Turn { is_look: need == Need::Apply, ..Turn::of(need) }
-            }
-            () = sleep_until(settled), if settled.is_some() => Turn::of(self.core.settle(Instant::now().into_std())),
-            () = sleep_until(links_due), if links_due.is_some() => {
-                course.pace.links_read();
-                Turn { is_look: true, ..Turn::read_back(Need::ObserveLinks) }
-            }
-            (occasion, began, listed) = course.beside.next() => course.listed(occasion, began, listed),
-            () = sleep_until(read_back), if read_back.is_some() => {
-                let occasion = if course.engine_writes { Occasion::Engine } else { Occasion::Notice };
-                self.read_back(course, occasion)
-            }
-            _ = course.resync.tick() => {
-                if self.enforcer.has_memory_trouble() {
+                (occasion, began, listed) = course.beside.next(), if may(Matter::Listed) => {
+                    (Matter::Listed, course.listed(occasion, began, listed))
+                }
+                () = sleep_until(read_back), if may_at(Matter::ReadBack, read_back) => {
+                    let occasion = if course.engine_writes { Occasion::Engine } else { Occasion::Notice };
+                    (Matter::ReadBack, self.read_back(course, occasion))
+                }
+                heard = inputs.notices.next(), if may(Matter::Notices) => {
+                    (Matter::Notices, self.heed(heard, &mut course.pace))
+                }
+                change = inputs.changes.recv(), if may(Matter::Changes) => {
+                    let change = change.ok_or(Error::Ended("the reader of Docker's events"))?;
+                    (Matter::Changes, Turn::of(self.take_changes(change, &mut inputs.changes)))
+                }
+                files = inputs.files.recv(), if may(Matter::Files) => {
+                    let files = files.ok_or(Error::Ended("the watch on the policy directory"))?;
+                    let need = self.core.take(Event::Policies(files));
+                    if course.reload == Reload::Asked {
+                        course.reload = Reload::Read;
+                    }
                     self.remember();
+                    self.report_policies();
+                    (Matter::Files, Turn::of(need))
                 }
-                self.read_back(course, Occasion::Clock)
-            }
-            () = sleep_until(next_shift), if next_shift.is_some() => {
-                Turn { is_look: true, ends_flows: true, ..Turn::of(Need::Nothing) }
-            }
-            heard = inputs.notices.next() => self.heed(heard, &mut course.pace),
-            _ = course.alive.tick() => Turn::of(Need::Nothing),
-            // Nothing else is waiting.
-            () = std::future::ready(()), if changes_wait => Turn { is_look: true, ..Turn::of(Need::Nothing) },
-        };
-        Ok(Some(turn))
+                () = sleep_until(retry_at), if may_at(Matter::Retry, retry_at) => {
+                    let need = retry.unwrap_or(Need::Nothing);
+                    (Matter::Retry, Turn { is_look: need == Need::Apply, ..Turn::of(need) })
+                }
+                () = sleep_until(settled), if may_at(Matter::Settled, settled) => {
+                    (Matter::Settled, Turn::of(self.core.settle(Instant::now().into_std())))
+                }
+                () = sleep_until(links_due), if may_at(Matter::Links, links_due) => {
+                    course.pace.links_read();
+                    (Matter::Links, Turn { is_look: true, ..Turn::read_back(Need::ObserveLinks) })
+                }
+                _ = course.resync.tick(), if may(Matter::Resync) => {
+                    if self.enforcer.has_memory_trouble() {
+                        self.remember();
+                    }
+                    (Matter::Resync, self.read_back(course, Occasion::Clock))
+                }
+                () = sleep_until(next_shift), if may_at(Matter::Flows, next_shift) => {
+                    (Matter::Flows, Turn { is_look: true, ends_flows: true, ..Turn::of(Need::Nothing) })
+                }
+                _ = course.alive.tick(), if may(Matter::Alive) => (Matter::Alive, Turn::of(Need::Nothing)),
+                // Nobody else is waiting.
+                () = std::future::ready(()), if round.is_begun() => {
+                    course.round = Round::default();
+                    continue;
+                }
+            };
+            course.round.takes(matter);
+            return Ok(Some(turn));
+        }
     }
 
     fn take_turn(&mut self, turn: Turn, course: &mut Course) {
@@ -504,9 +515,9 @@ mod tests {
         }
     }
 
-    /// A stream of changes that never ends, as seen from the loop: a hundred batches of them are waiting.
+    /// Streams of changes and of edits that never end, as seen from the loop: a hundred turns of each are waiting.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stream_of_changes_keeps_nothing_else_from_its_turn() {
+    async fn streams_of_changes_and_edits_keep_nothing_else_from_its_turn() {
         const BATCHES: usize = 100;
         let root = tempfile::tempdir().expect("a directory");
         let options = Options {
@@ -522,8 +533,11 @@ mod tests {
         for _ in 0..BATCHES * CHANGES_IN_FLIGHT {
             changes_in.try_send(Change::NetworkGone(NetworkId("x".into()))).expect("there is space");
         }
-        let (files_in, files) = mpsc::channel(1);
-        files_in.try_send(Ok(vec![SourceFile::new(Path::new("x.yaml"), POLICY)])).expect("there is space");
+        let (files_in, files) = mpsc::channel(BATCHES);
+        for _ in 0..BATCHES {
+            let read = vec![SourceFile::new(Path::new("x.yaml"), POLICY)];
+            files_in.try_send(Ok(read)).expect("there is space");
+        }
         let (notice_in, notice) = mpsc::channel(1);
         notice_in.try_send(dataplane::Notice { rules: true, links: dataplane::Touched::Any }).expect("there is space");
         let mut notice = Some(notice);
@@ -539,8 +553,9 @@ mod tests {
             seen.wait_for(|status| status.problems.iter().any(|problem| problem.contains("have ended")))
                 .await
                 .expect("the loop runs");
-            let _ = waiting_in.send(changes_in.max_capacity() - changes_in.capacity());
-            std::mem::forget(changes_in);
+            let changes = (changes_in.max_capacity() - changes_in.capacity()) / CHANGES_IN_FLIGHT;
+            let _ = waiting_in.send([changes, files_in.max_capacity() - files_in.capacity()]);
+            std::mem::forget((changes_in, files_in));
         });
         let core = Core::new(options.compile.clone(), Store::default());
         let enforcer = Enforcer::new(options.kernel, root.path());
@@ -551,7 +566,7 @@ mod tests {
         let ended = controller.run(inputs, signals).await;
         assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
         let waiting = waiting.await.expect("it was sent");
-        assert!(waiting > BATCHES / 2 * CHANGES_IN_FLIGHT, "only {waiting} changes were still waiting");
+        assert!(waiting.iter().all(|left| *left > BATCHES / 2), "only {waiting:?} turns were still waiting");
     }
 
     #[test]

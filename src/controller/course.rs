@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -28,6 +29,58 @@ pub(super) enum Reload {
     None,
     Asked,
     Read,
+}
+
+/// What the loop attends to, in the order in which it does so.
+///
+/// What others have taken out is put back before anything else: what is forbidden passes as long. Then come containers: an
+/// address is worth more than an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Matter {
+    /// A read-back beside the loop has been made.
+    Listed,
+    /// A read-back is due for what the kernel has said.
+    ReadBack,
+    /// What the kernel says.
+    Notices,
+    /// What the engine says.
+    Changes,
+    /// The policy directory.
+    Files,
+    /// Something is to be tried again.
+    Retry,
+    /// Published ports have settled.
+    Settled,
+    /// Links are to be looked at.
+    Links,
+    /// A read-back is due by the clock.
+    Resync,
+    /// Condemned flows are to be ended.
+    Flows,
+    /// The service manager is to hear that we are alive.
+    Alive,
+}
+
+/// Who has had a turn, until nobody else waits for one. A turn can take seconds, and there may be more of the same by then: so
+/// what comes first in order is not all that comes.
+#[derive(Debug, Default)]
+pub(super) struct Round(BTreeSet<Matter>);
+
+impl Round {
+    /// Whether it may have a turn.
+    pub(super) fn admits(&self, matter: Matter) -> bool {
+        !self.0.contains(&matter)
+    }
+
+    /// It has a turn.
+    pub(super) fn takes(&mut self, matter: Matter) {
+        self.0.insert(matter);
+    }
+
+    /// Whether anybody has had a turn.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// What a turn of the loop is to do.
@@ -69,8 +122,7 @@ pub(super) struct Course {
     /// Whether the service manager wants to hear that we are alive.
     pub(super) is_watched: bool,
     pub(super) reload: Reload,
-    /// Whether the next change lets something else go first.
-    pub(super) changes_wait: bool,
+    pub(super) round: Round,
 }
 
 impl Course {
@@ -89,7 +141,7 @@ impl Course {
             alive: tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600))),
             is_watched: watchdog.is_some(),
             reload: Reload::None,
-            changes_wait: false,
+            round: Round::default(),
         }
     }
 
