@@ -357,6 +357,9 @@ pub struct Inventory {
     pub containers: Containers,
     /// Labels of namespaces beyond the implicit `kubernetes.io/metadata.name` and `projectcalico.org/name`.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Networks on which somebody has come to be known a moment ago, before whom nobody was there. Others may be there that are
+    /// not known yet.
+    pub arrivals: BTreeSet<NetworkId>,
 }
 
 impl Inventory {

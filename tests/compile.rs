@@ -80,7 +80,7 @@ fn inventory(networks: Vec<Network>, containers: Vec<Container>) -> Inventory {
     Inventory {
         networks: networks.into_iter().map(|network| (network.id.clone(), network)).collect(),
         containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
-        namespaces: BTreeMap::new(),
+        ..Inventory::default()
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
-use crate::inventory::{Container, Endpoint, Former, Inventory, Network, PublishedPort};
+use crate::inventory::{Container, Endpoint, Former, Inventory, Network, NetworkId, PublishedPort};
 use crate::net::{Cidr, Family, InterfaceName};
 use crate::policy::{Direction, PolicySet};
 use crate::ruleset::{AntiSpoofing, Chains, Member, packed};
@@ -107,6 +107,11 @@ impl Compiler {
     /// How many endpoints there are, and of how many policy is in force.
     pub fn endpoints(&self) -> (usize, usize) {
         (self.membership.endpoints, self.membership.governed)
+    }
+
+    /// Whether a network is governed although no policy selects anybody of whom is known to be there.
+    pub fn awaits(&self, network: &NetworkId) -> bool {
+        self.membership.awaits(network)
     }
 
     /// Notes whether the engine is away; see [`AntiSpoofing::frozen`].
@@ -319,8 +324,9 @@ fn same_services(before: &[Candidate<'_>], after: &[Candidate<'_>]) -> bool {
 ///
 /// An endpoint counts as soon as it is known, address or not: so the gate of a network is closed before its first
 /// container has an address. As long as nobody is on a network, any policy may select whoever comes first, so that its gate
-/// is closed, too, and is when dockgate is late or does not run at that moment. Not so where others may be on the bridge
-/// whom the engine does not list: see [`Network::has_own_bridge`].
+/// is closed, too, and is when dockgate is late or does not run at that moment. It stays closed for a moment after that: the
+/// first that is known need not be the first that is there. Not so where others may be on the bridge whom the engine does not
+/// list: see [`Network::has_own_bridge`].
 fn governed_networks<'a>(
     policies: &'a PolicySet,
     inventory: &'a Inventory,
@@ -328,24 +334,28 @@ fn governed_networks<'a>(
     candidates: &'a [Candidate<'a>],
 ) -> Vec<GovernedNetwork<'a>> {
     let mut by_network: BTreeMap<_, (&'a Network, Vec<&'a Candidate<'a>>)> = BTreeMap::new();
-    let mut empty: BTreeMap<_, &'a Network> = BTreeMap::new();
+    let mut awaiting: BTreeMap<_, &'a Network> = BTreeMap::new();
     if policies.policies.iter().any(|policy| !policy.key.kind.is_staged()) {
         let of_containers = inventory.networks.values().filter(|network| network.has_own_bridge());
-        empty.extend(of_containers.map(|network| (&network.id, network)));
+        awaiting.extend(of_containers.map(|network| (&network.id, network)));
     }
     for candidate in candidates {
         let Some(network) = candidate.endpoint.network else { continue };
-        empty.remove(&network.id);
+        if !inventory.arrivals.contains(&network.id) {
+            awaiting.remove(&network.id);
+        }
         if candidate.endpoint.unenforceable.is_none() {
             let entry = by_network.entry((&network.name, &network.id)).or_insert((network, Vec::new()));
             entry.1.push(candidate);
         }
     }
-    by_network.extend(empty.into_values().map(|network| ((&network.name, &network.id), (network, Vec::new()))));
+    for network in awaiting.values() {
+        by_network.entry((&network.name, &network.id)).or_insert((network, Vec::new()));
+    }
     let mut governed = Vec::new();
     for (network, candidates) in by_network.into_values() {
         let classes = Direction::ALL.map(|direction| classes(policies, label_sets, &candidates, direction));
-        if !candidates.is_empty() && classes.iter().all(Vec::is_empty) {
+        if !awaiting.contains_key(&network.id) && classes.iter().all(Vec::is_empty) {
             continue;
         }
         let [ingress, egress] = classes;

@@ -186,6 +186,14 @@ impl Membership {
         self.networks.iter().filter_map(|(id, network)| Some((id, network.bridge.as_ref()?)))
     }
 
+    /// Whether a network is governed, and no policy governs anybody on it.
+    pub(super) fn awaits(&self, network: &NetworkId) -> bool {
+        self.networks.get(network).is_some_and(|network| {
+            let mut classes = network.classes.iter().flat_map(HashMap::values);
+            network.bridge.is_some() && classes.all(|class| class.endpoints.now == 0)
+        })
+    }
+
     /// The classes of a network that have endpoints, by the positions of their policies.
     pub(super) fn classes_of(&self, network: &NetworkId, direction: Direction) -> impl Iterator<Item = &Arc<[usize]>> {
         let classes = self.networks.get(network).into_iter().flat_map(move |network| network.classes(direction));

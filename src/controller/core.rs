@@ -3,6 +3,7 @@
 //! Input: an [`Event`]. Output: what it asks of the kernel, a [`Need`], and the ruleset that is to be there. One owner
 //! holds this state; nothing in it is shared or locked.
 
+mod arrivals;
 mod settling;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use crate::ruleset::Ruleset;
 use crate::telemetry::chain;
 use crate::verdict::flow::{Concerned, Judge, concerned};
 
+use arrivals::Arrivals;
 use settling::Settling;
 pub use settling::{Doubt, LocalPorts};
 
@@ -79,6 +81,7 @@ pub struct Core {
     engine: Option<Engine>,
     refused: BTreeSet<PolicyKey>,
     settling: Settling,
+    arrivals: Arrivals,
     /// The ruleset as it was compiled last; `None` where policies or networks differ by now.
     compiler: Option<Compiler>,
     /// As it was compiled last, where they do.
@@ -110,6 +113,7 @@ impl Core {
             engine: None,
             refused: BTreeSet::new(),
             settling: Settling::default(),
+            arrivals: Arrivals::default(),
             compiler: None,
             outdated: None,
             rewired: false,
@@ -160,6 +164,7 @@ impl Core {
         if !difference.is_any() {
             return;
         }
+        self.note_arrivals(&difference);
         self.supersede();
         self.remark(&difference);
         if difference.networks {
@@ -247,6 +252,7 @@ impl Core {
             // A change before the first listing is part of that listing.
             return Need::Nothing;
         }
+        self.note_networks(&change);
         let difference = self.inventory.get_or_insert_default().apply(change);
         let differs = difference.is_any();
         self.note(difference);
@@ -296,6 +302,7 @@ impl Core {
         };
         let changed = std::mem::take(&mut self.changed);
         let rewired = std::mem::take(&mut self.rewired);
+        self.arrivals.compiled();
         let options = &self.options;
         let compiler = match (self.compiler.take(), self.outdated.take()) {
             (Some(mut known), _) => {

@@ -11,7 +11,7 @@ use super::{Attachment, Container, ContainerId, Engine, Inventory, Network, Netw
 /// A change of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`].
+    /// Everything, listed anew; replaces all that was known except [`Inventory::namespaces`] and [`Inventory::arrivals`].
     Snapshot(Inventory),
     /// A container was created or is now different. Attachments that it carries replace the known ones.
     Container(Arc<Container>),
@@ -87,6 +87,7 @@ impl Inventory {
             }
             Change::NetworkGone(id) => {
                 let networks = self.networks.remove(&id).is_some();
+                self.arrivals.remove(&id);
                 let mut difference = Difference { networks, ..Difference::default() };
                 let on_it = |container: &&Container| container.attachments.iter().any(|a| a.network == id);
                 let members: Vec<_> = self.containers.values().filter(on_it).map(|member| member.id.clone()).collect();

@@ -46,7 +46,7 @@ fn inventory(networks: &[Network], containers: &[Container]) -> Inventory {
     Inventory {
         networks: networks.iter().map(|network| (network.id.clone(), network.clone())).collect(),
         containers: containers.iter().map(|container| (container.id.clone(), container.clone())).collect(),
-        namespaces: BTreeMap::new(),
+        ..Inventory::default()
     }
 }
 

@@ -84,7 +84,7 @@ fn inventory(judged: bool) -> Inventory {
     Inventory {
         networks: [(network.id.clone(), network)].into(),
         containers: HOSTS.map(container).into_iter().map(|container| (container.id.clone(), container)).collect(),
-        namespaces: BTreeMap::new(),
+        ..Inventory::default()
     }
 }
 

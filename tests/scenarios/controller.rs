@@ -502,17 +502,49 @@ fn flood(accidents: &mut Accidents) {
 
 /// Nobody was on the network before, so no policy was in force there when dockgate was halted.
 fn first_of_a_network(accidents: &mut Accidents) {
+    on_a_fresh_network(accidents, |accidents| {
+        accidents.controller().halt();
+        None
+    });
+}
+
+/// One that no policy selects was known a moment before dockgate was halted: that opens the network to nobody else.
+fn second_of_a_network(accidents: &mut Accidents) {
+    on_a_fresh_network(accidents, |accidents| {
+        for _ in 0..10 {
+            let peer = thread::scope(|scope| {
+                let starting = scope.spawn(|| start_on_fresh(&accidents.lab, "peer"));
+                wait_for("it to be known", || accidents.lab.list(&["ipset", "save"]).contains(" 10.85.0.2,"));
+                accidents.controller.as_mut().expect("it runs").halt();
+                starting.join().expect("it starts")
+            });
+            if rules(&accidents.lab).contains("from network fresh") {
+                return Some(peer);
+            }
+            // Too late: it is known that nobody else is there.
+            accidents.controller().signal(Signal::SIGCONT);
+            peer.remove();
+            wait_for("the network to be closed again", || rules(&accidents.lab).contains("from network fresh"));
+        }
+        panic!("dockgate could not be halted within a moment");
+    });
+}
+
+fn start_on_fresh(lab: &Lab, app: &str) -> Container {
+    lab.container(&format!("first-{app}")).network("fresh").label("app", app).serve(&[PORT]).start()
+}
+
+/// `halt` halts the controller, which knows of the empty network, and may start the container that no policy selects before.
+fn on_a_fresh_network(accidents: &mut Accidents, halt: impl FnOnce(&mut Accidents) -> Option<Container>) {
     let was_halted = accidents.controller().is_halted();
     accidents.lab.network("fresh", &["10.85.0.0/24", "2001:db8:85::/64"]);
+    let mut peer = None;
     if !was_halted {
         wait_for("the network to be known", || rules(&accidents.lab).contains("from network fresh"));
-        accidents.controller().halt();
+        peer = halt(accidents);
     }
-    let start = |app: &str| {
-        let builder = accidents.lab.container(&format!("first-{app}")).network("fresh").label("app", app);
-        builder.serve(&[PORT]).start()
-    };
-    let [closed, peer] = ["closed", "peer"].map(start);
+    let closed = start_on_fresh(&accidents.lab, "closed");
+    let peer = peer.unwrap_or_else(|| start_on_fresh(&accidents.lab, "peer"));
     let began = Instant::now();
     let to = [false, true].map(|v6| SocketAddr::new(closed.address("fresh", v6), PORT));
     let vigil = Vigil::start(peer.namespace(), &to);
@@ -582,6 +614,14 @@ pub(crate) fn group() -> Group<Accidents> {
                     "the_first_container_of_a_network_waits_for_it",
                     "the network is empty when dockgate is halted",
                     first_of_a_network,
+                )
+            },
+            Scenario {
+                rests_on: &[Protection::Controller],
+                ..scenario(
+                    "the_first_that_is_known_of_a_network_opens_it_to_nobody_else",
+                    "dockgate is halted when it knows of one that no policy selects",
+                    second_of_a_network,
                 )
             },
             without_mutation("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),

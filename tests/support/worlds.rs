@@ -89,6 +89,7 @@ pub(crate) fn inventory(seed: u64) -> Inventory {
         networks: networks.map(|network| (network.id.clone(), network)).collect(),
         containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
         namespaces: BTreeMap::from([("a".to_owned(), prod)]),
+        ..Inventory::default()
     };
     inventory.trust_ports();
     inventory

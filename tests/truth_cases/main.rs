@@ -76,6 +76,7 @@ fn inventory() -> Inventory {
         networks: BTreeMap::from([(network.id.clone(), network)]),
         containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
         namespaces: BTreeMap::from([("a".to_owned(), prod), ("b".to_owned(), BTreeMap::new())]),
+        ..Inventory::default()
     }
 }
 

@@ -70,9 +70,10 @@ impl Core {
         self.changed.entry(id.clone()).or_insert(former);
     }
 
-    /// Says that the wanted ruleset is in force now. The time begins of containers to whose published ports no flow leads that
+    /// Says that the wanted ruleset is in force now. The time begins of networks to which somebody has come, and of containers to whose published ports no flow leads that
     /// policy forbids; of the others it begins anew later, also where it had begun.
     pub fn applied(&mut self, now: Instant, doubt: &Doubt) {
+        self.arrivals.applied(now);
         let Some(inventory) = &self.inventory else { return };
         let Settling { waiting, begun, over } = &mut self.settling;
         over.clear();
@@ -122,10 +123,12 @@ impl Core {
 
     /// When [`Core::settle`] has something to do.
     pub fn settles_at(&self) -> Option<Instant> {
-        self.settling.begun.values().map(|(_, at)| *at).min()
+        let ports = self.settling.begun.values().map(|(_, at)| *at).min();
+        ports.into_iter().chain(self.arrivals.open_at()).min()
     }
 
-    /// Says what time it is: published ports on which policy has been in force for long enough are open to this host.
+    /// Says what time it is: published ports on which policy has been in force for long enough are open to this host, and
+    /// networks to which nobody has come for a moment are to those whom no policy selects.
     pub fn settle(&mut self, now: Instant) -> Need {
         let begun = std::mem::take(&mut self.settling.begun);
         let (over, begun) = begun.into_iter().partition(|(_, (_, at))| *at <= now);
@@ -138,7 +141,8 @@ impl Core {
                 self.settling.over.insert(id.clone());
             }
         }
-        if over.is_empty() { Need::Nothing } else { Need::Apply }
+        let opens = self.let_networks_open(now);
+        if over.is_empty() && !opens { Need::Nothing } else { Need::Apply }
     }
 
     /// Published ports of this host on which policy came into force a moment ago, or does so when the wanted ruleset is applied.

@@ -5,10 +5,11 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::arrivals::ARRIVAL;
 use super::settling::SETTLING;
 use super::*;
 use crate::compile::worlds;
-use crate::inventory::{Attachment, Container, ContainerId, Network, NetworkId, PublishedPort};
+use crate::inventory::{Attachment, Container, ContainerId, Containers, Network, NetworkId, PublishedPort};
 use crate::net::Protocol;
 use crate::policy::PolicyKind;
 use crate::ruleset::{Action, Hook};
@@ -64,7 +65,7 @@ fn listing() -> Inventory {
     Inventory {
         networks: BTreeMap::from([(network.id.clone(), network)]),
         containers: [(api.id.clone(), api)].into_iter().collect(),
-        namespaces: BTreeMap::new(),
+        ..Inventory::default()
     }
 }
 
@@ -351,6 +352,101 @@ fn published_ports_are_shut_again_where_what_opens_them_cannot_be_applied() {
     assert!(is_open(&mut core), "what has been in force is");
 }
 
+/// A container that no policy selects, with an address on the only network.
+fn peer(number: u8) -> Event {
+    let mut peer = listing().containers.values().next().expect("one container").clone();
+    peer.id = ContainerId(format!("peer{number}").into());
+    peer.labels = BTreeMap::new();
+    peer.attachments[0].ipv4 = Some([10, 0, 0, 100 + number].into());
+    Event::Inventory(Change::Container(peer.into()))
+}
+
+fn api() -> Event {
+    let api = listing().containers.values().next().expect("one container").clone();
+    Event::Inventory(Change::Container(api.into()))
+}
+
+fn without_containers() -> Inventory {
+    Inventory { containers: Containers::default(), ..listing() }
+}
+
+fn is_closed(core: &mut Core) -> bool {
+    !core.compiled().expect("everything is known").ruleset.bridges.is_empty()
+}
+
+#[test]
+fn a_network_on_which_nobody_was_opens_a_moment_after_the_last_who_came() {
+    let start = Instant::now();
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(Event::Inventory(Change::Snapshot(without_containers())));
+    assert!(is_closed(&mut core), "anybody may come");
+    assert_eq!(core.settles_at(), None);
+    core.take(peer(1));
+    assert!(is_closed(&mut core), "others may be there who are not known yet");
+    assert_eq!(core.settles_at(), None, "nothing is in force yet");
+    applied(&mut core, start);
+    assert_eq!(core.settles_at(), Some(start + ARRIVAL));
+    assert_eq!(core.settle(start + ARRIVAL / 2), Need::Nothing);
+    core.take(peer(2));
+    applied(&mut core, start + ARRIVAL / 2);
+    assert_eq!(core.settle(start + ARRIVAL), Need::Nothing, "somebody has come meanwhile");
+    // Docker is listed anew.
+    let known = core.inventory().expect("it was listed").clone();
+    core.take(Event::Inventory(Change::Snapshot(Inventory { arrivals: BTreeSet::new(), ..known })));
+    assert!(is_closed(&mut core));
+    applied(&mut core, start + ARRIVAL);
+    assert_eq!(core.settles_at(), Some(start + ARRIVAL / 2 + ARRIVAL));
+    assert_eq!(core.settle(start + ARRIVAL * 2), Need::Apply);
+    assert!(!is_closed(&mut core), "no policy selects anybody there");
+    core.take(peer(3));
+    assert!(!is_closed(&mut core), "it was open before");
+    assert_eq!(core.settles_at(), None);
+}
+
+#[test]
+fn a_network_stays_closed_where_a_policy_selects_who_comes_next() {
+    let start = Instant::now();
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(Event::Inventory(Change::Snapshot(without_containers())));
+    core.compiled();
+    core.take(peer(1));
+    applied(&mut core, start);
+    core.take(api());
+    core.compiled();
+    applied(&mut core, start);
+    assert_eq!(core.settle(start + ARRIVAL), Need::Nothing, "nothing else is wanted");
+    assert!(is_closed(&mut core));
+    core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".into()))));
+    assert!(!is_closed(&mut core), "all that is left were known long ago");
+}
+
+#[test]
+fn a_network_is_closed_to_begin_with_where_it_is_known_with_its_first_container_only() {
+    let (start, network) = (Instant::now(), listing().networks.into_values().next().expect("one network"));
+    let changes =
+        [Event::Inventory(Change::Network(network)), Event::Inventory(Change::Snapshot(without_containers()))];
+    for change in changes {
+        let name = format!("{change:?}");
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(Event::Inventory(Change::Snapshot(Inventory::default())));
+        core.compiled();
+        core.take(change);
+        core.take(peer(1));
+        assert!(is_closed(&mut core), "{name}");
+        applied(&mut core, start);
+        assert_eq!(core.settle(start + ARRIVAL), Need::Apply, "{name}");
+        assert!(!is_closed(&mut core), "{name}");
+    }
+    let mut core = core();
+    core.take(files(POLICY));
+    core.take(Event::Inventory(Change::Snapshot(without_containers())));
+    core.take(peer(1));
+    assert!(!is_closed(&mut core), "who was there when dockgate began is known by its list");
+}
+
 #[test]
 fn a_refused_policy_is_closed_and_not_left_out() {
     let mut core = core();
@@ -385,6 +481,7 @@ fn a_refused_policy_is_closed_and_not_left_out() {
 #[test]
 fn what_is_wanted_does_not_depend_on_the_way_there() {
     let (mut compiled, mut with_refused, mut frozen, mut settled, mut shut_again) = (0, 0, 0, 0, 0);
+    let (mut arriving, mut opened) = (0, 0);
     for seed in 0..150 {
         let random = &mut StdRng::seed_from_u64(seed);
         let mut core = core();
@@ -415,8 +512,10 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
                 let now = Instant::now();
                 let doubt = if random.random_bool(0.1) { Doubt::Everywhere } else { Doubt::At(LocalPorts::new()) };
                 core.applied(now, &doubt);
-                let is_over = core.settle(now + SETTLING) == Need::Apply;
+                let (after, is_awaited) = (if random.random_bool(0.5) { SETTLING } else { ARRIVAL }, arrivals(&core));
+                let is_over = core.settle(now + after) == Need::Apply;
                 settled += usize::from(is_over);
+                opened += is_awaited - arrivals(&core);
                 if random.random_bool(0.5) {
                     core.compiled();
                 }
@@ -439,10 +538,16 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
             compiled += 1;
             with_refused += usize::from(!core.refused().is_empty());
             frozen += usize::from(core.unreachable().is_some());
+            arriving += arrivals(&core);
         }
     }
     assert!(compiled > 2000 && with_refused > 100 && frozen > 300, "{compiled}, {with_refused}, {frozen}");
     assert!(settled > 100 && shut_again > 30, "{settled}, {shut_again}");
+    assert!(arriving > 100 && opened > 20, "{arriving}, {opened}");
+}
+
+fn arrivals(core: &Core) -> usize {
+    core.inventory().map_or(0, |inventory| inventory.arrivals.len())
 }
 
 fn any_network(random: &mut StdRng) -> Network {

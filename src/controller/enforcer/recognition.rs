@@ -108,7 +108,7 @@ spec: {selector: all(), types: [Ingress]}
         Inventory {
             containers: containers.collect(),
             networks: BTreeMap::from([(network.id.clone(), network.clone())]),
-            namespaces: BTreeMap::new(),
+            ..Inventory::default()
         }
     }
 

@@ -47,7 +47,7 @@ fn world() -> Inventory {
     Inventory {
         networks: networks.into_iter().map(|network| (network.id.clone(), network)).collect(),
         containers: containers.into_iter().map(|container| (container.id.clone(), container)).collect(),
-        namespaces: [].into(),
+        ..Inventory::default()
     }
 }
 
