@@ -270,7 +270,10 @@ impl Controller {
                     (Matter::Retry, Turn { is_look: need == Need::Apply, ..Turn::of(need) })
                 }
                 () = sleep_until(settled), if may_at(Matter::Settled, settled) => {
-                    (Matter::Settled, Turn::of(self.core.settle(Instant::now().into_std())))
+                    // Nothing opens before what is known by now of containers is taken in.
+                    let need = inputs.changes.try_recv().map(|change| self.take_changes(change, &mut inputs.changes));
+                    let need = need.unwrap_or(Need::Nothing).max(self.core.settle(Instant::now().into_std()));
+                    (Matter::Settled, Turn::of(need))
                 }
                 () = sleep_until(links_due), if may_at(Matter::Links, links_due) => {
                     course.pace.links_read();
@@ -515,20 +518,27 @@ mod tests {
         }
     }
 
-    /// Streams of changes and of edits that never end, as seen from the loop: a hundred turns of each are waiting.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn streams_of_changes_and_edits_keep_nothing_else_from_its_turn() {
-        const BATCHES: usize = 100;
-        let root = tempfile::tempdir().expect("a directory");
+    fn controller(root: &Path, status: watch::Sender<Status>) -> Controller {
         let options = Options {
-            policies: root.path().to_owned(),
-            state_directory: root.path().to_owned(),
+            policies: root.to_owned(),
+            state_directory: root.to_owned(),
             compile: compile::Options::default(),
             resync_interval: Duration::from_secs(3600),
             debounce: Duration::from_millis(50),
             kernel: dataplane::Options::default(),
             accepted_out_of_reach: BTreeSet::new(),
         };
+        let core = Core::new(options.compile.clone(), Store::default());
+        let enforcer = Enforcer::new(options.kernel, root);
+        let reread = mpsc::channel(1).0;
+        Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false }
+    }
+
+    /// Streams of changes and of edits that never end, as seen from the loop: a hundred turns of each are waiting.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams_of_changes_and_edits_keep_nothing_else_from_its_turn() {
+        const BATCHES: usize = 100;
+        let root = tempfile::tempdir().expect("a directory");
         let (changes_in, changes) = mpsc::channel(BATCHES * CHANGES_IN_FLIGHT);
         for _ in 0..BATCHES * CHANGES_IN_FLIGHT {
             changes_in.try_send(Change::NetworkGone(NetworkId("x".into()))).expect("there is space");
@@ -557,16 +567,41 @@ mod tests {
             let _ = waiting_in.send([changes, files_in.max_capacity() - files_in.capacity()]);
             std::mem::forget((changes_in, files_in));
         });
-        let core = Core::new(options.compile.clone(), Store::default());
-        let enforcer = Enforcer::new(options.kernel, root.path());
-        let (reread, _requests) = mpsc::channel(1);
-        let controller = Controller { options, core, enforcer, status, notifier: Notifier, reread, announced: false };
+        let controller = controller(root.path(), status);
         let inputs = Inputs { files, changes, notices, control };
         let signals = Signals::install().expect("signals can be waited for");
         let ended = controller.run(inputs, signals).await;
         assert!(matches!(ended, Err(Error::Ended("the control socket"))), "{ended:?}");
         let waiting = waiting.await.expect("it was sent");
         assert!(waiting.iter().all(|left| *left > BATCHES / 2), "only {waiting:?} turns were still waiting");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_others_have_changed_comes_before_containers_and_these_before_edits() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (changes_in, changes) = mpsc::channel(1);
+        changes_in.try_send(Change::NetworkGone(NetworkId("x".into()))).expect("there is space");
+        let (files_in, files) = mpsc::channel(1);
+        files_in.try_send(Ok(vec![])).expect("there is space");
+        let (notice_in, notice) = mpsc::channel(1);
+        notice_in.try_send(dataplane::Notice { rules: true, ..dataplane::Notice::default() }).expect("there is space");
+        let mut notice = Some(notice);
+        let notices = Notices::new(move || notice.take().ok_or_else(|| std::io::Error::other("once only")));
+        let mut inputs = Inputs { files, changes, notices, control: tokio::spawn(std::future::pending()) };
+        let mut controller = controller(root.path(), watch::channel(Status::default()).0);
+        let mut signals = Signals::install().expect("signals can be waited for");
+        let mut course = Course::new(Duration::from_secs(3600));
+        course.pace.noticed(Instant::now().checked_sub(Duration::from_secs(1)).expect("the machine runs for longer"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut expected = Round::default();
+        for matter in [Matter::ReadBack, Matter::Notices, Matter::Changes, Matter::Files] {
+            let turn = controller.next(&mut inputs, &mut signals, &mut course).await.expect("nothing fails");
+            assert!(turn.is_some(), "nobody asks it to end");
+            // It is read back in the turn, which is not taken here.
+            course.pace.begins();
+            expected.takes(matter);
+            assert_eq!(course.round, expected);
+        }
     }
 
     #[test]

@@ -109,9 +109,14 @@ impl Compiler {
         (self.membership.endpoints, self.membership.governed)
     }
 
-    /// Whether a network is governed although no policy selects anybody of whom is known to be there.
+    /// Whether a network is governed although no policy selected anybody who was there at the last compilation.
     pub fn awaits(&self, network: &NetworkId) -> bool {
         self.membership.awaits(network)
+    }
+
+    /// How many endpoints there were on a network at the last compilation, those out of reach included.
+    pub fn endpoints_on(&self, network: &NetworkId) -> usize {
+        self.membership.endpoints_on(network)
     }
 
     /// Notes whether the engine is away; see [`AntiSpoofing::frozen`].

@@ -194,6 +194,11 @@ impl Membership {
         })
     }
 
+    /// How many endpoints are on a network, those out of reach included.
+    pub(super) fn endpoints_on(&self, network: &NetworkId) -> usize {
+        self.networks.get(network).map_or(0, |network| network.endpoints.now)
+    }
+
     /// The classes of a network that have endpoints, by the positions of their policies.
     pub(super) fn classes_of(&self, network: &NetworkId, direction: Direction) -> impl Iterator<Item = &Arc<[usize]>> {
         let classes = self.networks.get(network).into_iter().flat_map(move |network| network.classes(direction));

@@ -134,6 +134,7 @@ impl Core {
                 // Bindings of addresses to ports are frozen from now on.
                 let need = if self.unreachable.is_none() && self.is_complete() { Need::Apply } else { Need::Nothing };
                 self.unreachable = Some(reason);
+                self.arrivals.wait();
                 // The one that comes back may be another.
                 self.engine = None;
                 need

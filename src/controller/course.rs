@@ -5,7 +5,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -35,7 +34,7 @@ pub(super) enum Reload {
 ///
 /// What others have taken out is put back before anything else: what is forbidden passes as long. Then come containers: an
 /// address is worth more than an edit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Matter {
     /// A read-back beside the loop has been made.
     Listed,
@@ -63,8 +62,8 @@ pub(super) enum Matter {
 
 /// Who has had a turn, until nobody else waits for one. A turn can take seconds, and there may be more of the same by then: so
 /// what comes first in order is not all that comes.
-#[derive(Debug, Default)]
-pub(super) struct Round(BTreeSet<Matter>);
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Round(Vec<Matter>);
 
 impl Round {
     /// Whether it may have a turn.
@@ -74,7 +73,7 @@ impl Round {
 
     /// It has a turn.
     pub(super) fn takes(&mut self, matter: Matter) {
-        self.0.insert(matter);
+        self.0.push(matter);
     }
 
     /// Whether anybody has had a turn.

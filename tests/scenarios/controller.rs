@@ -616,14 +616,11 @@ pub(crate) fn group() -> Group<Accidents> {
                     first_of_a_network,
                 )
             },
-            Scenario {
-                rests_on: &[Protection::Controller],
-                ..scenario(
-                    "the_first_that_is_known_of_a_network_opens_it_to_nobody_else",
-                    "dockgate is halted when it knows of one that no policy selects",
-                    second_of_a_network,
-                )
-            },
+            without_mutation(
+                "the_first_that_is_known_of_a_network_opens_it_to_nobody_else",
+                "dockgate is halted when it knows of one that no policy selects",
+                second_of_a_network,
+            ),
             without_mutation("a_flood_leaves_nothing_behind", "300 containers, 64 file descriptors", flood),
         ],
     }

@@ -70,10 +70,12 @@ impl Core {
         self.changed.entry(id.clone()).or_insert(former);
     }
 
-    /// Says that the wanted ruleset is in force now. The time begins of networks to which somebody has come, and of containers to whose published ports no flow leads that
-    /// policy forbids; of the others it begins anew later, also where it had begun.
+    /// Says that the wanted ruleset is in force now. The time begins of networks to which somebody has come, and of containers to
+    /// whose published ports no flow leads that policy forbids; of the others it begins anew later, also where it had begun.
     pub fn applied(&mut self, now: Instant, doubt: &Doubt) {
-        self.arrivals.applied(now);
+        if self.unreachable.is_none() {
+            self.arrivals.applied(now);
+        }
         let Some(inventory) = &self.inventory else { return };
         let Settling { waiting, begun, over } = &mut self.settling;
         over.clear();

@@ -397,7 +397,7 @@ fn a_network_on_which_nobody_was_opens_a_moment_after_the_last_who_came() {
     assert!(is_closed(&mut core));
     applied(&mut core, start + ARRIVAL);
     assert_eq!(core.settles_at(), Some(start + ARRIVAL / 2 + ARRIVAL));
-    assert_eq!(core.settle(start + ARRIVAL * 2), Need::Apply);
+    assert_eq!(core.settle(start + ARRIVAL / 2 + ARRIVAL), Need::Apply);
     assert!(!is_closed(&mut core), "no policy selects anybody there");
     core.take(peer(3));
     assert!(!is_closed(&mut core), "it was open before");
@@ -440,11 +440,72 @@ fn a_network_is_closed_to_begin_with_where_it_is_known_with_its_first_container_
         assert_eq!(core.settle(start + ARRIVAL), Need::Apply, "{name}");
         assert!(!is_closed(&mut core), "{name}");
     }
-    let mut core = core();
-    core.take(files(POLICY));
-    core.take(Event::Inventory(Change::Snapshot(without_containers())));
-    core.take(peer(1));
-    assert!(!is_closed(&mut core), "who was there when dockgate began is known by its list");
+    for is_listed in [true, false] {
+        let mut core = core();
+        core.take(files(POLICY));
+        let mut listed = without_containers();
+        if is_listed && let Event::Inventory(change) = peer(1) {
+            listed.apply(change);
+        }
+        core.take(Event::Inventory(Change::Snapshot(listed)));
+        core.take(peer(1));
+        assert_eq!(is_closed(&mut core), !is_listed, "who was there when dockgate began is known by its list");
+    }
+}
+
+#[test]
+fn a_network_that_was_empty_between_two_looks_is_closed_like_one_that_is() {
+    let gone = |id: &str| Event::Inventory(Change::ContainerGone(ContainerId(id.into())));
+    for (name, listed, changes) in [
+        ("one that a policy selected has gone", api(), [gone("api"), peer(2)]),
+        ("one that none selected has gone", peer(1), [gone("peer1"), peer(2)]),
+    ] {
+        let mut core = core();
+        core.take(files(POLICY));
+        let mut inventory = without_containers();
+        if let Event::Inventory(change) = listed {
+            inventory.apply(change);
+        }
+        core.take(Event::Inventory(Change::Snapshot(inventory)));
+        core.compiled();
+        for change in changes {
+            core.take(change);
+        }
+        assert!(is_closed(&mut core), "{name}");
+        assert_eq!(arrivals(&core), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_network_opens_after_a_time_in_which_dockgate_has_listened_and_an_end_is_no_arrival() {
+    let start = Instant::now();
+    let arrived = || {
+        let mut core = core();
+        core.take(files(POLICY));
+        core.take(Event::Inventory(Change::Snapshot(without_containers())));
+        core.take(peer(1));
+        core.compiled();
+        applied(&mut core, start);
+        core
+    };
+    let mut late = arrived();
+    assert_eq!(late.settle(start + ARRIVAL * 3), Need::Nothing, "it was halted");
+    assert_eq!(late.settles_at(), Some(start + ARRIVAL * 4));
+    assert_eq!(late.settle(start + ARRIVAL * 4), Need::Apply);
+
+    let mut away = arrived();
+    away.take(Event::Inventory(Change::Unreachable("gone".to_owned())));
+    applied(&mut away, start);
+    assert_eq!(away.settles_at(), None, "the engine does not say who comes");
+    let known = away.inventory().expect("it was listed").clone();
+    away.take(Event::Inventory(Change::Snapshot(known)));
+    applied(&mut away, start + ARRIVAL * 5);
+    assert_eq!(away.settles_at(), Some(start + ARRIVAL * 6));
+
+    let mut ended = arrived();
+    let of_peer = Change::Detached { container: ContainerId("peer1".into()), network: NetworkId("n".into()) };
+    ended.take(Event::Inventory(of_peer));
+    assert_eq!(ended.settles_at(), Some(start + ARRIVAL));
 }
 
 #[test]
