@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the loop has the clock")]
 
+mod attention;
 mod beside;
 pub mod boot;
 pub mod core;
@@ -270,10 +271,11 @@ impl Controller {
                     (Matter::Retry, Turn { is_look: need == Need::Apply, ..Turn::of(need) })
                 }
                 () = sleep_until(settled), if may_at(Matter::Settled, settled) => {
-                    // Nothing opens before what is known by now of containers is taken in.
+                    // A batch of what the engine has said by now comes first: a network may be about to open.
                     let need = inputs.changes.try_recv().map(|change| self.take_changes(change, &mut inputs.changes));
-                    let need = need.unwrap_or(Need::Nothing).max(self.core.settle(Instant::now().into_std()));
-                    (Matter::Settled, Turn::of(need))
+                    let now = Instant::now().into_std();
+                    let opens = self.core.settle(now, course.attention.since(now));
+                    (Matter::Settled, Turn::of(opens.max(need.unwrap_or(Need::Nothing))))
                 }
                 () = sleep_until(links_due), if may_at(Matter::Links, links_due) => {
                     course.pace.links_read();

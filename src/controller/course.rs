@@ -12,6 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::dataplane::{Found, ReadBack, Scope};
 use crate::telemetry;
 
+use super::attention::Attention;
 use super::beside::{Beside, Listed, Occasion};
 use super::core::Need;
 use super::enforcer::Cause;
@@ -48,7 +49,7 @@ pub(super) enum Matter {
     Files,
     /// Something is to be tried again.
     Retry,
-    /// Published ports have settled.
+    /// Published ports or networks may open.
     Settled,
     /// Links are to be looked at.
     Links,
@@ -122,6 +123,7 @@ pub(super) struct Course {
     pub(super) is_watched: bool,
     pub(super) reload: Reload,
     pub(super) round: Round,
+    pub(super) attention: Attention,
 }
 
 impl Course {
@@ -141,6 +143,7 @@ impl Course {
             is_watched: watchdog.is_some(),
             reload: Reload::None,
             round: Round::default(),
+            attention: Attention::begin(),
         }
     }
 

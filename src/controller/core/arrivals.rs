@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::inventory::{Attachment, Change, Container, Difference, NetworkId};
+use crate::inventory::{Attachment, Change, Container, Difference, Network, NetworkId};
 
 #[cfg(doc)]
 use crate::inventory::Inventory;
@@ -18,9 +18,6 @@ use crate::inventory::Inventory;
 /// that had started together came 85 ms apart, and on the network of which the second was one a policy selects, the first
 /// opened it.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(1);
-
-/// How late dockgate may be to open one. Where it is later, it has not listened for as long, be it that it was busy or halted.
-const SLACK: Duration = ARRIVAL.checked_div(2).expect("by no zero");
 
 /// The networks that are kept closed.
 #[derive(Debug, Default)]
@@ -56,19 +53,15 @@ impl Arrivals {
         self.open_at.values().flatten().min().copied()
     }
 
-    /// Those whose time is over.
-    fn take_over(&mut self, now: Instant) -> Vec<NetworkId> {
+    /// Those whose time is over, if dockgate has listened since then. The others' begins anew with that.
+    fn take_over(&mut self, now: Instant, listening_since: Instant) -> Vec<NetworkId> {
         let mut over = Vec::new();
-        self.open_at.retain(|id, open_at| match open_at {
-            Some(at) if *at + SLACK < now => {
-                *open_at = Some(now + ARRIVAL);
-                true
-            }
-            Some(at) if *at <= now => {
-                over.push(id.clone());
-                false
-            }
-            _ => true,
+        self.open_at.retain(|id, open_at| {
+            let Some(at) = open_at else { return true };
+            *at = (*at).max(listening_since + ARRIVAL);
+            let is_over = *at <= now;
+            over.extend(is_over.then(|| id.clone()));
+            !is_over
         });
         over
     }
@@ -77,14 +70,23 @@ impl Arrivals {
 impl Core {
     /// A change is about to be taken, which may bring networks.
     pub(super) fn note_networks(&mut self, change: &Change) {
-        let known = self.inventory.as_ref();
-        let is_new = |id: &NetworkId| known.is_some_and(|known| !known.networks.contains_key(id));
         match change {
-            Change::Network(network) if is_new(&network.id) => drop(self.arrivals.vacant.insert(network.id.clone())),
+            Change::Network(network) => {
+                let is_new = self.inventory.as_ref().is_some_and(|known| !known.networks.contains_key(&network.id));
+                let vacant = Some(network).filter(|network| is_new && network.has_own_bridge());
+                self.arrivals.vacant.extend(vacant.map(|network| network.id.clone()));
+            }
             Change::Snapshot(listed) => {
-                let of_containers = listed.containers.values().flat_map(|container| &container.attachments);
-                let occupied: BTreeSet<_> = of_containers.map(|attachment| &attachment.network).collect();
-                let vacant = listed.networks.keys().filter(|id| is_new(id) || !occupied.contains(id));
+                // Those on which somebody is who was there before. What is listed first is taken for complete.
+                let mut occupied = BTreeSet::new();
+                for container in listed.containers.values() {
+                    let before = self.inventory.as_ref().map(|known| known.containers.get(&container.id));
+                    let was_there =
+                        |on: &&Attachment| before.is_none_or(|before| before.is_some_and(|b| is_on(b, &on.network)));
+                    occupied.extend(container.attachments.iter().filter(was_there).map(|on| &on.network));
+                }
+                let networks = listed.networks.values().filter(|network| network.has_own_bridge());
+                let vacant = networks.map(|network| &network.id).filter(|id| !occupied.contains(id));
                 self.arrivals.vacant.extend(vacant.cloned());
             }
             _ => {}
@@ -99,11 +101,10 @@ impl Core {
         let is_awaited = |id: &NetworkId| compiler.is_some_and(|compiler| compiler.awaits(id));
         let (mut come, mut is_another) = (BTreeSet::new(), false);
         for (id, former) in &difference.containers {
-            let before = former.as_ref().map_or(&[][..], |former| &former.attachments);
-            let is_on = |network: &NetworkId| before.iter().any(|attachment| attachment.network == *network);
-            let is_the_same = |now: &Attachment| before.contains(now);
+            let is_the_same = |now: &Attachment| former.as_ref().is_some_and(|former| former.attachments.contains(now));
+            let was_on = |network: &NetworkId| former.as_ref().is_some_and(|former| is_on(former, network));
             // An end leaves an attachment without addresses.
-            let has_ended = |now: &Attachment| now.is_pending() && is_on(&now.network);
+            let has_ended = |now: &Attachment| now.is_pending() && was_on(&now.network);
             let has_come = |now: &&Attachment| !is_the_same(now) && !has_ended(now);
             let now = inventory.containers.get(id).map_or(&[][..], |container| &container.attachments);
             for network in now.iter().filter(has_come).map(|attachment| &attachment.network) {
@@ -128,8 +129,10 @@ impl Core {
         let compiler = self.compiler.as_ref().or(self.outdated.as_ref());
         let changed = self.changed.len() + difference.containers.len();
         // Of more than have changed since they were counted not all can have left.
-        let may_be = |id: &NetworkId| compiler.is_none_or(|compiler| compiler.endpoints_on(id) <= changed);
-        let is_on = |container: &Container, id: &NetworkId| container.attachments.iter().any(|at| at.network == *id);
+        let may_be = |id: &NetworkId| {
+            compiler.is_none_or(|compiler| compiler.endpoints_on(id) <= changed)
+                && inventory.networks.get(id).is_some_and(Network::has_own_bridge)
+        };
         for (id, former) in &difference.containers {
             let now = inventory.containers.get(id);
             for attachment in former.iter().flat_map(|former| &former.attachments) {
@@ -142,12 +145,12 @@ impl Core {
         }
     }
 
-    /// Lets networks open to which nobody has come for long enough. Returns whether another ruleset may be wanted because of it.
-    pub(super) fn let_networks_open(&mut self, now: Instant) -> bool {
+    /// Lets networks open to which nobody has come for long enough while dockgate was listening. Returns whether another ruleset may be wanted because of it.
+    pub(super) fn let_networks_open(&mut self, now: Instant, listening_since: Instant) -> bool {
         let mut opens = false;
-        for id in self.arrivals.take_over(now) {
-            if let Some(inventory) = &mut self.inventory {
-                inventory.arrivals.remove(&id);
+        for id in self.arrivals.take_over(now, listening_since) {
+            if !self.inventory.as_mut().is_some_and(|inventory| inventory.arrivals.remove(&id)) {
+                continue;
             }
             // Where a policy selects somebody there it is governed anyway.
             opens |= self.compiler.as_ref().is_none_or(|compiler| compiler.awaits(&id));
@@ -158,4 +161,8 @@ impl Core {
         }
         opens
     }
+}
+
+fn is_on(container: &Container, network: &NetworkId) -> bool {
+    container.attachments.iter().any(|attachment| attachment.network == *network)
 }

@@ -1,7 +1,8 @@
 //! Published ports on which policy has come into force, until this host may reach them.
 //!
 //! Input: which containers have changed, whether the kernel holds the wanted ruleset, which ports forbidden flows may lead to,
-//! and the time. Output: containers whose published ports count as judged.
+//! and the time. Output: containers whose published ports count as judged. Networks have a time of their own, in
+//! [`super::arrivals`], which begins and ends with the same calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -129,9 +130,9 @@ impl Core {
         ports.into_iter().chain(self.arrivals.open_at()).min()
     }
 
-    /// Says what time it is: published ports on which policy has been in force for long enough are open to this host, and
-    /// networks to which nobody has come for a moment are to those whom no policy selects.
-    pub fn settle(&mut self, now: Instant) -> Need {
+    /// Says what time it is, and since when dockgate has been listening: published ports on which policy has been in force for
+    /// long enough are open to this host, and networks to which nobody has come for a moment are to those whom no policy selects.
+    pub fn settle(&mut self, now: Instant, listening_since: Instant) -> Need {
         let begun = std::mem::take(&mut self.settling.begun);
         let (over, begun) = begun.into_iter().partition(|(_, (_, at))| *at <= now);
         self.settling.begun = begun;
@@ -143,7 +144,7 @@ impl Core {
                 self.settling.over.insert(id.clone());
             }
         }
-        let opens = self.let_networks_open(now);
+        let opens = self.let_networks_open(now, listening_since);
         if over.is_empty() && !opens { Need::Nothing } else { Need::Apply }
     }
 

@@ -287,9 +287,9 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     assert_eq!(core.settling_ports(), settling);
     applied(&mut core, start + SETTLING / 2);
     assert_eq!(core.settles_at(), Some(start + SETTLING), "since they came into force, not since the last time");
-    assert_eq!(core.settle(start + SETTLING / 2), Need::Nothing);
+    assert_eq!(core.settle(start + SETTLING / 2, long_ago()), Need::Nothing);
     assert!(!is_open(&mut core));
-    assert_eq!(core.settle(start + SETTLING), Need::Apply);
+    assert_eq!(core.settle(start + SETTLING, long_ago()), Need::Apply);
     assert!(is_open(&mut core));
     applied(&mut core, start + SETTLING);
     assert_eq!(core.settles_at(), None);
@@ -304,7 +304,7 @@ fn this_host_reaches_a_container_when_its_published_ports_have_been_judged_for_a
     applied(&mut core, start);
     run(&mut core, true, &[8082]);
     applied(&mut core, start + SETTLING / 2);
-    assert_eq!(core.settle(start + SETTLING), Need::Nothing, "another port has its own time");
+    assert_eq!(core.settle(start + SETTLING, long_ago()), Need::Nothing, "another port has its own time");
     assert!(!is_open(&mut core));
 }
 
@@ -330,7 +330,7 @@ fn published_ports_stay_shut_while_a_forbidden_flow_may_lead_there() {
     applied(&mut core, start + SETTLING / 2);
     assert_eq!(core.settles_at(), Some(start + SETTLING / 2 + SETTLING));
     core.applied(start + SETTLING, &doubt);
-    assert_eq!(core.settle(start + SETTLING * 2), Need::Nothing, "one may lead to it again");
+    assert_eq!(core.settle(start + SETTLING * 2, long_ago()), Need::Nothing, "one may lead to it again");
     assert!(!is_open(&mut core));
 }
 
@@ -340,13 +340,13 @@ fn published_ports_are_shut_again_where_what_opens_them_cannot_be_applied() {
     let mut core = governed();
     run(&mut core, true, &[8080]);
     applied(&mut core, start);
-    assert_eq!(core.settle(start + SETTLING), Need::Apply);
+    assert_eq!(core.settle(start + SETTLING, long_ago()), Need::Apply);
     assert!(is_open(&mut core));
     core.not_applied();
     assert!(!is_open(&mut core));
     applied(&mut core, start + SETTLING);
     assert_eq!(core.settles_at(), Some(start + SETTLING * 2), "it begins anew");
-    assert_eq!(core.settle(start + SETTLING * 2), Need::Apply);
+    assert_eq!(core.settle(start + SETTLING * 2, long_ago()), Need::Apply);
     applied(&mut core, start + SETTLING * 2);
     core.not_applied();
     assert!(is_open(&mut core), "what has been in force is");
@@ -366,8 +366,20 @@ fn api() -> Event {
     Event::Inventory(Change::Container(api.into()))
 }
 
+/// Since when dockgate has been listening.
+fn long_ago() -> Instant {
+    Instant::now().checked_sub(ARRIVAL * 60).expect("the machine runs for longer")
+}
+
 fn without_containers() -> Inventory {
     Inventory { containers: Containers::default(), ..listing() }
+}
+
+fn listed_with(container: Event) -> Inventory {
+    let Event::Inventory(change) = container else { panic!("{container:?} is no change") };
+    let mut listed = without_containers();
+    listed.apply(change);
+    listed
 }
 
 fn is_closed(core: &mut Core) -> bool {
@@ -387,17 +399,17 @@ fn a_network_on_which_nobody_was_opens_a_moment_after_the_last_who_came() {
     assert_eq!(core.settles_at(), None, "nothing is in force yet");
     applied(&mut core, start);
     assert_eq!(core.settles_at(), Some(start + ARRIVAL));
-    assert_eq!(core.settle(start + ARRIVAL / 2), Need::Nothing);
+    assert_eq!(core.settle(start + ARRIVAL / 2, long_ago()), Need::Nothing);
     core.take(peer(2));
     applied(&mut core, start + ARRIVAL / 2);
-    assert_eq!(core.settle(start + ARRIVAL), Need::Nothing, "somebody has come meanwhile");
+    assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Nothing, "somebody has come meanwhile");
     // Docker is listed anew.
     let known = core.inventory().expect("it was listed").clone();
     core.take(Event::Inventory(Change::Snapshot(Inventory { arrivals: BTreeSet::new(), ..known })));
     assert!(is_closed(&mut core));
     applied(&mut core, start + ARRIVAL);
     assert_eq!(core.settles_at(), Some(start + ARRIVAL / 2 + ARRIVAL));
-    assert_eq!(core.settle(start + ARRIVAL / 2 + ARRIVAL), Need::Apply);
+    assert_eq!(core.settle(start + ARRIVAL / 2 + ARRIVAL, long_ago()), Need::Apply);
     assert!(!is_closed(&mut core), "no policy selects anybody there");
     core.take(peer(3));
     assert!(!is_closed(&mut core), "it was open before");
@@ -416,7 +428,7 @@ fn a_network_stays_closed_where_a_policy_selects_who_comes_next() {
     core.take(api());
     core.compiled();
     applied(&mut core, start);
-    assert_eq!(core.settle(start + ARRIVAL), Need::Nothing, "nothing else is wanted");
+    assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Nothing, "nothing else is wanted");
     assert!(is_closed(&mut core));
     core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".into()))));
     assert!(!is_closed(&mut core), "all that is left were known long ago");
@@ -437,16 +449,13 @@ fn a_network_is_closed_to_begin_with_where_it_is_known_with_its_first_container_
         core.take(peer(1));
         assert!(is_closed(&mut core), "{name}");
         applied(&mut core, start);
-        assert_eq!(core.settle(start + ARRIVAL), Need::Apply, "{name}");
+        assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Apply, "{name}");
         assert!(!is_closed(&mut core), "{name}");
     }
     for is_listed in [true, false] {
         let mut core = core();
         core.take(files(POLICY));
-        let mut listed = without_containers();
-        if is_listed && let Event::Inventory(change) = peer(1) {
-            listed.apply(change);
-        }
+        let listed = if is_listed { listed_with(peer(1)) } else { without_containers() };
         core.take(Event::Inventory(Change::Snapshot(listed)));
         core.take(peer(1));
         assert_eq!(is_closed(&mut core), !is_listed, "who was there when dockgate began is known by its list");
@@ -457,16 +466,13 @@ fn a_network_is_closed_to_begin_with_where_it_is_known_with_its_first_container_
 fn a_network_that_was_empty_between_two_looks_is_closed_like_one_that_is() {
     let gone = |id: &str| Event::Inventory(Change::ContainerGone(ContainerId(id.into())));
     for (name, listed, changes) in [
-        ("one that a policy selected has gone", api(), [gone("api"), peer(2)]),
-        ("one that none selected has gone", peer(1), [gone("peer1"), peer(2)]),
+        ("one that a policy selected has gone", api(), vec![gone("api"), peer(2)]),
+        ("one that none selected has gone", peer(1), vec![gone("peer1"), peer(2)]),
+        ("that is listed", api(), vec![Event::Inventory(Change::Snapshot(listed_with(peer(2))))]),
     ] {
         let mut core = core();
         core.take(files(POLICY));
-        let mut inventory = without_containers();
-        if let Event::Inventory(change) = listed {
-            inventory.apply(change);
-        }
-        core.take(Event::Inventory(Change::Snapshot(inventory)));
+        core.take(Event::Inventory(Change::Snapshot(listed_with(listed))));
         core.compiled();
         for change in changes {
             core.take(change);
@@ -489,9 +495,10 @@ fn a_network_opens_after_a_time_in_which_dockgate_has_listened_and_an_end_is_no_
         core
     };
     let mut late = arrived();
-    assert_eq!(late.settle(start + ARRIVAL * 3), Need::Nothing, "it was halted");
-    assert_eq!(late.settles_at(), Some(start + ARRIVAL * 4));
-    assert_eq!(late.settle(start + ARRIVAL * 4), Need::Apply);
+    let resumed = start + ARRIVAL / 2;
+    assert_eq!(late.settle(start + ARRIVAL, resumed), Need::Nothing, "it was halted");
+    assert_eq!(late.settles_at(), Some(resumed + ARRIVAL));
+    assert_eq!(late.settle(resumed + ARRIVAL * 3, resumed), Need::Apply, "to be busy is not to be halted");
 
     let mut away = arrived();
     away.take(Event::Inventory(Change::Unreachable("gone".to_owned())));
@@ -574,7 +581,7 @@ fn what_is_wanted_does_not_depend_on_the_way_there() {
                 let doubt = if random.random_bool(0.1) { Doubt::Everywhere } else { Doubt::At(LocalPorts::new()) };
                 core.applied(now, &doubt);
                 let (after, is_awaited) = (if random.random_bool(0.5) { SETTLING } else { ARRIVAL }, arrivals(&core));
-                let is_over = core.settle(now + after) == Need::Apply;
+                let is_over = core.settle(now + after, long_ago()) == Need::Apply;
                 settled += usize::from(is_over);
                 opened += is_awaited - arrivals(&core);
                 if random.random_bool(0.5) {

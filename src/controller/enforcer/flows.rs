@@ -210,8 +210,8 @@ impl Enforcer {
         }
     }
 
-    /// Lets the time of published ports run, after which this host may reach them, while the kernel holds the wanted ruleset and no
-    /// flow leads there that policy forbids.
+    /// Lets the time run after which this host may reach published ports, while the kernel holds the wanted ruleset and no flow
+    /// leads there that policy forbids, and that after which networks may open.
     pub(in super::super) fn let_ports_settle(&self, core: &mut Core, now: Instant) {
         if self.in_sync {
             core.applied(now.into_std(), &self.flows.doubt(core));
