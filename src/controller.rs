@@ -330,6 +330,7 @@ impl Controller {
             course.engine_writes = true;
             course.pace.noticed(Instant::now());
         }
+        course.attention.keep(self.core.awaits_others());
         self.enforcer.let_ports_settle(&mut self.core, Instant::now());
         // The status is made of all endpoints and policies, and the next change waits for it.
         if before.is_none_or(|before| before != self.enforcer.told(&self.core)) {

@@ -37,13 +37,17 @@ impl Listening {
     }
 }
 
-/// Keeps account of it, as long as it lives.
-#[derive(Debug)]
-pub(super) struct Attention(Arc<Mutex<Listening>>);
+/// Keeps account of it while somebody wants to know: a host on which nothing happens is not woken for it.
+#[derive(Debug, Default)]
+pub(super) struct Attention(Option<Arc<Mutex<Listening>>>);
 
 impl Attention {
-    /// Begins now.
-    pub(super) fn begin() -> Attention {
+    /// Begins now, goes on or ends.
+    pub(super) fn keep(&mut self, is_wanted: bool) {
+        self.0 = is_wanted.then(|| self.0.take().unwrap_or_else(Attention::begin));
+    }
+
+    fn begin() -> Arc<Mutex<Listening>> {
         let listening = Arc::new(Mutex::new(Listening::at(Instant::now())));
         let of_task = Arc::downgrade(&listening);
         tokio::spawn(async move {
@@ -53,12 +57,14 @@ impl Attention {
                 tokio::time::sleep(INTERVAL).await;
             }
         });
-        Attention(listening)
+        listening
     }
 
     /// Since when there has been no gap.
     pub(super) fn since(&self, now: Instant) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).since(now)
+        let since =
+            |listening: &Arc<Mutex<Listening>>| listening.lock().unwrap_or_else(PoisonError::into_inner).since(now);
+        self.0.as_ref().map_or(now, since)
     }
 }
 
@@ -85,14 +91,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_task_runs_and_ends() {
-        let attention = Attention::begin();
+    async fn the_task_runs_while_it_is_wanted() {
+        let mut attention = Attention::default();
+        attention.keep(true);
+        let listening = Arc::downgrade(attention.0.as_ref().expect("it has begun"));
         let begun = attention.since(Instant::now());
         tokio::time::sleep(INTERVAL * 3).await;
-        assert!(attention.0.lock().expect("nobody panics").seen > begun);
-        let listening = Arc::downgrade(&attention.0);
-        drop(attention);
+        attention.keep(true);
+        let of_task = listening.upgrade().expect("it goes on");
+        assert!(of_task.lock().expect("nobody panics").seen > begun);
+        drop(of_task);
+        attention.keep(false);
         tokio::time::sleep(INTERVAL * 3).await;
-        assert!(listening.upgrade().is_none());
+        assert!(listening.upgrade().is_none(), "the task has ended");
     }
 }

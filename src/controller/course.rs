@@ -143,7 +143,7 @@ impl Course {
             is_watched: watchdog.is_some(),
             reload: Reload::None,
             round: Round::default(),
-            attention: Attention::begin(),
+            attention: Attention::default(),
         }
     }
 

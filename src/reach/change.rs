@@ -2,7 +2,7 @@
 //!
 //! Input: two [`Reach`]es, whose outside is divided alike. Output: [`Change`]s, each with all ports that it is about and
 //! the rules that decided before and decide now. Every way of every pair is compared over the whole port space, so that
-//! what is not told has not changed. What is the same for several is told once: see [`merge`].
+//! what is not told has not changed. What is the same for several is told once: see `merge`.
 
 mod merge;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Nothing is averaged: containers are one service only where every answer about their own addresses is the same, so
 //! that each row holds for every container of its groups. Only a port of this host leads to one of them: a row that goes
 //! by such a port is there for each. Of networks a row says whether it holds for all of their containers: see
-//! [`networks`].
+//! `networks`.
 
 mod groups;
 mod networks;

@@ -476,7 +476,7 @@ impl Ends<'_> {
     }
 }
 
-/// Where flows between addresses go: what [`paths`] knows of ends, for flows of which only the addresses are known.
+/// Where flows between addresses go: what [`Finder::paths`] knows of ends, for flows of which only the addresses are known.
 #[derive(Clone, Debug)]
 pub struct Ways<'a> {
     inventory: &'a Inventory,

@@ -4,7 +4,7 @@
 //! verdicts. One walk answers for the whole port space, exactly: where a rule asks for ports, the set is divided, and each
 //! part goes its own way. For each single port it comes to what [`super::evaluate`] says, which a property test holds.
 //!
-//! Whole worlds are asked about by it, so that it is prepared once: see [`prepared`].
+//! Whole worlds are asked about by it, so that it is prepared once: see `prepared`.
 
 mod prepared;
 #[cfg(test)]

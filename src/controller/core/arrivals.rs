@@ -1,16 +1,13 @@
 //! Networks on which somebody has come to be known a moment ago, until they may open.
 //!
 //! Input: containers and networks that have changed, whether the kernel holds the wanted ruleset, and the time. Output: the
-//! networks that stay closed to whoever is not known, in [`Inventory::arrivals`].
+//! networks that stay closed to whoever is not known: [`crate::inventory::Inventory::arrivals`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Core;
 use crate::inventory::{Attachment, Change, Container, Difference, Network, NetworkId};
-
-#[cfg(doc)]
-use crate::inventory::Inventory;
 
 /// How long a network on which nobody was stays closed to whoever is not known, after somebody has come to be known on it.
 ///
@@ -68,6 +65,11 @@ impl Arrivals {
 }
 
 impl Core {
+    /// Whether a network is closed because others may be there who are not known yet.
+    pub fn awaits_others(&self) -> bool {
+        !self.arrivals.open_at.is_empty()
+    }
+
     /// A change is about to be taken, which may bring networks.
     pub(super) fn note_networks(&mut self, change: &Change) {
         match change {
