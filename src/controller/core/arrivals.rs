@@ -147,7 +147,8 @@ impl Core {
         }
     }
 
-    /// Lets networks open to which nobody has come for long enough while dockgate was listening. Returns whether another ruleset may be wanted because of it.
+    /// Lets networks open to which nobody has come for long enough while dockgate was listening. Returns whether another ruleset
+    /// may be wanted because of it.
     pub(super) fn let_networks_open(&mut self, now: Instant, listening_since: Instant) -> bool {
         let mut opens = false;
         for id in self.arrivals.take_over(now, listening_since) {
