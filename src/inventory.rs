@@ -263,6 +263,11 @@ pub struct Container {
 }
 
 impl Container {
+    /// Whether it is attached to a network, with an address there or not yet.
+    pub fn is_on(&self, network: &NetworkId) -> bool {
+        self.attachments.iter().any(|attachment| attachment.network == *network)
+    }
+
     /// The namespace: stated, else label `projectcalico.org/namespace`, else the Compose project, else the Swarm stack,
     /// else `default`. A source that is empty counts as absent.
     pub fn namespace(&self) -> &str {

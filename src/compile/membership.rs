@@ -188,10 +188,8 @@ impl Membership {
 
     /// Whether a network is governed, and no policy governs anybody on it.
     pub(super) fn awaits(&self, network: &NetworkId) -> bool {
-        self.networks.get(network).is_some_and(|network| {
-            let mut classes = network.classes.iter().flat_map(HashMap::values);
-            network.bridge.is_some() && classes.all(|class| class.endpoints.now == 0)
-        })
+        self.networks.get(network).is_some_and(|network| network.bridge.is_some())
+            && Direction::ALL.into_iter().all(|direction| self.classes_of(network, direction).next().is_none())
     }
 
     /// How many endpoints are on a network, those out of reach included.

@@ -160,6 +160,12 @@ impl Core {
         self.outdated = self.compiler.take().or_else(|| self.outdated.take());
     }
 
+    /// Networks have changed, or which of them are kept closed.
+    fn rewire(&mut self) {
+        self.rewired = true;
+        self.invalidate();
+    }
+
     /// These containers have changed.
     fn note(&mut self, difference: Difference) {
         if !difference.is_any() {
@@ -169,8 +175,7 @@ impl Core {
         self.supersede();
         self.remark(&difference);
         if difference.networks {
-            self.rewired = true;
-            self.invalidate();
+            self.rewire();
         }
         self.settling.wait_for(difference.containers.keys());
         if let Some(since_judged) = &mut self.since_judged {

@@ -89,8 +89,8 @@ impl Inventory {
                 let networks = self.networks.remove(&id).is_some();
                 self.arrivals.remove(&id);
                 let mut difference = Difference { networks, ..Difference::default() };
-                let on_it = |container: &&Container| container.attachments.iter().any(|a| a.network == id);
-                let members: Vec<_> = self.containers.values().filter(on_it).map(|member| member.id.clone()).collect();
+                let on_it = self.containers.values().filter(|container| container.is_on(&id));
+                let members: Vec<_> = on_it.map(|member| member.id.clone()).collect();
                 for member in members {
                     let leave = |container: &mut Container| container.attachments.retain(|a| a.network != id);
                     let former = self.containers.change(&member, leave);

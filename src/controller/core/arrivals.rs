@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::inventory::{Attachment, Change, Container, Difference, Network, NetworkId};
+use crate::inventory::{Attachment, Change, Difference, Network, NetworkId};
 
 /// How long a network on which nobody was stays closed to whoever is not known, after somebody has come to be known on it.
 ///
@@ -84,7 +84,7 @@ impl Core {
                 for container in listed.containers.values() {
                     let before = self.inventory.as_ref().map(|known| known.containers.get(&container.id));
                     let was_there =
-                        |on: &&Attachment| before.is_none_or(|before| before.is_some_and(|b| is_on(b, &on.network)));
+                        |on: &&Attachment| before.is_none_or(|before| before.is_some_and(|b| b.is_on(&on.network)));
                     occupied.extend(container.attachments.iter().filter(was_there).map(|on| &on.network));
                 }
                 let networks = listed.networks.values().filter(|network| network.has_own_bridge());
@@ -104,7 +104,7 @@ impl Core {
         let (mut come, mut is_another) = (BTreeSet::new(), false);
         for (id, former) in &difference.containers {
             let is_the_same = |now: &Attachment| former.as_ref().is_some_and(|former| former.attachments.contains(now));
-            let was_on = |network: &NetworkId| former.as_ref().is_some_and(|former| is_on(former, network));
+            let was_on = |network: &NetworkId| former.as_ref().is_some_and(|former| former.is_on(network));
             // An end leaves an attachment without addresses.
             let has_ended = |now: &Attachment| now.is_pending() && was_on(&now.network);
             let has_come = |now: &&Attachment| !is_the_same(now) && !has_ended(now);
@@ -120,8 +120,7 @@ impl Core {
         self.arrivals.open_at.extend(come.iter().map(|id| (id.clone(), None)));
         inventory.arrivals.extend(come);
         if is_another {
-            self.rewired = true;
-            self.invalidate();
+            self.rewire();
         }
     }
 
@@ -139,8 +138,8 @@ impl Core {
             let now = inventory.containers.get(id);
             for attachment in former.iter().flat_map(|former| &former.attachments) {
                 let network = &attachment.network;
-                let has_left = now.is_none_or(|now| !is_on(now, network));
-                if has_left && may_be(network) && !inventory.containers.values().any(|other| is_on(other, network)) {
+                let has_left = now.is_none_or(|now| !now.is_on(network));
+                if has_left && may_be(network) && !inventory.containers.values().any(|other| other.is_on(network)) {
                     self.arrivals.vacant.insert(network.clone());
                 }
             }
@@ -159,13 +158,8 @@ impl Core {
             opens |= self.compiler.as_ref().is_none_or(|compiler| compiler.awaits(&id));
         }
         if opens {
-            self.rewired = true;
-            self.invalidate();
+            self.rewire();
         }
         opens
     }
-}
-
-fn is_on(container: &Container, network: &NetworkId) -> bool {
-    container.attachments.iter().any(|attachment| attachment.network == *network)
 }

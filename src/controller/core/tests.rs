@@ -1,3 +1,5 @@
+mod arrivals;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
@@ -67,6 +69,11 @@ fn listing() -> Inventory {
         containers: [(api.id.clone(), api)].into_iter().collect(),
         ..Inventory::default()
     }
+}
+
+/// The only container of the listing.
+fn listed_api() -> Container {
+    listing().containers.values().next().expect("one container").clone()
 }
 
 fn snapshot() -> Event {
@@ -142,7 +149,7 @@ fn attached(container: &str, endpoint: &str) -> Event {
 fn containers_of_which_there_is_something_to_tell_are_followed() {
     let mut core = core();
     let told = |core: &Core| core.remarkable().map(|container| container.id.to_string()).collect::<Vec<_>>();
-    let api = listing().containers.values().next().expect("one container").clone();
+    let api = listed_api();
     let with = |id: &str, label: &str| Container {
         id: ContainerId(id.into()),
         labels: [("dockgate.io/ports".into(), label.into())].into(),
@@ -241,7 +248,7 @@ fn is_open(core: &mut Core) -> bool {
 
 /// The container runs, or not, with these published ports.
 fn run(core: &mut Core, listed: bool, ports: &[u16]) {
-    let api = listing().containers.values().next().expect("one container").clone();
+    let api = listed_api();
     let port = |number: &u16| PublishedPort {
         host_address: None,
         host_port: Some(*number),
@@ -250,6 +257,11 @@ fn run(core: &mut Core, listed: bool, ports: &[u16]) {
     };
     let published = ports.iter().map(port).collect();
     core.take(Event::Inventory(Change::Container(Container { published, listed, ..api }.into())));
+}
+
+/// Since when dockgate has been listening.
+fn long_ago() -> Instant {
+    Instant::now().checked_sub(ARRIVAL * 60).expect("the machine runs for longer")
 }
 
 /// Without doubt.
@@ -350,169 +362,6 @@ fn published_ports_are_shut_again_where_what_opens_them_cannot_be_applied() {
     applied(&mut core, start + SETTLING * 2);
     core.not_applied();
     assert!(is_open(&mut core), "what has been in force is");
-}
-
-/// A container that no policy selects, with an address on the only network.
-fn peer(number: u8) -> Event {
-    let mut peer = listing().containers.values().next().expect("one container").clone();
-    peer.id = ContainerId(format!("peer{number}").into());
-    peer.labels = BTreeMap::new();
-    peer.attachments[0].ipv4 = Some([10, 0, 0, 100 + number].into());
-    Event::Inventory(Change::Container(peer.into()))
-}
-
-fn api() -> Event {
-    let api = listing().containers.values().next().expect("one container").clone();
-    Event::Inventory(Change::Container(api.into()))
-}
-
-/// Since when dockgate has been listening.
-fn long_ago() -> Instant {
-    Instant::now().checked_sub(ARRIVAL * 60).expect("the machine runs for longer")
-}
-
-fn without_containers() -> Inventory {
-    Inventory { containers: Containers::default(), ..listing() }
-}
-
-fn listed_with(container: Event) -> Inventory {
-    let Event::Inventory(change) = container else { panic!("{container:?} is no change") };
-    let mut listed = without_containers();
-    listed.apply(change);
-    listed
-}
-
-fn is_closed(core: &mut Core) -> bool {
-    !core.compiled().expect("everything is known").ruleset.bridges.is_empty()
-}
-
-#[test]
-fn a_network_on_which_nobody_was_opens_a_moment_after_the_last_who_came() {
-    let start = Instant::now();
-    let mut core = core();
-    core.take(files(POLICY));
-    core.take(Event::Inventory(Change::Snapshot(without_containers())));
-    assert!(is_closed(&mut core), "anybody may come");
-    assert_eq!(core.settles_at(), None);
-    core.take(peer(1));
-    assert!(is_closed(&mut core), "others may be there who are not known yet");
-    assert_eq!(core.settles_at(), None, "nothing is in force yet");
-    applied(&mut core, start);
-    assert_eq!(core.settles_at(), Some(start + ARRIVAL));
-    assert_eq!(core.settle(start + ARRIVAL / 2, long_ago()), Need::Nothing);
-    core.take(peer(2));
-    applied(&mut core, start + ARRIVAL / 2);
-    assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Nothing, "somebody has come meanwhile");
-    // Docker is listed anew.
-    let known = core.inventory().expect("it was listed").clone();
-    core.take(Event::Inventory(Change::Snapshot(Inventory { arrivals: BTreeSet::new(), ..known })));
-    assert!(is_closed(&mut core));
-    applied(&mut core, start + ARRIVAL);
-    assert_eq!(core.settles_at(), Some(start + ARRIVAL / 2 + ARRIVAL));
-    assert_eq!(core.settle(start + ARRIVAL / 2 + ARRIVAL, long_ago()), Need::Apply);
-    assert!(!is_closed(&mut core), "no policy selects anybody there");
-    core.take(peer(3));
-    assert!(!is_closed(&mut core), "it was open before");
-    assert_eq!(core.settles_at(), None);
-}
-
-#[test]
-fn a_network_stays_closed_where_a_policy_selects_who_comes_next() {
-    let start = Instant::now();
-    let mut core = core();
-    core.take(files(POLICY));
-    core.take(Event::Inventory(Change::Snapshot(without_containers())));
-    core.compiled();
-    core.take(peer(1));
-    applied(&mut core, start);
-    core.take(api());
-    core.compiled();
-    applied(&mut core, start);
-    assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Nothing, "nothing else is wanted");
-    assert!(is_closed(&mut core));
-    core.take(Event::Inventory(Change::ContainerGone(ContainerId("api".into()))));
-    assert!(!is_closed(&mut core), "all that is left were known long ago");
-}
-
-#[test]
-fn a_network_is_closed_to_begin_with_where_it_is_known_with_its_first_container_only() {
-    let (start, network) = (Instant::now(), listing().networks.into_values().next().expect("one network"));
-    let changes =
-        [Event::Inventory(Change::Network(network)), Event::Inventory(Change::Snapshot(without_containers()))];
-    for change in changes {
-        let name = format!("{change:?}");
-        let mut core = core();
-        core.take(files(POLICY));
-        core.take(Event::Inventory(Change::Snapshot(Inventory::default())));
-        core.compiled();
-        core.take(change);
-        core.take(peer(1));
-        assert!(is_closed(&mut core), "{name}");
-        applied(&mut core, start);
-        assert_eq!(core.settle(start + ARRIVAL, long_ago()), Need::Apply, "{name}");
-        assert!(!is_closed(&mut core), "{name}");
-    }
-    for is_listed in [true, false] {
-        let mut core = core();
-        core.take(files(POLICY));
-        let listed = if is_listed { listed_with(peer(1)) } else { without_containers() };
-        core.take(Event::Inventory(Change::Snapshot(listed)));
-        core.take(peer(1));
-        assert_eq!(is_closed(&mut core), !is_listed, "who was there when dockgate began is known by its list");
-    }
-}
-
-#[test]
-fn a_network_that_was_empty_between_two_looks_is_closed_like_one_that_is() {
-    let gone = |id: &str| Event::Inventory(Change::ContainerGone(ContainerId(id.into())));
-    for (name, listed, changes) in [
-        ("one that a policy selected has gone", api(), vec![gone("api"), peer(2)]),
-        ("one that none selected has gone", peer(1), vec![gone("peer1"), peer(2)]),
-        ("that is listed", api(), vec![Event::Inventory(Change::Snapshot(listed_with(peer(2))))]),
-    ] {
-        let mut core = core();
-        core.take(files(POLICY));
-        core.take(Event::Inventory(Change::Snapshot(listed_with(listed))));
-        core.compiled();
-        for change in changes {
-            core.take(change);
-        }
-        assert!(is_closed(&mut core), "{name}");
-        assert_eq!(arrivals(&core), 1, "{name}");
-    }
-}
-
-#[test]
-fn a_network_opens_after_a_time_in_which_dockgate_has_listened_and_an_end_is_no_arrival() {
-    let start = Instant::now();
-    let arrived = || {
-        let mut core = core();
-        core.take(files(POLICY));
-        core.take(Event::Inventory(Change::Snapshot(without_containers())));
-        core.take(peer(1));
-        core.compiled();
-        applied(&mut core, start);
-        core
-    };
-    let mut late = arrived();
-    let resumed = start + ARRIVAL / 2;
-    assert_eq!(late.settle(start + ARRIVAL, resumed), Need::Nothing, "it was halted");
-    assert_eq!(late.settles_at(), Some(resumed + ARRIVAL));
-    assert_eq!(late.settle(resumed + ARRIVAL * 3, resumed), Need::Apply, "to be busy is not to be halted");
-
-    let mut away = arrived();
-    away.take(Event::Inventory(Change::Unreachable("gone".to_owned())));
-    applied(&mut away, start);
-    assert_eq!(away.settles_at(), None, "the engine does not say who comes");
-    let known = away.inventory().expect("it was listed").clone();
-    away.take(Event::Inventory(Change::Snapshot(known)));
-    applied(&mut away, start + ARRIVAL * 5);
-    assert_eq!(away.settles_at(), Some(start + ARRIVAL * 6));
-
-    let mut ended = arrived();
-    let of_peer = Change::Detached { container: ContainerId("peer1".into()), network: NetworkId("n".into()) };
-    ended.take(Event::Inventory(of_peer));
-    assert_eq!(ended.settles_at(), Some(start + ARRIVAL));
 }
 
 #[test]

@@ -555,7 +555,7 @@ impl Tracker {
 
     /// Stopped containers may still name it, and be started when one of that name is there again.
     fn remove_network(&mut self, id: &NetworkId) {
-        let attached = |container: &&Container| container.attachments.iter().any(|known| known.network == *id);
+        let attached = |container: &&Container| container.is_on(id);
         let named_by = self.world.containers.values().filter(attached).map(|container| container.id.clone());
         self.containers_to_ask.extend(named_by);
         self.emit(Change::NetworkGone(id.clone()));
