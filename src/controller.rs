@@ -271,10 +271,13 @@ impl Controller {
                     (Matter::Retry, Turn { is_look: need == Need::Apply, ..Turn::of(need) })
                 }
                 () = sleep_until(settled), if may_at(Matter::Settled, settled) => {
-                    // A batch of what the engine has said by now comes first: a network may be about to open.
+                    // What the engine has said by now comes first: a network may be about to open. A full queue has held up
+                    // whoever listens to it.
+                    let was_held_up = inputs.changes.len() >= CHANGES_IN_FLIGHT;
                     let need = inputs.changes.try_recv().map(|change| self.take_changes(change, &mut inputs.changes));
                     let now = Instant::now().into_std();
-                    let opens = self.core.settle(now, course.attention.since(now));
+                    let listening_since = if was_held_up { now } else { course.attention.since(now) };
+                    let opens = self.core.settle(now, listening_since);
                     (Matter::Settled, Turn::of(opens.max(need.unwrap_or(Need::Nothing))))
                 }
                 () = sleep_until(links_due), if may_at(Matter::Links, links_due) => {
